@@ -1,0 +1,198 @@
+// Package catalog owns what is known of providers, models, aliases, chains,
+// abilities and prices, and the resolution of a requested name to targets. It
+// does no I/O and knows nothing of connections, keys or breakers.
+package catalog
+
+import "nearside/shaping/wire"
+
+// API is the dialect a provider's backend speaks, in OpenClaw's words.
+type API string
+
+// The apis that this version can speak to. Others are accepted in the
+// configuration, named by check and skipped by plans.
+const (
+	Completions API = "openai-completions"
+	Responses   API = "openai-responses"
+	Messages    API = "anthropic-messages"
+)
+
+// Dialect returns the wire dialect of the api, or 0 for one that is not spoken.
+func (a API) Dialect() wire.Dialect {
+	switch a {
+	case Completions:
+		return wire.Chat
+	case Responses:
+		return wire.Responses
+	case Messages:
+		return wire.Messages
+	}
+	return 0
+}
+
+// Kind is the server software of a backend.
+type Kind string
+
+// The kinds that discovery and configuration know.
+const (
+	KindUnknown  Kind = ""
+	KindOpenAI   Kind = "openai" // OpenAI itself (api.openai.com, *.openai.azure.com)
+	KindLMStudio Kind = "lmstudio"
+	KindOllama   Kind = "ollama"
+	KindMLX      Kind = "mlx"
+	KindVLLM     Kind = "vllm"
+	KindSGLang   Kind = "sglang"
+	KindLlamaCPP Kind = "llamacpp"
+	KindSim      Kind = "sim" // our own simulated backend
+	KindHosted   Kind = "hosted"
+)
+
+// Source says where a provider came from.
+type Source string
+
+// The sources of a provider.
+const (
+	FromConfig    Source = "config"
+	FromBuiltin   Source = "builtin"
+	FromDiscovery Source = "discovered"
+	FromSim       Source = "simulated"
+)
+
+// Provider is one place that serves models.
+type Provider struct {
+	ID      string
+	API     API
+	BaseURL string // no trailing slash; with the /v1 when the configuration has it
+	Near    bool
+	Kind    Kind
+	Source  Source
+	Models  []*Model // declared, in the order of the configuration
+	// Unavailable says why no request can be sent ("OPENAI_API_KEY is not
+	// set"); empty for a usable provider.
+	Unavailable string
+	// Defaults for models that the configuration does not list.
+	ContextWindow, ContextTokens, MaxTokens int
+}
+
+// Model is one model of a provider.
+type Model struct {
+	Provider  *Provider
+	ID        string // as the backend knows it; may contain slashes
+	Name      string
+	API       API    // effective: the model's own or the provider's
+	BaseURL   string // effective
+	Reasoning bool
+	Input     []string // text, image, video, audio
+	Cost      Cost
+	// ContextWindow is the declared window, ContextTokens the effective cap
+	// (0: none), DetectedWindow what the server itself reported (0: unknown).
+	ContextWindow, ContextTokens, DetectedWindow int
+	MaxTokens                                    int
+	Params                                       []Param // merged, lowest precedence first applied; see MergeParams
+	Compat                                       Compat
+	Headers                                      []Header
+	Declared                                     bool   // listed in configuration or catalogue, not made up for a passed-through id
+	Unavailable                                  string // why plans skip it; empty for a usable model
+}
+
+// Ref returns "provider/model-id".
+func (m *Model) Ref() string { return m.Provider.ID + "/" + m.ID }
+
+// Dialect returns the wire dialect of the model's backend.
+func (m *Model) Dialect() wire.Dialect { return m.API.Dialect() }
+
+// Param is one request parameter of the configuration: its top-level key and its
+// value as strict JSON.
+type Param struct {
+	Key   string
+	Value []byte
+}
+
+// Header is one header to send to a backend.
+type Header struct{ Name, Value string }
+
+// Cost holds prices in USD per million tokens.
+type Cost struct {
+	Input      float64 `json:"input"`
+	Output     float64 `json:"output"`
+	CacheRead  float64 `json:"cacheRead"`
+	CacheWrite float64 `json:"cacheWrite"`
+	Tiers      []Tier  `json:"tieredPricing,omitempty"`
+}
+
+// Tier is a price that holds for a range of input tokens, [Range[0], Range[1]),
+// open-ended when Range has one element.
+type Tier struct {
+	Input      float64 `json:"input"`
+	Output     float64 `json:"output"`
+	CacheRead  float64 `json:"cacheRead"`
+	CacheWrite float64 `json:"cacheWrite"`
+	Range      []int   `json:"range"`
+}
+
+// Compat holds OpenClaw's compat flags. A nil pointer means not said: the
+// default of the route holds (docs/architecture.md, rules).
+type Compat struct {
+	SupportsStore                               *bool             `json:"supportsStore,omitempty"`
+	SupportsPromptCacheKey                      *bool             `json:"supportsPromptCacheKey,omitempty"`
+	SupportsDeveloperRole                       *bool             `json:"supportsDeveloperRole,omitempty"`
+	SupportsReasoningEffort                     *bool             `json:"supportsReasoningEffort,omitempty"`
+	SupportsUsageInStreaming                    *bool             `json:"supportsUsageInStreaming,omitempty"`
+	SupportsTools                               *bool             `json:"supportsTools,omitempty"`
+	SupportsStrictMode                          *bool             `json:"supportsStrictMode,omitempty"`
+	RequiresStringContent                       *bool             `json:"requiresStringContent,omitempty"`
+	VisibleReasoningDetailTypes                 []string          `json:"visibleReasoningDetailTypes,omitempty"`
+	SupportedReasoningEfforts                   []string          `json:"supportedReasoningEfforts,omitempty"`
+	ReasoningEffortMap                          map[string]string `json:"reasoningEffortMap,omitempty"`
+	MaxTokensField                              string            `json:"maxTokensField,omitempty"`
+	ThinkingFormat                              string            `json:"thinkingFormat,omitempty"`
+	RequiresToolResultName                      *bool             `json:"requiresToolResultName,omitempty"`
+	RequiresAssistantAfterToolResult            *bool             `json:"requiresAssistantAfterToolResult,omitempty"`
+	RequiresThinkingAsText                      *bool             `json:"requiresThinkingAsText,omitempty"`
+	ToolSchemaProfile                           string            `json:"toolSchemaProfile,omitempty"`
+	UnsupportedToolSchemaKeywords               []string          `json:"unsupportedToolSchemaKeywords,omitempty"`
+	NativeWebSearchTool                         *bool             `json:"nativeWebSearchTool,omitempty"`
+	ToolCallArgumentsEncoding                   string            `json:"toolCallArgumentsEncoding,omitempty"`
+	RequiresMistralToolIds                      *bool             `json:"requiresMistralToolIds,omitempty"`
+	RequiresOpenAiAnthropicToolPayload          *bool             `json:"requiresOpenAiAnthropicToolPayload,omitempty"`
+	OpenRouterRouting                           map[string]any    `json:"openRouterRouting,omitempty"`
+	VercelGatewayRouting                        map[string]any    `json:"vercelGatewayRouting,omitempty"`
+	ZaiToolStream                               *bool             `json:"zaiToolStream,omitempty"`
+	CacheControlFormat                          string            `json:"cacheControlFormat,omitempty"`
+	SendSessionAffinityHeaders                  *bool             `json:"sendSessionAffinityHeaders,omitempty"`
+	SendSessionIDHeader                         *bool             `json:"sendSessionIdHeader,omitempty"`
+	SupportsLongCacheRetention                  *bool             `json:"supportsLongCacheRetention,omitempty"`
+	SupportsEagerToolInputStreaming             *bool             `json:"supportsEagerToolInputStreaming,omitempty"`
+	SupportsTemperature                         *bool             `json:"supportsTemperature,omitempty"`
+	SupportsInstructions                        *bool             `json:"supportsInstructions,omitempty"`
+	SupportsResponsesContinuation               *bool             `json:"supportsResponsesContinuation,omitempty"`
+	SupportsJSONSchemaResponseFormat            *bool             `json:"supportsJsonSchemaResponseFormat,omitempty"`
+	StrictMessageKeys                           *bool             `json:"strictMessageKeys,omitempty"`
+	RequiresReasoningContentOnAssistantMessages *bool             `json:"requiresReasoningContentOnAssistantMessages,omitempty"`
+	CodeMode                                    any               `json:"codeMode,omitempty"`
+}
+
+// Chain is a primary and its fallbacks, in order. Refs are canonical
+// "provider/model-id" strings.
+type Chain struct {
+	Name string
+	Refs []string
+	From string // the configuration path it came from
+}
+
+// Alias maps a requested name or a pattern with * to a ref or a chain name.
+type Alias struct {
+	Name string // as written; matched without regard to case
+	To   string
+	From string // the configuration path it came from
+}
+
+// Catalog is immutable once built by New.
+type Catalog struct {
+	Providers []*Provider
+	Aliases   []Alias
+	Chains    []Chain // "default" among them when agents.defaults.model is configured
+
+	index index // see New
+}
+
+type index struct{}

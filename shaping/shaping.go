@@ -1,0 +1,73 @@
+// Package shaping owns what changes between a client's request and a backend's,
+// and between a backend's answer and the client's: the rules, the whole answer
+// and the stream, there and back. It does no I/O and never meets upstream.
+package shaping
+
+import (
+	"nearside/catalog"
+	"nearside/shaping/wire"
+)
+
+// Change is one difference between what came and what is sent, with the rule
+// that caused it.
+type Change struct {
+	wire.Edit
+	Path    string // JSON path of what changes: "model", "messages[2].content"
+	Rule    string // name of the rule
+	Why     string // one sentence, with the setting that turns it off
+	Dropped bool   // something the client said is not sent
+}
+
+// Request is a shaped request: the client's body with Changes applied. It is
+// reusable; Shape.Request resets it and keeps its capacity. Edits are sorted
+// and do not overlap; a later rule that covers an earlier one's bytes replaces
+// its edit but both stay in Changes' order of application for explain.
+type Request struct {
+	Edits   []wire.Edit // what to splice into the body
+	Changes []Change    // the same for people, in the order of application
+	Dropped []string    // top-level paths that were dropped, for x-nearside-dropped
+	Path    string      // below the base URL: "/chat/completions"
+	// AskedUsage says that stream_options.include_usage is our addition, so
+	// that usage must be hidden from the client.
+	AskedUsage bool
+	scratch    []byte
+}
+
+// Shape is the translation and rules for one client dialect and one target. It
+// is immutable and may be used concurrently.
+type Shape struct {
+	model  *catalog.Model
+	client wire.Dialect
+}
+
+// Delta says what one event of a backend's stream carries. Data and Name point
+// into the caller's buffer.
+type Delta struct {
+	Name    []byte // event name, empty for chat
+	Data    []byte
+	Content bool // text, reasoning, refusal or a tool call: what commits an exchange
+	Finish  bool // a regular end was said: finish_reason, response.completed or incomplete
+	Usage   bool // carries usage; Decoder.Usage has it
+	Done    bool // the [DONE] marker: nothing may follow
+}
+
+// A Decoder reads one backend's stream, one attempt long. Event and End return
+// a *wire.Error when the backend reported a failure inside its stream, or one
+// of the Err values of this package.
+type Decoder interface {
+	Event(ev wire.Event) (Delta, error)
+	End() error // was the end of the body a real end?
+	Usage() (wire.Usage, bool)
+}
+
+// An Encoder writes one client's stream, one exchange long: ids, sequence
+// numbers, what the client was already told, and the one terminal event live
+// there. All methods append whole frames to dst and return it.
+type Encoder interface {
+	Delta(dst []byte, d Delta) []byte
+	Heartbeat(dst []byte) []byte
+	// Finish ends the stream: regularly when cause is nil, else with the
+	// dialect's error event and no synthetic finish. late, when not empty, is a
+	// JSON object for the key "nearside" of the last event.
+	Finish(dst []byte, cause *wire.Error, late []byte) []byte
+}
