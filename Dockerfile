@@ -1,0 +1,18 @@
+# Two plain stages: a static binary, and nothing beside it.
+FROM golang:1.26 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags="-s -w" -o /nearside .
+
+FROM gcr.io/distroless/static-debian12:nonroot
+COPY --from=build /nearside /nearside
+COPY config.json5 /etc/nearside/config.json5
+ENV NEARSIDE_CONFIG=/etc/nearside/config.json5 NEARSIDE_DATA=/data
+USER 65532:65532
+VOLUME /data
+EXPOSE 4141
+HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/nearside", "health"]
+ENTRYPOINT ["/nearside"]
+CMD ["serve", "--listen", "0.0.0.0:4141"]

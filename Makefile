@@ -1,0 +1,46 @@
+# Targets for people and CI. "make test" is the one that CI runs.
+GO ?= go
+BIN ?= bin/nearside
+
+.PHONY: help build test test-go test-clients test-docker check fmt vet lint fuzz bench run clean
+
+help: ## show this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+build: ## build the binary
+	$(GO) build -trimpath -o $(BIN) .
+
+run: ## run the proxy on the shipped configuration
+	$(GO) run . serve
+
+test: ## everything CI does: format, vet, all Go tests with the race detector, the Node clients, the image's build line
+	./scripts/test.sh
+
+test-go: ## the Go tests alone, with the race detector
+	$(GO) test -race -timeout 15m ./...
+
+test-clients: ## official clients through the real binary (Node SDKs; installs them)
+	./scripts/clients.sh
+
+test-docker: ## what can be checked of the image without an engine
+	./scripts/image.sh
+
+check: fmt vet lint test ## all of it
+
+fmt: ## fail when gofmt would change something
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+
+vet:
+	$(GO) vet ./...
+
+lint: ## golangci-lint; installs the pinned version when it is missing
+	./scripts/lint.sh
+
+fuzz: ## ten seconds of each fuzz target
+	./scripts/fuzz.sh
+
+bench: build ## ratios beside a bare fasthttp relay, in one run, and the Go benchmarks
+	./scripts/bench.sh
+
+clean:
+	rm -rf bin
