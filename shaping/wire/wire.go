@@ -71,6 +71,8 @@ type Envelope struct {
 	Audio      bool  // an audio part was seen
 	TextBytes  int64 // bytes inside strings outside data: URLs, an estimate of the prompt's size
 	MediaBytes int64 // bytes of data: URLs and base64 payloads
+
+	modelSeen string // the last model's name, kept to save its allocation
 }
 
 // Edit replaces Span of a body by With. Start == End inserts. A list of edits
@@ -92,6 +94,9 @@ type Event struct {
 	Name []byte
 	Data []byte
 }
+
+// invalidRequest is the type of every error that is the request's fault.
+const invalidRequest = "invalid_request_error"
 
 // Error is an error as the OpenAI shape says it. Param and Code are null on
 // the wire when empty.
