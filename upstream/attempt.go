@@ -1,0 +1,545 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Waiter is what an exchange does while its backend keeps it waiting.
+type Waiter interface {
+	// Flush is called before every read that may block.
+	Flush() error
+	// Wake returns when Tick wants to be called; the zero time means never.
+	Wake() time.Time
+	// Tick is called at Wake. An error ends the read that waits, and nothing is
+	// lost: the next call to the attempt goes on where that one stopped.
+	Tick(now time.Time) error
+}
+
+// Request is what one attempt sends. The bytes must stay as they are until
+// Attempt.Close has returned.
+type Request struct {
+	Method      string // POST when empty
+	Path        string // below the base URL: "/chat/completions"
+	ContentType string // application/json when empty
+	Body        [][]byte
+	Length      int               // sum of Body
+	Headers     []byte            // further header lines, each ended by CRLF
+	Stream      bool              // Accept: text/event-stream
+	Whole       int               // tokens expected of an answer that is not streamed; 0 for a stream
+	Prompt      int               // estimated prompt tokens, for the prefill-aware budget
+	ModelLines  []byte            // the model's own header lines
+	Dialled     func(reused bool) // called when the connection stands; may be nil
+}
+
+// uploadBytesMax is what is written on the serving goroutine; it fits a
+// socket's buffer. More has a goroutine of its own, for as long as it lasts,
+// so that an early answer is seen and ticks go on.
+const uploadBytesMax = 64 << 10
+
+// gatherBytesMax is what is copied into one buffer with the head to be one
+// write and, under TLS, one record.
+const gatherBytesMax = 8 << 10
+
+// Attempt is one try of one target: a state machine each step of which can be
+// left, by an error of the Waiter's Tick, and taken up again. One goroutine at
+// a time may drive it; Cancel may be called by any. The zero value is ready
+// for Start, and after Close for the next.
+type Attempt struct {
+	Head Head
+
+	b        *Backend
+	w        Waiter
+	req      Request
+	phase    Phase
+	started  time.Time
+	sent     time.Time
+	deadline time.Time
+	limit    time.Duration // length of the deadline in force
+	setting  string        // what named it
+	total    time.Time     // zero: no bound
+	kindLate Kind          // kind of failure when the deadline passes
+
+	mu        sync.Mutex // guards the four below against Cancel
+	c         *conn
+	stopDial  context.CancelFunc
+	cancelled bool
+	closed    bool
+
+	dialled  chan dialled // not nil while connecting
+	uploaded chan error   // not nil while an upload has its own goroutine
+	upDone   atomic.Bool
+	upErr    error
+	body     body
+	inBody   bool
+	any      bool // a byte of the answer has come
+	out      []byte
+	vec      net.Buffers
+}
+
+type dialled struct {
+	c   *conn
+	err error
+}
+
+// Start begins an attempt. It returns at once; failures show in ReadHead.
+func (a *Attempt) Start(b *Backend, req Request, w Waiter) {
+	now := time.Now()
+	a.mu.Lock()
+	a.c, a.stopDial, a.cancelled, a.closed = nil, nil, false, false
+	a.mu.Unlock()
+	a.b, a.w, a.req = b, w, req
+	a.started, a.sent, a.total = now, time.Time{}, time.Time{}
+	a.dialled, a.uploaded, a.upErr, a.inBody, a.any = nil, nil, nil, false, false
+	a.upDone.Store(false)
+	a.Head.Status = 0
+	d := &b.cfg.Deadlines
+	if d.Total > 0 {
+		a.total = now.Add(d.Total)
+	}
+	if c := b.take(now); c != nil {
+		a.attach(c)
+		a.send(now)
+		return
+	}
+	a.phase = PhaseConnect
+	a.setDeadline(now, d.Connect+d.TLS, "connect", KindConnectTimeout)
+	if !b.reserve() {
+		a.dialled = make(chan dialled, 1)
+		a.dialled <- dialled{err: &Error{Kind: KindFull, Phase: PhaseConnect, Backend: b.cfg.ID, Setting: b.path("limits.connections")}}
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a.mu.Lock()
+	a.stopDial = cancel
+	a.mu.Unlock()
+	ch := make(chan dialled, 1)
+	a.dialled = ch
+	// Dialling and the handshake cannot tick: they have a goroutine.
+	go func() {
+		c, err := b.dial(ctx)
+		if err != nil {
+			b.release()
+		}
+		ch <- dialled{c, err}
+	}()
+}
+
+func (a *Attempt) setDeadline(now time.Time, d time.Duration, name string, kind Kind) {
+	a.deadline, a.limit, a.kindLate = now.Add(d), d, kind
+	if name != "" {
+		a.setting = name
+	}
+}
+
+// attach makes c this attempt's connection.
+func (a *Attempt) attach(c *conn) {
+	c.a = a
+	a.mu.Lock()
+	a.c = c
+	cancelled := a.cancelled
+	a.mu.Unlock()
+	if cancelled {
+		c.raw.Close()
+	}
+	if a.req.Dialled != nil {
+		a.req.Dialled(c.reused)
+	}
+}
+
+// Cancel ends the attempt from any goroutine, in any phase: the backend's
+// connection is closed before it returns.
+func (a *Attempt) Cancel() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return
+	}
+	a.cancelled = true
+	if a.c != nil {
+		a.c.raw.Close()
+	}
+	if a.stopDial != nil {
+		a.stopDial()
+	}
+}
+
+// Phase returns how far the attempt is.
+func (a *Attempt) Phase() Phase { return a.phase }
+
+// Sent returns when the request had been written whole; zero before.
+func (a *Attempt) Sent() time.Time { return a.sent }
+
+// Reused says that the attempt runs on a connection that served before.
+func (a *Attempt) Reused() bool { return a.c != nil && a.c.reused }
+
+// send writes the request, or starts to.
+func (a *Attempt) send(now time.Time) {
+	c, d := a.c, &a.b.cfg.Deadlines
+	a.phase = PhaseUpload
+	limit := d.Write + d.WritePerMB*time.Duration(a.req.Length>>20)
+	a.setDeadline(now, limit, "write", KindWriteTimeout)
+	c.SetWriteDeadline(a.deadline)
+	a.out = a.b.appendHead(a.out[:0], &a.req)
+	if len(a.out)+a.req.Length <= gatherBytesMax {
+		for _, p := range a.req.Body {
+			a.out = append(a.out, p...)
+		}
+		_, err := c.Conn.Write(a.out)
+		a.wrote(now, err)
+		return
+	}
+	a.vec = append(append(a.vec[:0], a.out), a.req.Body...)
+	if a.req.Length <= uploadBytesMax {
+		vec := a.vec
+		_, err := vec.WriteTo(c.Conn)
+		a.wrote(now, err)
+		return
+	}
+	ch := make(chan error, 1)
+	a.uploaded = ch
+	go func() {
+		vec := a.vec
+		_, err := vec.WriteTo(c.Conn)
+		a.upErr = err
+		a.upDone.Store(true)
+		if err != nil && !errors.Is(err, io.EOF) {
+			// The reader learns it from the connection: a peer that hung up
+			// shows there by itself, our own deadline does not.
+			if kindOf(err, PhaseUpload) == KindWriteTimeout {
+				c.raw.Close()
+			}
+		} else {
+			c.Conn.SetReadDeadline(time.Unix(1, 0)) // let the reader move on to its next deadline
+		}
+		ch <- err
+	}()
+}
+
+// wrote moves on to waiting for the answer. A write error is not the last
+// word: a backend may have answered before it stopped reading.
+func (a *Attempt) wrote(now time.Time, err error) {
+	a.upErr = err
+	d := &a.b.cfg.Deadlines
+	a.phase, a.sent = PhaseHeaders, now
+	if err != nil {
+		a.setDeadline(now, min(time.Second, d.Connect), "", KindClosed)
+		return
+	}
+	if d.Headers > 0 {
+		a.setDeadline(now, d.Headers, "headers", KindHeadersTimeout)
+		return
+	}
+	budget, name := a.b.patience(a.req.Prompt, a.req.Whole, now)
+	a.setDeadline(now, budget, name, KindHeadersTimeout)
+}
+
+// ReadHead waits for the head of the answer. After nil, Head is filled and
+// ReadBody may be called.
+func (a *Attempt) ReadHead() error {
+	if a.dialled != nil {
+		if err := a.await(); err != nil {
+			return a.cause(err)
+		}
+		a.send(time.Now())
+	}
+	if a.inBody {
+		return nil
+	}
+	c, max := a.c, a.b.cfg.Limits.HeaderBytes
+	for {
+		if n := headEnd(c.buffered()); n > 0 {
+			if err := a.Head.parse(c.buffered()[:n]); err != nil {
+				return a.cause(err)
+			}
+			c.r += n
+			if a.Head.Status == 101 {
+				return a.cause(errHead)
+			}
+			if a.Head.Status >= 200 {
+				break
+			}
+			continue
+		}
+		if err := c.fill(max); err != nil {
+			return a.cause(err)
+		}
+		a.any = true
+	}
+	c.shrink()
+	a.inBody = true
+	a.body.reset(a.Head.Length)
+	now := time.Now()
+	if a.sent.IsZero() {
+		a.sent = now // an answer before the end of the upload
+	}
+	a.phase = PhaseContent
+	budget, name := a.b.patience(a.req.Prompt, a.req.Whole, a.sent)
+	a.setDeadline(a.sent, budget, name, KindContentTimeout)
+	return nil
+}
+
+// ReadBody reads some of the body. io.EOF is its true end: a body cut short is
+// an *Error of KindTruncated.
+func (a *Attempt) ReadBody(p []byte) (int, error) {
+	n, err := a.body.read(a.c, p)
+	if err != nil && err != io.EOF {
+		err = a.cause(err)
+	}
+	return n, err
+}
+
+// Read is ReadBody, for those who want an io.Reader.
+func (a *Attempt) Read(p []byte) (int, error) { return a.ReadBody(p) }
+
+// Progress says that content came: the deadline is now the gap between events.
+func (a *Attempt) Progress(now time.Time) {
+	a.phase = PhaseStream
+	a.setDeadline(now, a.b.cfg.Deadlines.Gap, "gap", KindGapTimeout)
+}
+
+// Finishing says that the backend has said its regular end: what may still
+// come behind it has wait to come.
+func (a *Attempt) Finishing(now time.Time, wait time.Duration) {
+	a.setDeadline(now, min(wait, a.b.cfg.Deadlines.Gap), "gap", KindGapTimeout)
+}
+
+// Learn tells the backend how long a prompt took to its first content.
+func (a *Attempt) Learn(first time.Time) {
+	if !a.sent.IsZero() {
+		a.b.learn(a.req.Prompt, first.Sub(a.sent), first)
+	}
+}
+
+// Drain reads what is left behind an answer's semantic end, if it is there
+// soon, so that the connection can be kept.
+func (a *Attempt) Drain(wait time.Duration) {
+	if a.c == nil || !a.inBody || a.body.eof || !a.Head.KeepAlive {
+		return
+	}
+	var p [64]byte
+	a.setDeadline(time.Now(), wait, "", KindGapTimeout)
+	for range 64 {
+		if _, err := a.body.read(a.c, p[:]); err != nil {
+			return
+		}
+	}
+}
+
+// Close ends the attempt. A connection whose answer was read to its true end
+// is kept for the next; every other is closed. It waits for what the attempt
+// started.
+func (a *Attempt) Close() {
+	if a.b == nil {
+		return
+	}
+	a.mu.Lock()
+	a.closed = true
+	cancelled := a.cancelled
+	if a.dialled != nil && a.stopDial != nil {
+		a.stopDial()
+	}
+	c := a.c
+	a.c = nil
+	a.mu.Unlock()
+	if a.dialled != nil {
+		if d := <-a.dialled; d.c != nil {
+			d.c.raw.Close()
+			a.b.release()
+		}
+		a.dialled = nil
+	}
+	a.mu.Lock()
+	if a.stopDial != nil {
+		a.stopDial()
+		a.stopDial = nil
+	}
+	a.mu.Unlock()
+	if c != nil {
+		keep := !cancelled && a.inBody && a.body.eof && a.body.fail == nil && a.Head.KeepAlive && c.r == c.w && a.upErr == nil
+		if a.uploaded != nil {
+			if !a.upDone.Load() {
+				keep = false // answered before it had read all
+				c.raw.Close()
+			}
+			<-a.uploaded
+			a.uploaded = nil
+		}
+		c.a = nil
+		if keep {
+			a.b.put(c)
+		} else {
+			c.raw.Close()
+			a.b.release()
+		}
+	}
+	a.phase = PhaseDone
+	a.req, a.w, a.b = Request{}, nil, nil
+	for i := range a.vec {
+		a.vec[i] = nil
+	}
+	if cap(a.out) > gatherBytesMax {
+		a.out = nil
+	}
+}
+
+func (a *Attempt) await() error {
+	timer := time.NewTimer(time.Until(a.wake()))
+	defer timer.Stop()
+	if err := a.flush(); err != nil {
+		return err
+	}
+	for {
+		select {
+		case d := <-a.dialled:
+			a.dialled = nil
+			if d.err != nil {
+				return d.err
+			}
+			a.attach(d.c)
+			return nil
+		case <-timer.C:
+			if err := a.tick(time.Now()); err != nil {
+				return err
+			}
+			timer.Reset(time.Until(a.wake()))
+		}
+	}
+}
+
+// uploadDone moves on when the upload's goroutine has finished.
+func (a *Attempt) uploadDone() bool {
+	if a.phase != PhaseUpload || a.uploaded == nil || !a.upDone.Load() {
+		return false
+	}
+	a.wrote(time.Now(), a.upErr)
+	return true
+}
+
+func (a *Attempt) flush() error { return a.w.Flush() }
+
+func (a *Attempt) wake() time.Time {
+	t := a.deadline
+	if w := a.w.Wake(); !w.IsZero() && w.Before(t) {
+		t = w
+	}
+	if !a.total.IsZero() && a.total.Before(t) {
+		t = a.total
+	}
+	return t
+}
+
+func (a *Attempt) tick(now time.Time) error {
+	if !a.total.IsZero() && !now.Before(a.total) {
+		return a.late(KindTotalTimeout, a.b.cfg.Deadlines.Total, "total")
+	}
+	if !now.Before(a.deadline) {
+		return a.late(a.kindLate, a.limit, a.setting)
+	}
+	return a.w.Tick(now)
+}
+
+func (a *Attempt) late(kind Kind, limit time.Duration, name string) error {
+	if kind == KindClosed { // nothing came after a failed write
+		return a.upErr
+	}
+	return &Error{Kind: kind, Phase: a.phase, Backend: a.b.cfg.ID, After: limit, Setting: a.b.deadlinePath(name)}
+}
+
+// cause gives an error its kind. Errors of the Waiter pass as they are.
+func (a *Attempt) cause(err error) error {
+	a.mu.Lock()
+	cancelled := a.cancelled
+	a.mu.Unlock()
+	if cancelled {
+		return &Error{Kind: KindCancelled, Phase: a.phase, Backend: a.b.cfg.ID, Err: errCancelled}
+	}
+	var e *Error
+	if errors.As(err, &e) || errors.Is(err, ErrHold) {
+		return err
+	}
+	if a.upErr != nil && !a.any {
+		err = a.upErr
+	}
+	kind := kindOf(err, a.phase)
+	if a.inBody && (kind == KindReset || kind == KindClosed) {
+		kind = KindTruncated
+	}
+	if errors.Is(err, errTooLarge) {
+		kind = KindTooLarge
+	}
+	stale := a.Reused() && !a.any && (kind == KindReset || kind == KindClosed)
+	return &Error{Kind: kind, Phase: a.phase, Backend: a.b.cfg.ID, Stale: stale, Err: err}
+}
+
+// ErrHold is what a Waiter's Tick returns to be left alone by the attempt for
+// now: it passes through unchanged, and the attempt can be taken up again.
+var ErrHold = errors.New("held")
+
+// appendHead appends the head of a request.
+func (b *Backend) appendHead(dst []byte, r *Request) []byte {
+	if r.Method == "" {
+		dst = append(dst, "POST "...)
+	} else {
+		dst = append(append(dst, r.Method...), ' ')
+	}
+	dst = append(append(dst, b.prefix...), r.Path...)
+	dst = append(append(dst, b.query...), b.fixed...)
+	dst = append(dst, r.ModelLines...)
+	dst = append(dst, r.Headers...)
+	if r.Stream {
+		dst = append(dst, "Accept: text/event-stream\r\n"...)
+	} else {
+		dst = append(dst, "Accept: */*\r\n"...)
+	}
+	if r.Method != "GET" {
+		dst = append(dst, "Content-Type: "...)
+		if r.ContentType == "" {
+			dst = append(dst, "application/json"...)
+		} else {
+			dst = append(dst, r.ContentType...)
+		}
+		// Never chunked: mlx_lm.server answers 411 to that.
+		dst = append(dst, "\r\nContent-Length: "...)
+		dst = strconv.AppendInt(dst, int64(r.Length), 10)
+		dst = append(dst, "\r\n"...)
+	}
+	return append(dst, "\r\n"...)
+}
+
+// dial connects, TLS included. The address policy speaks on the resolved
+// address.
+func (b *Backend) dial(ctx context.Context) (*conn, error) {
+	d := &b.cfg.Deadlines
+	cctx, cancel := context.WithTimeout(ctx, d.Connect)
+	raw, err := b.dialer.DialContext(cctx, b.host, b.port)
+	cancel()
+	if err != nil {
+		if ctx.Err() == nil && cctx.Err() == context.DeadlineExceeded {
+			err = &Error{Kind: KindConnectTimeout, Phase: PhaseConnect, Backend: b.cfg.ID, After: d.Connect, Setting: b.deadlinePath("connect")}
+		}
+		return nil, err
+	}
+	if b.tls == nil {
+		return newConn(raw, raw), nil
+	}
+	hctx, cancel := context.WithTimeout(ctx, d.TLS)
+	defer cancel()
+	tc := tls.Client(raw, b.tls)
+	if err := tc.HandshakeContext(hctx); err != nil {
+		raw.Close()
+		if ctx.Err() == nil && hctx.Err() == context.DeadlineExceeded {
+			err = &Error{Kind: KindConnectTimeout, Phase: PhaseConnect, Backend: b.cfg.ID, After: d.TLS, Setting: b.deadlinePath("tls")}
+			return nil, err
+		}
+		return nil, &Error{Kind: KindTLS, Phase: PhaseConnect, Backend: b.cfg.ID, Err: err}
+	}
+	return newConn(tc, raw), nil
+}

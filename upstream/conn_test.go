@@ -1,0 +1,141 @@
+package upstream
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+)
+
+// readerConn is a connection whose bytes come from a reader.
+type readerConn struct {
+	net.Conn
+	r io.Reader
+}
+
+func (c readerConn) Read(p []byte) (int, error)       { return c.r.Read(p) }
+func (c readerConn) SetReadDeadline(time.Time) error  { return nil }
+func (c readerConn) SetWriteDeadline(time.Time) error { return nil }
+func (c readerConn) Close() error                     { return nil }
+
+type idleWaiter struct{}
+
+func (idleWaiter) Flush() error         { return nil }
+func (idleWaiter) Wake() time.Time      { return time.Time{} }
+func (idleWaiter) Tick(time.Time) error { return nil }
+
+func connOver(r io.Reader) *conn {
+	raw := readerConn{r: r}
+	c := newConn(raw, raw)
+	c.a = &Attempt{w: idleWaiter{}, deadline: time.Now().Add(time.Hour), phase: PhaseContent}
+	return c
+}
+
+// However the bytes arrive, a body reads the same; a body cut short is never
+// taken for a whole one.
+func TestBodyFramingIsTheSameForEverySplit(t *testing.T) {
+	f := func(length int64, raw, want string, wantErr error) {
+		t.Helper()
+		for name, r := range map[string]io.Reader{
+			"whole": strings.NewReader(raw), "bytes": iotest.OneByteReader(strings.NewReader(raw)),
+			"halves": iotest.HalfReader(strings.NewReader(raw)), "with error": iotest.DataErrReader(strings.NewReader(raw)),
+		} {
+			c := connOver(r)
+			var b body
+			b.reset(length)
+			var got []byte
+			var err error
+			p := make([]byte, 7)
+			for err == nil {
+				var n int
+				n, err = b.read(c, p)
+				got = append(got, p[:n]...)
+			}
+			if string(got) != want || !errors.Is(err, wantErr) {
+				t.Errorf("%s: body of %q\n got %q, %v\nwant %q, %v", name, raw, got, err, want, wantErr)
+			}
+		}
+	}
+	f(-1, "5\r\nhello\r\n6; x=y\r\n world\r\n0\r\n\r\n", "hello world", io.EOF)
+	f(-1, "5\r\nhello\r\n0\r\nA: b\r\nC: d\r\n\r\n", "hello", io.EOF)
+	f(-1, "5\nhello\n0\n\n", "hello", io.EOF)
+	f(-1, "5\r\nhello\r\n", "hello", io.ErrUnexpectedEOF) // died at a chunk's boundary
+	f(-1, "5\r\nhello\r\n0\r\n", "hello", io.ErrUnexpectedEOF)
+	f(-1, "5\r\nhel", "hel", io.ErrUnexpectedEOF)
+	f(-1, "5\r\nhelloX\r\n", "hello", errChunk)
+	f(-1, "-5\r\nhello\r\n", "", errChunk)
+	f(-1, "0x5\r\nhello\r\n", "", errChunk)
+	f(-1, "\r\nhello\r\n", "", errChunk)
+	f(-1, "fffffffff\r\nhello\r\n", "", errChunk)
+	f(-1, strings.Repeat("0", 5000), "", errChunk)
+	f(-1, "0\r\n"+strings.Repeat("a: b\r\n", 100)+"\r\n", "", errTrailers)
+	f(5, "hello", "hello", io.EOF)
+	f(5, "helloHTTP/1.1 200", "hello", io.EOF)
+	f(5, "hel", "hel", io.ErrUnexpectedEOF)
+	f(0, "HTTP", "", io.EOF)
+	f(-2, "until the end", "until the end", io.EOF)
+}
+
+func TestHeadIsParsedStrictly(t *testing.T) {
+	f := func(raw string, status int, length int64, keep bool) {
+		t.Helper()
+		var h Head
+		if n := headEnd([]byte(raw)); n != len(raw) {
+			t.Fatalf("headEnd(%q) = %d, want %d", raw, n, len(raw))
+		}
+		if err := h.parse([]byte(raw)); err != nil || h.Status != status || h.Length != length || h.KeepAlive != keep {
+			t.Errorf("head %q\n got %d %d %v, %v\nwant %d %d %v", raw, h.Status, h.Length, h.KeepAlive, err, status, length, keep)
+		}
+	}
+	f("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", 200, 5, true)
+	f("HTTP/1.1 200\r\ncontent-length:5\r\nCONNECTION: Close\r\n\r\n", 200, 5, false)
+	f("HTTP/1.0 200 OK\r\nContent-Type: x\r\n\r\n", 200, -2, false)
+	f("HTTP/1.0 200 OK\nContent-Length: 1\nConnection: keep-alive\n\n", 200, 1, true)
+	f("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", 200, -1, true)
+	f("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", 200, -1, false)
+	f("HTTP/1.1 200 OK\r\n\r\n", 200, -2, false)
+	f("HTTP/1.1 204 No\r\n\r\n", 204, 0, true)
+	f("HTTP/1.1 103 Early\r\nLink: x\r\n\r\n", 103, 0, true)
+	g := func(raw string) {
+		t.Helper()
+		var h Head
+		if err := h.parse([]byte(raw)); err == nil {
+			t.Errorf("head %q was accepted: %+v", raw, h)
+		}
+	}
+	g("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n")
+	g("HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n")
+	g("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\n")
+	g("HTTP/1.1 200 OK\r\nContent-Length:\r\n\r\n")
+	g("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n")
+	g("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n")
+	g("HTTP/1.1 200 OK\r\nA: b\r\n c: folded\r\n\r\n")
+	g("HTTP/1.1 200 OK\r\nno colon\r\n\r\n")
+	g("HTTP/2.0 200 OK\r\n\r\n")
+	g("HTTP/1.1 2x0 OK\r\n\r\n")
+	g("HTTP/1.1 2000\r\n\r\n")
+	g("ICY 200 OK\r\n\r\n")
+	var h Head
+	if err := h.parse([]byte("HTTP/1.1 200 OK\r\nRetry-After:  12 \r\nX: y\r\n\r\n")); err != nil || string(h.Get("retry-after")) != "12" || h.Get("absent") != nil {
+		t.Errorf("Get(retry-after) = %q, Get(absent) = %q, %v", h.Get("retry-after"), h.Get("absent"), err)
+	}
+}
+
+func FuzzHead(f *testing.F) {
+	f.Add([]byte("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"))
+	f.Add([]byte("HTTP/1.0 404 \nA:b\n\n"))
+	f.Fuzz(func(t *testing.T, p []byte) {
+		n := headEnd(p)
+		if n > len(p) {
+			t.Fatalf("headEnd(%q) = %d", p, n)
+		}
+		var h Head
+		if h.parse(p[:n]) == nil && (h.Status < 100 || h.Length < -2) {
+			t.Fatalf("parse(%q) = %+v", p[:n], h)
+		}
+		h.Get("content-type")
+	})
+}

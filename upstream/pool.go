@@ -1,0 +1,459 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"math"
+	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"nearside/breaker"
+	"nearside/catalog"
+)
+
+// Options are what a Pool is given from outside.
+type Options struct {
+	Dialer  Dialer // its Policy is set per backend
+	Agent   string // User-Agent; "nearside" when empty
+	Changed func(breaker.Change)
+	Now     func() time.Time
+}
+
+// Pool holds the backends of the current configuration: their connections,
+// breakers and learned rates. New starts nothing; Run probes and sweeps until
+// its context ends.
+type Pool struct {
+	opt Options
+
+	mu       sync.Mutex
+	backends map[backendKey]*Backend
+	breakers map[string]*breaker.Breaker // by provider id, and by ref for targets
+	configs  map[string]Config
+	closed   bool
+}
+
+type backendKey struct{ provider, baseURL string }
+
+// breakersMax bounds the breakers of models that nobody declared; what is
+// beyond shares one for its provider.
+const breakersMax = 4096
+
+// NewPool returns an empty pool.
+func NewPool(opt Options) *Pool {
+	if opt.Agent == "" {
+		opt.Agent = "nearside"
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	return &Pool{opt: opt, backends: map[backendKey]*Backend{}, breakers: map[string]*breaker.Breaker{}, configs: map[string]Config{}}
+}
+
+// Apply makes the configurations the ones in force. A provider whose
+// configuration is unchanged keeps its connections, breakers and learned
+// rates; a changed one keeps "open until". Attempts under way finish on what
+// they began with.
+func (p *Pool) Apply(configs []Config) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	next := make(map[string]Config, len(configs))
+	for _, c := range configs {
+		next[c.ID] = c
+	}
+	for key, b := range p.backends {
+		if c, ok := next[key.provider]; !ok || !reflect.DeepEqual(c, b.cfg) {
+			b.Close()
+			delete(p.backends, key)
+		}
+	}
+	for name, old := range p.breakers {
+		id, _, _ := strings.Cut(name, "/")
+		c, ok := next[id]
+		was, had := p.configs[id]
+		switch {
+		case !ok:
+			delete(p.breakers, name)
+		case had && !reflect.DeepEqual(c.Breaker, was.Breaker):
+			b := p.newBreaker(name, c)
+			b.Adopt(old)
+			p.breakers[name] = b
+		}
+	}
+	p.configs = next
+}
+
+func (p *Pool) newBreaker(name string, c Config) *breaker.Breaker {
+	return breaker.New(name, c.Breaker, breaker.Options{Now: p.opt.Now, Changed: p.opt.Changed})
+}
+
+// Backend returns the backend of a model, made on first use. The error says
+// what is wrong with its address.
+func (p *Pool) Backend(m *catalog.Model) (*Backend, error) {
+	key := backendKey{m.Provider.ID, m.BaseURL}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b := p.backends[key]; b != nil {
+		return b, nil
+	}
+	c, ok := p.configs[key.provider]
+	if !ok {
+		return nil, fmt.Errorf("provider %q is no longer configured", key.provider)
+	}
+	b, err := p.newBackend(c, m.BaseURL)
+	if err != nil {
+		return nil, err
+	}
+	p.backends[key] = b
+	return b, nil
+}
+
+// Breakers returns the breaker of a model's target and that of its provider,
+// which counts connect-level faults only.
+func (p *Pool) Breakers(m *catalog.Model) (target, provider *breaker.Breaker) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ref := m.Ref()
+	if len(p.breakers) >= breakersMax && p.breakers[ref] == nil {
+		ref = m.Provider.ID + "/other"
+	}
+	return p.breaker(ref, m.Provider.ID), p.breaker(m.Provider.ID, m.Provider.ID)
+}
+
+func (p *Pool) breaker(name, provider string) *breaker.Breaker {
+	b := p.breakers[name]
+	if b == nil {
+		c, ok := p.configs[provider]
+		if !ok {
+			c.Breaker = breaker.Near()
+		}
+		b = p.newBreaker(name, c)
+		p.breakers[name] = b
+	}
+	return b
+}
+
+// BreakerStatus is one row of EachBreaker.
+type BreakerStatus struct {
+	Name string // a provider id, or the ref of a target
+	breaker.Status
+}
+
+// EachBreaker returns the states of all breakers that exist.
+func (p *Pool) EachBreaker() []BreakerStatus {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([]BreakerStatus, 0, len(p.breakers))
+	for name, b := range p.breakers {
+		all = append(all, BreakerStatus{name, b.Peek()})
+	}
+	return all
+}
+
+// probeTick is how often Run looks for breakers that want a probe and for
+// connections that have been idle too long.
+const probeTick = 250 * time.Millisecond
+
+// Run probes providers whose breaker was opened by connect-level faults and
+// closes idle connections, until ctx ends. It waits for what it started.
+func (p *Pool) Run(ctx context.Context) {
+	tick := time.NewTicker(probeTick)
+	defer tick.Stop()
+	var probes sync.WaitGroup
+	defer probes.Wait()
+	busy := map[string]*atomic.Bool{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := p.opt.Now()
+		type want struct {
+			cfg Config
+			b   *breaker.Breaker
+		}
+		var wants []want
+		p.mu.Lock()
+		for _, b := range p.backends {
+			b.sweep(now)
+		}
+		for id, c := range p.configs {
+			if b := p.breakers[id]; b != nil && b.Probable() {
+				wants = append(wants, want{c, b})
+			}
+		}
+		p.mu.Unlock()
+		for _, w := range wants {
+			flag := busy[w.cfg.ID]
+			if flag == nil {
+				flag = new(atomic.Bool)
+				busy[w.cfg.ID] = flag
+			}
+			if !flag.CompareAndSwap(false, true) {
+				continue
+			}
+			probes.Go(func() {
+				defer flag.Store(false)
+				w.b.Probed(ProbeModels(ctx, w.cfg, p.opt.Dialer) == nil)
+			})
+		}
+	}
+}
+
+// Close closes all idle connections. Attempts under way are not touched.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range p.backends {
+		b.Close()
+	}
+}
+
+// Backend is one place that requests are sent to: a provider's base URL. It is
+// safe for concurrent use.
+type Backend struct {
+	cfg        Config
+	dialer     Dialer
+	tls        *tls.Config
+	host, port string
+	prefix     string // path of the base URL
+	query      string // its query, "?" included
+	fixed      []byte // rest of the request line and the headers that never change
+
+	rate atomic.Uint64 // learned prefill rate, float64 bits, tokens per second
+	warm atomic.Int64  // unix nanoseconds of the last content; 0 when never
+
+	mu   sync.Mutex
+	idle []*conn
+	open int
+	shut bool
+}
+
+func (p *Pool) newBackend(c Config, baseURL string) (*Backend, error) {
+	u, err := url.Parse(baseURL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("provider %q: base URL %q is not http:// or https:// with a host", c.ID, baseURL)
+	}
+	b := &Backend{cfg: c, dialer: p.opt.Dialer, host: u.Hostname(), port: u.Port(), prefix: strings.TrimRight(u.EscapedPath(), "/")}
+	b.dialer.Policy = PolicyOf(c)
+	if u.RawQuery != "" {
+		b.query = "?" + u.RawQuery
+	}
+	if b.port == "" {
+		b.port = "80"
+		if u.Scheme == "https" {
+			b.port = "443"
+		}
+	}
+	if u.Scheme == "https" {
+		if b.tls, err = c.TLS.Config(b.host); err != nil {
+			return nil, fmt.Errorf("provider %q: %w", c.ID, err)
+		}
+	}
+	f := append([]byte(" HTTP/1.1\r\nHost: "), u.Host...)
+	f = append(f, "\r\nUser-Agent: "...)
+	f = append(append(f, p.opt.Agent...), "\r\nAccept-Encoding: identity\r\n"...)
+	auth := c.Auth
+	key := c.Key
+	if !auth.Secret.IsZero() {
+		key = auth.Secret
+	}
+	name := "Authorization"
+	value := ""
+	switch {
+	case key.IsZero() || auth.Mode == "none":
+	case auth.Mode == "header":
+		name, value = auth.Header, auth.Prefix+key.Reveal()
+	default:
+		value = "Bearer " + key.Reveal()
+	}
+	for _, h := range c.Headers {
+		if value != "" && strings.EqualFold(h.Name, name) {
+			continue // the credential's own header wins
+		}
+		if !headerSafe(h.Name) || !headerSafe(h.Value) {
+			return nil, fmt.Errorf("provider %q: header %q holds a character that headers cannot", c.ID, h.Name)
+		}
+		f = append(append(append(append(f, h.Name...), ": "...), h.Value...), "\r\n"...)
+	}
+	if value != "" {
+		if !headerSafe(name) || !headerSafe(value) {
+			return nil, fmt.Errorf("provider %q: the credential holds a character that headers cannot", c.ID)
+		}
+		f = append(append(append(append(f, name...), ": "...), value...), "\r\n"...)
+	}
+	b.fixed = f
+	return b, nil
+}
+
+func headerSafe(s string) bool {
+	return !strings.ContainsAny(s, "\r\n\x00")
+}
+
+// ModelLines renders a model's own headers as lines of a request.
+func ModelLines(headers []catalog.Header) []byte {
+	var b []byte
+	for _, h := range headers {
+		if headerSafe(h.Name) && headerSafe(h.Value) {
+			b = append(append(append(append(b, h.Name...), ": "...), h.Value...), "\r\n"...)
+		}
+	}
+	return b
+}
+
+// ID returns the provider's id.
+func (b *Backend) ID() string { return b.cfg.ID }
+
+// Limits returns the bounds of the backend's answers.
+func (b *Backend) Limits() Limits { return b.cfg.Limits }
+
+func (b *Backend) path(name string) string { return "proxy.providers." + b.cfg.ID + "." + name }
+
+func (b *Backend) deadlinePath(name string) string {
+	if s := b.cfg.Deadlines.Explicit[name]; s != "" {
+		return s
+	}
+	if name == "total" {
+		return b.path("totalSeconds")
+	}
+	return b.path("deadlines." + name + "Seconds")
+}
+
+// take returns an idle connection, or nil.
+func (b *Backend) take(now time.Time) *conn {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for n := len(b.idle); n > 0; n = len(b.idle) {
+		c := b.idle[n-1]
+		b.idle[n-1] = nil
+		b.idle = b.idle[:n-1]
+		if now.Sub(c.used) < b.cfg.Limits.Idle {
+			c.reused = true
+			return c
+		}
+		c.raw.Close()
+		b.open--
+	}
+	return nil
+}
+
+func (b *Backend) put(c *conn) {
+	c.SetReadDeadline(time.Time{})
+	c.used = time.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.shut || len(b.idle) >= b.cfg.Limits.IdleConns {
+		c.raw.Close()
+		b.open--
+		return
+	}
+	b.idle = append(b.idle, c)
+}
+
+// reserve takes one of the backend's connection slots.
+func (b *Backend) reserve() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open >= b.cfg.Limits.Conns {
+		return false
+	}
+	b.open++
+	return true
+}
+
+func (b *Backend) release() {
+	b.mu.Lock()
+	b.open--
+	b.mu.Unlock()
+}
+
+// sweep closes what has been idle too long.
+func (b *Backend) sweep(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for n < len(b.idle) && now.Sub(b.idle[n].used) >= b.cfg.Limits.Idle {
+		b.idle[n].raw.Close()
+		b.open--
+		n++
+	}
+	if n > 0 {
+		b.idle = append(b.idle[:0], b.idle[n:]...)
+	}
+}
+
+// Close closes the idle connections; later ones are closed when their attempt
+// ends. It may be called twice.
+func (b *Backend) Close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.shut = true
+	for _, c := range b.idle {
+		c.raw.Close()
+		b.open--
+	}
+	b.idle = nil
+}
+
+const (
+	prefillGuess = 200             // tokens per second, until the backend has shown its own
+	prefillShare = 3               // the budget is so many times the expected prefill
+	prefillBase  = 20              // seconds beside it
+	warmFor      = 5 * time.Minute // Ollama unloads a model after it
+)
+
+// wholeToken is what one token of an answer that comes whole may take, and
+// wholeMax bounds them all.
+const (
+	wholeToken = 100 * time.Millisecond
+	wholeMax   = 10 * time.Minute
+)
+
+// patience returns how long to wait for the first content of a prompt, or for
+// an answer of so many tokens that comes whole, and the name of the setting
+// that says so.
+func (b *Backend) patience(prompt, whole int, now time.Time) (time.Duration, string) {
+	d := &b.cfg.Deadlines
+	if d.FirstContent > 0 {
+		return d.FirstContent, "firstContent"
+	}
+	rate := math.Float64frombits(b.rate.Load())
+	if rate <= 0 {
+		rate = prefillGuess
+	}
+	budget := time.Duration((prefillBase + prefillShare*float64(prompt)/rate) * float64(time.Second))
+	budget = min(max(budget, d.FirstContentMin), d.FirstContentMax)
+	if warm := b.warm.Load(); warm == 0 || now.UnixNano()-warm > int64(warmFor) {
+		budget += d.FirstContentCold
+	}
+	return budget + min(time.Duration(whole)*wholeToken, wholeMax), "firstContent"
+}
+
+// learn keeps a moving average of the prefill rate. Short prompts say nothing
+// of it.
+func (b *Backend) learn(prompt int, took time.Duration, now time.Time) {
+	b.warm.Store(now.UnixNano())
+	if prompt < 256 || took <= 0 {
+		return
+	}
+	seen := float64(prompt) / took.Seconds()
+	if old := math.Float64frombits(b.rate.Load()); old > 0 {
+		seen = 0.7*old + 0.3*seen
+	}
+	b.rate.Store(math.Float64bits(seen))
+}
+
+// PrefillRate returns the learned prefill rate in tokens per second, 0 when
+// none is known.
+func (b *Backend) PrefillRate() float64 { return math.Float64frombits(b.rate.Load()) }
+
+// String names the backend for messages.
+func (b *Backend) String() string {
+	return b.cfg.ID + " (" + b.host + ":" + strconv.Quote(b.port) + ")"
+}
