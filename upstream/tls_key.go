@@ -41,7 +41,7 @@ func plainKey(text []byte, passphrase Secret) ([]byte, error) {
 		}
 		switch {
 		case encrypted:
-			der, err := openPKCS8(block.Bytes, passphrase)
+			der, err := openPKCS8(block.Bytes, passphrase, keyIterationsMax)
 			if err != nil {
 				return nil, err
 			}
@@ -77,7 +77,7 @@ type (
 )
 
 // openPKCS8 decrypts what openssl writes by default (RFC 8018, PBES2).
-func openPKCS8(der []byte, passphrase Secret) ([]byte, error) {
+func openPKCS8(der []byte, passphrase Secret, iterationsMax int) ([]byte, error) {
 	var k encryptedKey
 	var p pbes2Params
 	var d pbkdf2Params
@@ -125,7 +125,7 @@ func openPKCS8(der []byte, passphrase Secret) ([]byte, error) {
 		return nil, errKeyCipher
 	}
 	n := len(k.Data)
-	if len(iv) != aes.BlockSize || n == 0 || n%aes.BlockSize != 0 || d.Iterations < 1 || d.Iterations > keyIterationsMax {
+	if len(iv) != aes.BlockSize || n == 0 || n%aes.BlockSize != 0 || d.Iterations < 1 || d.Iterations > iterationsMax {
 		return nil, errKeyCipher
 	}
 	key, err := pbkdf2.Key(prf, passphrase.Reveal(), d.Salt, d.Iterations, length)

@@ -242,7 +242,7 @@ func FuzzEncryptedKey(f *testing.F) {
 	block, _ := pem.Decode(text)
 	f.Add(block.Bytes)
 	f.Fuzz(func(t *testing.T, der []byte) {
-		if plain, err := openPKCS8(der, NewSecret("correct")); err == nil && len(plain) == 0 {
+		if plain, err := openPKCS8(der, NewSecret("correct"), 4096); err == nil && len(plain) == 0 {
 			t.Fatal("an empty key was opened")
 		}
 	})
