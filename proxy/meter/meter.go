@@ -3,7 +3,18 @@
 package meter
 
 import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/common/expfmt"
 
 	"nearside/shaping/wire"
 )
@@ -35,6 +46,286 @@ type Attempt struct {
 	Outcome  string // low cardinality: good, connect_refused, timeout_first_content, status_503, …
 }
 
-// Gaps counts the times between a stream's events in the buckets of the
-// histogram, local to one exchange, so that the relay touches nothing shared.
-type Gaps struct{}
+// Options are what a Meter is given from outside.
+type Options struct {
+	Now     func() time.Time // time.Now when nil
+	Version string           // of the program; "unknown" when empty
+}
+
+// Meter counts. It is safe for concurrent use and keeps nothing it is given:
+// label values are copied when they are first seen.
+type Meter struct {
+	now      func() time.Time
+	version  string
+	registry *prometheus.Registry
+	inFlight atomic.Int64
+
+	mu        sync.Mutex
+	exchanges table[float64]
+	models    table[float64]
+	attempts  table[float64]
+	aborts    table[float64]
+	dropped   table[float64]
+	problems  table[float64]
+	tokens    table[float64]
+	durations table[histogram]
+	first     table[histogram]
+	between   table[histogram]
+	added     table[histogram]
+	breakers  table[float64]
+	targets   table[string]
+	reloaded  time.Time // last successful reload
+	reloadOK  bool
+	reloads   bool // Reload has been called
+}
+
+// New returns a Meter with a registry of its own, which also holds the
+// collectors of the Go runtime and the process.
+func New(opt Options) *Meter {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.Version == "" {
+		opt.Version = "unknown"
+	}
+	m := &Meter{
+		now:      opt.Now,
+		version:  opt.Version,
+		registry: prometheus.NewRegistry(),
+
+		exchanges: newTable[float64](exchangesDesc, setsMax, 1),
+		models:    newTable[float64](modelsDesc, setsMax, 0),
+		attempts:  newTable[float64](attemptsDesc, setsMax, 0, 1),
+		aborts:    newTable[float64](abortsDesc, setsMax),
+		dropped:   newTable[float64](droppedDesc, fieldsMax, 0),
+		problems:  newTable[float64](problemsDesc, fieldsMax, 0),
+		tokens:    newTable[float64](tokensDesc, setsMax, 0),
+		durations: newTable[histogram](durationDesc, setsMax),
+		first:     newTable[histogram](firstDesc, setsMax, 0),
+		between:   newTable[histogram](betweenDesc, setsMax, 0),
+		added:     newTable[histogram](addedDesc, setsMax),
+		breakers:  newTable[float64](breakerDesc, targetsMax, 0),
+		targets:   newTable[string](targetDesc, targetsMax, 0),
+	}
+	m.registry.MustRegister(collector{m}, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Begin counts an exchange as in flight. Every Begin is followed by one End.
+func (m *Meter) Begin() { m.inFlight.Add(1) }
+
+// End takes an exchange out of those in flight.
+func (m *Meter) End() { m.inFlight.Add(-1) }
+
+// Exchange counts a finished exchange, once. It does not keep x, and does not
+// allocate unless a label value is new.
+func (m *Meter) Exchange(x *Exchange) {
+	dialect, route, outcome := dialectLabel(x.Dialect), routeLabel(x.Route), outcomeLabel(x.Outcome)
+	provider := orNone(x.Provider)
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	*m.exchanges.at(labels{dialect, provider, route, outcome, classLabel(x.Status)})++
+	*m.models.at(labels{orNone(x.Model), outcome})++
+	m.durations.at(labels{dialect, route}).observe(durationBounds, x.Duration)
+	m.added.at(labels{}).observe(addedBounds, x.Own)
+	if x.FirstContent > 0 {
+		m.first.at(labels{provider, route}).observe(durationBounds, x.FirstContent)
+	}
+	if x.Gaps != nil && x.Gaps.count() > 0 {
+		m.between.at(labels{provider}).merge(x.Gaps)
+	}
+	for i := range x.Attempts {
+		a := &x.Attempts[i]
+		*m.attempts.at(labels{orNone(a.Provider), orNone(a.Outcome)})++
+	}
+	if x.AbortPhase != "" {
+		*m.aborts.at(labels{phaseLabel(x.AbortPhase)})++
+	}
+	for _, field := range x.Dropped {
+		*m.dropped.at(labels{orNone(field)})++
+	}
+	m.spend(provider, "input", x.Usage.Input)
+	m.spend(provider, "output", x.Usage.Output)
+	m.spend(provider, "cached", x.Usage.Cached)
+	m.spend(provider, "cache_write", x.Usage.CacheWrite)
+	m.spend(provider, "reasoning", x.Usage.Reasoning)
+}
+
+// tokensMax bounds what one exchange adds: a backend that reports nonsense must
+// not spoil the sum of years. It is far above any context window.
+const tokensMax = 1 << 31
+
+func (m *Meter) spend(provider, kind string, n int64) {
+	if n > 0 {
+		*m.tokens.at(labels{provider, kind}) += float64(min(n, tokensMax))
+	}
+}
+
+// Breaker sets the state of a target's breaker: closed, half_open or open. Any
+// other is ignored.
+func (m *Meter) Breaker(target, state string) {
+	i := slices.Index(breakerStates, state)
+	if i < 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if row, ok := m.breakers.find(labels{target}); ok {
+		*row = float64(i)
+		return
+	}
+	m.full()
+}
+
+// Target sets the state of a target: ready, loading, saturated, asleep, failing
+// or misconfigured. Any other is ignored.
+func (m *Meter) Target(target, state string) {
+	i := slices.Index(targetStates, state)
+	if i < 0 {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if row, ok := m.targets.find(labels{target}); ok {
+		*row = targetStates[i]
+		return
+	}
+	m.full()
+}
+
+// full counts a state that has no row: one of "other" would mean nothing.
+func (m *Meter) full() { *m.problems.at(labels{"metric_targets_full"})++ }
+
+// Forget removes a target that is no longer configured from the gauges. What
+// was counted of it stays.
+func (m *Meter) Forget(target string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.breakers.rows, labels{printable(target)})
+	delete(m.targets.rows, labels{printable(target)})
+}
+
+// Reload says how the last reading of the configuration went.
+func (m *Meter) Reload(ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.reloads, m.reloadOK = true, ok
+	if ok {
+		m.reloaded = m.now()
+	}
+}
+
+// Problem counts something of ours that went wrong without failing an
+// exchange, such as log_dropped or panic. The kind is a constant of the caller.
+func (m *Meter) Problem(kind string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	*m.problems.at(labels{orNone(kind)})++
+}
+
+// Write writes everything as Prometheus text, version 0.0.4. A collector that
+// fails is left out and named in the error.
+func (m *Meter) Write(w io.Writer) error {
+	families, err := m.registry.Gather()
+	if err != nil {
+		err = fmt.Errorf("gather metrics: %w", err)
+	}
+	for _, f := range families {
+		if _, werr := expfmt.MetricFamilyToText(w, f); werr != nil {
+			return errors.Join(err, fmt.Errorf("write metrics: %w", werr))
+		}
+	}
+	return err
+}
+
+// The metrics. The recipe for another one: describe it here, add a table to
+// Meter and New, count it, and copy it in Collect.
+var (
+	exchangesDesc = describe("exchanges_total", "Finished exchanges.", "dialect", "provider", "route", "outcome", "status_class")
+	modelsDesc    = describe("model_exchanges_total", "Finished exchanges by the model that served or was tried last.", "model", "outcome")
+	attemptsDesc  = describe("attempts_total", "Attempts at a backend.", "provider", "outcome")
+	abortsDesc    = describe("aborts_total", "Exchanges whose client left, by how far they had come.", "phase")
+	droppedDesc   = describe("dropped_fields_total", "Request fields left out for a backend that does not take them.", "field")
+	problemsDesc  = describe("problems_total", "What went wrong in the proxy itself without failing an exchange.", "kind")
+	tokensDesc    = describe("tokens_total", "Tokens as backends report them; cached and cache_write are part of input, reasoning is part of output.", "provider", "kind")
+	durationDesc  = describe("exchange_seconds", "Time from a request to the end of its answer.", "dialect", "route")
+	firstDesc     = describe("first_content_seconds", "Time from a request to the first content of its answer.", "provider", "route")
+	betweenDesc   = describe("between_events_seconds", "Time between the events of a stream.", "provider")
+	addedDesc     = describe("added_seconds", "Time that the proxy itself added to an exchange.")
+	breakerDesc   = describe("breaker_state", "State of a breaker: 0 closed, 1 half-open, 2 open.", "target")
+	targetDesc    = describe("target_state", "1 for the state that a target is in, 0 for the others.", "target", "state")
+	inFlightDesc  = describe("in_flight", "Exchanges under way.")
+	reloadDesc    = describe("config_last_reload_ok", "1 when the last reading of the configuration succeeded, 0 when the one before it stays in force.")
+	reloadedDesc  = describe("config_last_reload_success_timestamp_seconds", "When the configuration in force was read, Unix time.")
+	buildDesc     = describe("build_info", "1, with the version of the program.", "version", "goversion")
+)
+
+func describe(name, help string, names ...string) *prometheus.Desc {
+	return prometheus.NewDesc("nearside_"+name, help, names, nil)
+}
+
+// collector keeps Describe and Collect out of the Meter's own methods.
+type collector struct{ m *Meter }
+
+// Describe implements prometheus.Collector.
+func (c collector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, abortsDesc, droppedDesc, problemsDesc, tokensDesc,
+		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, targetDesc, inFlightDesc, reloadDesc, reloadedDesc, buildDesc} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector. The lock is held for copying only:
+// exchanges settle while the text is built.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	m := c.m
+	m.mu.Lock()
+	counters := [][]row[float64]{m.exchanges.copied(), m.models.copied(), m.attempts.copied(), m.aborts.copied(),
+		m.dropped.copied(), m.problems.copied(), m.tokens.copied()}
+	histograms := []struct {
+		rows   []row[histogram]
+		bounds []time.Duration
+	}{
+		{m.durations.copied(), durationBounds}, {m.first.copied(), durationBounds},
+		{m.between.copied(), gapBounds}, {m.added.copied(), addedBounds},
+	}
+	breakers, targets := m.breakers.copied(), m.targets.copied()
+	reloads, reloadOK, reloaded := m.reloads, m.reloadOK, m.reloaded
+	m.mu.Unlock()
+
+	for _, rows := range counters {
+		for _, r := range rows {
+			out <- prometheus.MustNewConstMetric(r.desc, prometheus.CounterValue, r.value, r.labels...)
+		}
+	}
+	for _, h := range histograms {
+		for _, r := range h.rows {
+			out <- r.value.metric(r.desc, h.bounds, r.labels)
+		}
+	}
+	for _, r := range breakers {
+		out <- prometheus.MustNewConstMetric(r.desc, prometheus.GaugeValue, r.value, r.labels...)
+	}
+	for _, r := range targets {
+		for _, state := range targetStates {
+			out <- prometheus.MustNewConstMetric(r.desc, prometheus.GaugeValue, truth(state == r.value), r.labels[0], state)
+		}
+	}
+	out <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(m.inFlight.Load()))
+	if reloads {
+		out <- prometheus.MustNewConstMetric(reloadDesc, prometheus.GaugeValue, truth(reloadOK))
+	}
+	if !reloaded.IsZero() {
+		out <- prometheus.MustNewConstMetric(reloadedDesc, prometheus.GaugeValue, float64(reloaded.UnixMilli())/1000)
+	}
+	out <- prometheus.MustNewConstMetric(buildDesc, prometheus.GaugeValue, 1, printable(m.version), runtime.Version())
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,425 @@
+package meter
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"nearside/shaping/wire"
+)
+
+// text returns the samples and TYPE lines that begin with prefix.
+func text(t *testing.T, m *Meter, prefix string) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := m.Write(&b); err != nil {
+		t.Fatalf("Write: %v", err)
+	}
+	var kept []string
+	for line := range strings.Lines(b.String()) {
+		if strings.HasPrefix(line, prefix) || strings.HasPrefix(line, "# TYPE "+prefix) {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "")
+}
+
+func wantText(t *testing.T, m *Meter, prefix, want string) {
+	t.Helper()
+	want = strings.TrimPrefix(want, "\n")
+	if diff := cmp.Diff(want, text(t, m, prefix)); diff != "" {
+		t.Fatalf("%s (-want +got):\n%s", prefix, diff)
+	}
+}
+
+func full() *Exchange {
+	g := new(Gaps)
+	for _, d := range []time.Duration{20 * ms, 30 * ms, 33 * ms} {
+		g.Observe(d)
+	}
+	return &Exchange{
+		Dialect: "chat", Provider: "ollama", Model: "ollama/qwen3", Route: "near", Outcome: "ok", Status: 200, Stream: true,
+		Duration: 4 * time.Second, FirstContent: 300 * ms, Own: 120 * us, Gaps: g,
+		Usage:    wire.Usage{Input: 1000, Output: 200, Cached: 800, CacheWrite: 5, Reasoning: 50, Total: 1200},
+		Attempts: []Attempt{{"box", "box/qwen3", "connect_refused"}, {"ollama", "ollama/qwen3", "good"}},
+		Dropped:  []string{"logit_bias", "store"},
+	}
+}
+
+func TestExchangeCountsExactly(t *testing.T) {
+	m := New(Options{Version: "1.2.3"})
+	m.Exchange(full())
+	m.Exchange(full())
+	m.Exchange(&Exchange{Dialect: "responses", Outcome: "rejected", Status: 401, Own: 40 * us, Duration: 40 * us})
+	m.Exchange(&Exchange{Dialect: "chat", Provider: "ollama", Model: "other", Route: "near", Outcome: "client_closed", AbortPhase: "stream",
+		Status: 499, Duration: time.Hour, Attempts: []Attempt{{"ollama", "other", "good"}}})
+
+	wantText(t, m, "nearside_exchanges_total", `
+# TYPE nearside_exchanges_total counter
+nearside_exchanges_total{dialect="chat",outcome="client_closed",provider="ollama",route="near",status_class="4xx"} 1
+nearside_exchanges_total{dialect="chat",outcome="ok",provider="ollama",route="near",status_class="2xx"} 2
+nearside_exchanges_total{dialect="responses",outcome="rejected",provider="none",route="none",status_class="4xx"} 1
+`)
+	wantText(t, m, "nearside_model_exchanges_total", `
+# TYPE nearside_model_exchanges_total counter
+nearside_model_exchanges_total{model="none",outcome="rejected"} 1
+nearside_model_exchanges_total{model="ollama/qwen3",outcome="ok"} 2
+nearside_model_exchanges_total{model="other",outcome="client_closed"} 1
+`)
+	wantText(t, m, "nearside_attempts_total", `
+# TYPE nearside_attempts_total counter
+nearside_attempts_total{outcome="connect_refused",provider="box"} 2
+nearside_attempts_total{outcome="good",provider="ollama"} 3
+`)
+	wantText(t, m, "nearside_tokens_total", `
+# TYPE nearside_tokens_total counter
+nearside_tokens_total{kind="cache_write",provider="ollama"} 10
+nearside_tokens_total{kind="cached",provider="ollama"} 1600
+nearside_tokens_total{kind="input",provider="ollama"} 2000
+nearside_tokens_total{kind="output",provider="ollama"} 400
+nearside_tokens_total{kind="reasoning",provider="ollama"} 100
+`)
+	wantText(t, m, "nearside_aborts_total", `
+# TYPE nearside_aborts_total counter
+nearside_aborts_total{phase="stream"} 1
+`)
+	wantText(t, m, "nearside_dropped_fields_total", `
+# TYPE nearside_dropped_fields_total counter
+nearside_dropped_fields_total{field="logit_bias"} 2
+nearside_dropped_fields_total{field="store"} 2
+`)
+	wantText(t, m, "nearside_between_events_seconds", `
+# TYPE nearside_between_events_seconds histogram
+nearside_between_events_seconds_bucket{provider="ollama",le="0.001"} 0
+nearside_between_events_seconds_bucket{provider="ollama",le="0.002"} 0
+nearside_between_events_seconds_bucket{provider="ollama",le="0.004"} 0
+nearside_between_events_seconds_bucket{provider="ollama",le="0.008"} 0
+nearside_between_events_seconds_bucket{provider="ollama",le="0.016"} 0
+nearside_between_events_seconds_bucket{provider="ollama",le="0.032"} 4
+nearside_between_events_seconds_bucket{provider="ollama",le="0.064"} 6
+nearside_between_events_seconds_bucket{provider="ollama",le="0.128"} 6
+nearside_between_events_seconds_bucket{provider="ollama",le="0.256"} 6
+nearside_between_events_seconds_bucket{provider="ollama",le="0.512"} 6
+nearside_between_events_seconds_bucket{provider="ollama",le="1.024"} 6
+nearside_between_events_seconds_bucket{provider="ollama",le="2.048"} 6
+nearside_between_events_seconds_bucket{provider="ollama",le="4.096"} 6
+nearside_between_events_seconds_bucket{provider="ollama",le="8.192"} 6
+nearside_between_events_seconds_bucket{provider="ollama",le="16.384"} 6
+nearside_between_events_seconds_bucket{provider="ollama",le="32.768"} 6
+nearside_between_events_seconds_bucket{provider="ollama",le="65.536"} 6
+nearside_between_events_seconds_bucket{provider="ollama",le="+Inf"} 6
+nearside_between_events_seconds_sum{provider="ollama"} 0.166
+nearside_between_events_seconds_count{provider="ollama"} 6
+`)
+	f := func(metric string, lines ...string) {
+		t.Helper()
+		got := text(t, m, metric)
+		for _, line := range lines {
+			if !strings.Contains(got, line+"\n") {
+				t.Fatalf("%s lacks the line %s:\n%s", metric, line, got)
+			}
+		}
+	}
+	f("nearside_exchange_seconds",
+		`nearside_exchange_seconds_bucket{dialect="chat",route="near",le="2.5"} 0`,
+		`nearside_exchange_seconds_bucket{dialect="chat",route="near",le="5"} 2`,
+		`nearside_exchange_seconds_bucket{dialect="chat",route="near",le="600"} 2`,
+		`nearside_exchange_seconds_bucket{dialect="chat",route="near",le="+Inf"} 3`,
+		`nearside_exchange_seconds_sum{dialect="chat",route="near"} 3608`,
+		`nearside_exchange_seconds_count{dialect="responses",route="none"} 1`)
+	f("nearside_first_content_seconds",
+		`nearside_first_content_seconds_bucket{provider="ollama",route="near",le="0.25"} 0`,
+		`nearside_first_content_seconds_bucket{provider="ollama",route="near",le="0.5"} 2`,
+		`nearside_first_content_seconds_count{provider="ollama",route="near"} 2`)
+	f("nearside_added_seconds",
+		`nearside_added_seconds_bucket{le="2.5e-05"} 1`, // the departed client's 0
+		`nearside_added_seconds_bucket{le="5e-05"} 2`,
+		`nearside_added_seconds_bucket{le="0.00025"} 4`,
+		`nearside_added_seconds_count 4`)
+	f("nearside_build_info", `nearside_build_info{goversion="`+runtime.Version()+`",version="1.2.3"} 1`)
+}
+
+func TestStates(t *testing.T) {
+	now := time.UnixMilli(1_700_000_000_500)
+	m := New(Options{Now: func() time.Time { return now }})
+	if got := text(t, m, "nearside_config"); got != "" {
+		t.Fatalf("told of a reload that never was:\n%s", got)
+	}
+	m.Reload(true)
+	now = now.Add(time.Hour)
+	m.Reload(false)
+	wantText(t, m, "nearside_config", `
+# TYPE nearside_config_last_reload_ok gauge
+nearside_config_last_reload_ok 0
+# TYPE nearside_config_last_reload_success_timestamp_seconds gauge
+nearside_config_last_reload_success_timestamp_seconds 1.7000000005e+09
+`)
+	m.Begin()
+	m.Begin()
+	m.End()
+	wantText(t, m, "nearside_in_flight", `
+# TYPE nearside_in_flight gauge
+nearside_in_flight 1
+`)
+	m.Breaker("a/x", "open")
+	m.Breaker("b/y", "open")
+	m.Breaker("b/y", "half_open")
+	m.Breaker("c/z", "open")
+	m.Breaker("c/z", "closed")
+	m.Breaker("gone", "open")
+	m.Breaker("d", "ajar")
+	m.Target("a/x", "loading")
+	m.Target("a/x", "ready")
+	m.Target("gone", "failing")
+	m.Target("d", "bored")
+	m.Forget("gone")
+	m.Forget("never there")
+	wantText(t, m, "nearside_breaker_state", `
+# TYPE nearside_breaker_state gauge
+nearside_breaker_state{target="a/x"} 2
+nearside_breaker_state{target="b/y"} 1
+nearside_breaker_state{target="c/z"} 0
+`)
+	wantText(t, m, "nearside_target_state", `
+# TYPE nearside_target_state gauge
+nearside_target_state{state="asleep",target="a/x"} 0
+nearside_target_state{state="failing",target="a/x"} 0
+nearside_target_state{state="loading",target="a/x"} 0
+nearside_target_state{state="misconfigured",target="a/x"} 0
+nearside_target_state{state="ready",target="a/x"} 1
+nearside_target_state{state="saturated",target="a/x"} 0
+`)
+	m.Problem("log_dropped")
+	m.Problem("log_dropped")
+	wantText(t, m, "nearside_problems_total", `
+# TYPE nearside_problems_total counter
+nearside_problems_total{kind="log_dropped"} 2
+`)
+}
+
+// Whatever exchanges and configurations come along, memory and the scrape stay
+// bounded, and no count is lost.
+func TestLabelSetsAreBounded(t *testing.T) {
+	m := New(Options{})
+	const many = 3 * setsMax
+	for i := range many {
+		id := fmt.Sprintf("p%d", i)
+		m.Exchange(&Exchange{Dialect: id, Provider: id, Model: id, Route: id, Outcome: id, Status: i, AbortPhase: id, FirstContent: 1, Gaps: &Gaps{counts: [gapCount + 1]uint32{1}},
+			Usage: wire.Usage{Input: 1, Output: 1}, Attempts: []Attempt{{id, id, id}}, Dropped: []string{id}})
+		m.Problem(id)
+		m.Breaker(id, "open")
+		m.Target(id, "ready")
+	}
+	f := func(metric string, most int, total float64) {
+		t.Helper()
+		families, err := m.registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, mf := range families {
+			if mf.GetName() != metric {
+				continue
+			}
+			sum := 0.0
+			for _, x := range mf.Metric {
+				sum += x.GetCounter().GetValue() + float64(x.GetHistogram().GetSampleCount())
+			}
+			if len(mf.Metric) > most {
+				t.Fatalf("%s: %d label sets, want at most %d", metric, len(mf.Metric), most)
+			}
+			if sum != total {
+				t.Fatalf("%s: sum %v, want %v", metric, sum, total)
+			}
+			return
+		}
+		t.Fatalf("no metric %s", metric)
+	}
+	f("nearside_exchanges_total", setsMax+7, many) // one "other" per status class
+	f("nearside_model_exchanges_total", setsMax+1, many)
+	f("nearside_attempts_total", setsMax+1, many)
+	f("nearside_first_content_seconds", setsMax+1, many)
+	f("nearside_between_events_seconds", setsMax+1, many)
+	f("nearside_tokens_total", setsMax+2, 2*many)
+	f("nearside_exchange_seconds", 1, many)
+	f("nearside_aborts_total", 1, many)
+	f("nearside_dropped_fields_total", fieldsMax+1, many)
+	// The states that found no place are themselves a problem, twice each.
+	f("nearside_problems_total", fieldsMax+1, many+2*(many-targetsMax))
+	f("nearside_breaker_state", targetsMax, 0)
+	f("nearside_target_state", targetsMax*len(targetStates), 0)
+
+	// A known set is still told apart when the table is full.
+	m.Exchange(&Exchange{Provider: "p0", Dialect: "x", Route: "x", Outcome: "x"})
+	if got := text(t, m, `nearside_exchanges_total{dialect="other",outcome="other",provider="p0"`); !strings.HasSuffix(got, " 2\n") {
+		t.Fatalf("p0 after overflow: got %q, want 2", got)
+	}
+}
+
+// One bad label value must not fail the whole scrape, nor may a row change with
+// the request's buffer that it was named from.
+func TestHostileLabelValues(t *testing.T) {
+	m := New(Options{Version: "\xff"})
+	for _, v := range []string{"\xff\xfe", strings.Repeat("x", 10_000), "a\nb\"c\\d", ""} {
+		m.Exchange(&Exchange{Dialect: v, Provider: v, Model: v, Route: v, Outcome: v, AbortPhase: v,
+			Attempts: []Attempt{{v, v, v}}, Dropped: []string{v}, Usage: wire.Usage{Input: -5, Output: math.MaxInt64}})
+		m.Problem(v)
+		m.Breaker(v, "open")
+		m.Target(v, "ready")
+	}
+	wantText(t, m, "nearside_tokens_total", `
+# TYPE nearside_tokens_total counter
+nearside_tokens_total{kind="output",provider="a\nb\"c\\d"} 2.147483648e+09
+nearside_tokens_total{kind="output",provider="none"} 2.147483648e+09
+nearside_tokens_total{kind="output",provider="other"} 4.294967296e+09
+`)
+	wantText(t, m, "nearside_breaker_state", `
+# TYPE nearside_breaker_state gauge
+nearside_breaker_state{target="a\nb\"c\\d"} 2
+nearside_breaker_state{target="other"} 2
+`)
+	m.Exchange(&Exchange{Own: -time.Second, Duration: -time.Second})
+	if got := text(t, m, "nearside_added_seconds_sum"); got != "nearside_added_seconds_sum 0\n" {
+		t.Fatalf("negative time: got %q", got)
+	}
+}
+
+func TestNamesAndTypesFollowTheRules(t *testing.T) {
+	m := New(Options{})
+	m.Exchange(full())
+	m.Exchange(&Exchange{AbortPhase: "queue"})
+	m.Reload(true)
+	m.Breaker("a", "open")
+	m.Target("a", "ready")
+	m.Problem("panic")
+	var b bytes.Buffer
+	if err := m.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(b.String(), "\ngo_goroutines ") {
+		t.Fatal("the Go collector is missing")
+	}
+	// Every metric that is described is there to be linted.
+	descs := make(chan *prometheus.Desc, 64)
+	collector{m}.Describe(descs)
+	close(descs)
+	for d := range descs {
+		name := strings.Split(d.String(), `"`)[1]
+		if !strings.Contains(b.String(), "# TYPE "+name+" ") {
+			t.Fatalf("%s has no sample here", name)
+		}
+	}
+	problems, err := promlint.New(&b).Lint()
+	if err != nil {
+		t.Fatalf("the text does not parse: %v", err)
+	}
+	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, "nearside_") {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
+	}
+}
+
+type failing struct{ after int }
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.after -= len(p); f.after < 0 {
+		return 0, io.ErrClosedPipe
+	}
+	return len(p), nil
+}
+
+func TestWriteTellsOfAClosedWriter(t *testing.T) {
+	m := New(Options{})
+	if err := m.Write(&failing{after: 3000}); !errors.Is(err, io.ErrClosedPipe) {
+		t.Fatalf("got %v, want io.ErrClosedPipe", err)
+	}
+}
+
+func TestConcurrentUse(t *testing.T) {
+	m := New(Options{})
+	var all sync.WaitGroup
+	const each, callers = 300, 4
+	for g := range callers {
+		all.Go(func() {
+			x := full()
+			for i := range each {
+				m.Begin()
+				m.Exchange(x)
+				m.Breaker("a", breakerStates[i%3])
+				m.Target("a", targetStates[i%6])
+				m.Reload(i%2 == 0)
+				m.Problem("p")
+				if i%100 == g {
+					if err := m.Write(io.Discard); err != nil {
+						t.Error(err)
+					}
+					m.Forget("a")
+				}
+				m.End()
+			}
+		})
+	}
+	all.Wait()
+	want := fmt.Sprintf("nearside_exchange_seconds_count{dialect=\"chat\",route=\"near\"} %d\n", each*callers)
+	if got := text(t, m, "nearside_exchange_seconds_count"); got != want {
+		t.Fatalf("got %q, want %q", got, want)
+	}
+	wantText(t, m, "nearside_in_flight", `
+# TYPE nearside_in_flight gauge
+nearside_in_flight 0
+`)
+}
+
+func TestHotPathDoesNotAllocate(t *testing.T) {
+	m := New(Options{})
+	x := full()
+	m.Exchange(x)
+	if got := testing.AllocsPerRun(100, func() { m.Begin(); m.Exchange(x); m.End() }); got != 0 {
+		t.Fatalf("Exchange: %v allocations, want none", got)
+	}
+	if got := testing.AllocsPerRun(100, func() { x.Gaps.Observe(30 * ms) }); got != 0 {
+		t.Fatalf("Observe: %v allocations, want none", got)
+	}
+}
+
+func BenchmarkExchange(b *testing.B) {
+	m, x := New(Options{}), full()
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Exchange(x)
+	}
+}
+
+func BenchmarkExchangeParallel(b *testing.B) {
+	m := New(Options{})
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		x := full()
+		for pb.Next() {
+			m.Exchange(x)
+		}
+	})
+}
+
+func BenchmarkWrite(b *testing.B) {
+	m := New(Options{})
+	for i := range 50 {
+		x := full()
+		x.Provider = fmt.Sprint("p", i)
+		m.Exchange(x)
+	}
+	for b.Loop() {
+		_ = m.Write(io.Discard)
+	}
+}
