@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strconv"
@@ -519,7 +520,17 @@ func (b *Backend) appendHead(dst []byte, r *Request) []byte {
 func (b *Backend) dial(ctx context.Context) (*conn, error) {
 	d := &b.cfg.Deadlines
 	cctx, cancel := context.WithTimeout(ctx, d.Connect)
-	raw, err := b.dialer.DialContext(cctx, b.host, b.port)
+	host, port := b.host, b.port
+	if b.via != nil {
+		host, port = b.via.Hostname(), portOf(b.via, "80")
+	}
+	raw, err := b.dialer.DialContext(cctx, host, port)
+	if err == nil && b.via != nil && b.tls != nil {
+		if e := tunnel(cctx, raw, b.via, b.host, b.port); e != nil {
+			raw.Close()
+			err = fmt.Errorf("%w: %w", errTunnel, e)
+		}
+	}
 	cancel()
 	if err != nil {
 		if ctx.Err() == nil && cctx.Err() == context.DeadlineExceeded {

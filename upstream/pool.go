@@ -22,6 +22,7 @@ type Options struct {
 	Dialer  Dialer // its Policy is set per backend
 	Agent   string // User-Agent; "nearside" when empty
 	Changed func(breaker.Change)
+	Gone    func(name string) // a breaker is no more: its provider left the configuration
 	Now     func() time.Time
 }
 
@@ -79,6 +80,9 @@ func (p *Pool) Apply(configs []Config) {
 		switch {
 		case !ok:
 			delete(p.breakers, name)
+			if p.opt.Gone != nil {
+				p.opt.Gone(name)
+			}
 		case had && !reflect.DeepEqual(c.Breaker, was.Breaker):
 			b := p.newBreaker(name, c)
 			b.Adopt(old)
@@ -89,7 +93,9 @@ func (p *Pool) Apply(configs []Config) {
 }
 
 func (p *Pool) newBreaker(name string, c Config) *breaker.Breaker {
-	return breaker.New(name, c.Breaker, breaker.Options{Now: p.opt.Now, Changed: p.opt.Changed})
+	// A model-list probe speaks for a provider's reachability; a target is tried
+	// again by a real request.
+	return breaker.New(name, c.Breaker, breaker.Options{Now: p.opt.Now, Changed: p.opt.Changed, NoProbe: strings.Contains(name, "/")})
 }
 
 // Backend returns the backend of a model, made on first use. The error says
@@ -221,6 +227,7 @@ type Backend struct {
 	cfg        Config
 	dialer     Dialer
 	tls        *tls.Config
+	via        *url.URL // HTTP proxy; nil for none
 	host, port string
 	prefix     string // path of the base URL
 	query      string // its query, "?" included
@@ -256,6 +263,12 @@ func (p *Pool) newBackend(c Config, baseURL string) (*Backend, error) {
 			return nil, fmt.Errorf("provider %q: %w", c.ID, err)
 		}
 	}
+	if b.via, err = viaOf(c, u); err != nil {
+		return nil, err
+	}
+	if b.via != nil && b.tls == nil { // a proxy wants the whole URL
+		b.prefix = "http://" + u.Host + b.prefix
+	}
 	f := append([]byte(" HTTP/1.1\r\nHost: "), u.Host...)
 	f = append(f, "\r\nUser-Agent: "...)
 	f = append(append(f, p.opt.Agent...), "\r\nAccept-Encoding: identity\r\n"...)
@@ -272,6 +285,9 @@ func (p *Pool) newBackend(c Config, baseURL string) (*Backend, error) {
 		name, value = auth.Header, auth.Prefix+key.Reveal()
 	default:
 		value = "Bearer " + key.Reveal()
+	}
+	if b.via != nil && b.tls == nil {
+		f = append(f, proxyAuth(b.via)...)
 	}
 	for _, h := range c.Headers {
 		if value != "" && strings.EqualFold(h.Name, name) {
