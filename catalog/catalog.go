@@ -69,6 +69,10 @@ type Provider struct {
 	// Unavailable says why no request can be sent ("OPENAI_API_KEY is not
 	// set"); empty for a usable provider.
 	Unavailable string
+	// Also lists further apis that the server itself speaks below the same base
+	// URL: of servers that were found and told what they are, and of our own
+	// simulated backend. A configured api is taken at its word.
+	Also []API
 	// Defaults for models that the configuration does not list.
 	ContextWindow, ContextTokens, MaxTokens int
 }
@@ -96,6 +100,24 @@ type Model struct {
 
 // Ref returns "provider/model-id".
 func (m *Model) Ref() string { return m.Provider.ID + "/" + m.ID }
+
+// Speaks says whether the model's backend takes a client's dialect as it is.
+// The text endpoint and those that are only routed stand beside both of
+// OpenAI's apis.
+func (m *Model) Speaks(d wire.Dialect) bool {
+	if d == wire.Completions || d == wire.Plain {
+		return m.Speaks(wire.Chat) || m.Speaks(wire.Responses)
+	}
+	if m.API.Dialect() == d {
+		return d != 0
+	}
+	for _, a := range m.Provider.Also {
+		if a.Dialect() == d {
+			return true
+		}
+	}
+	return false
+}
 
 // Dialect returns the wire dialect of the model's backend.
 func (m *Model) Dialect() wire.Dialect { return m.API.Dialect() }
@@ -192,7 +214,5 @@ type Catalog struct {
 	Aliases   []Alias
 	Chains    []Chain // "default" among them when agents.defaults.model is configured
 
-	index index // see New
+	index index
 }
-
-type index struct{}
