@@ -9,7 +9,9 @@ import (
 )
 
 // Change is one difference between what came and what is sent, with the rule
-// that caused it.
+// that caused it. The Edit is for people: its Span covers the value in the
+// client's body (empty at the place of something added), With is the new value,
+// empty when the value is not sent. What is spliced is in Request.Edits.
 type Change struct {
 	wire.Edit
 	Path    string // JSON path of what changes: "model", "messages[2].content"
@@ -21,16 +23,19 @@ type Change struct {
 // Request is a shaped request: the client's body with Changes applied. It is
 // reusable; Shape.Request resets it and keeps its capacity. Edits are sorted
 // and do not overlap; a later rule that covers an earlier one's bytes replaces
-// its edit but both stay in Changes' order of application for explain.
+// its edit but both stay in Changes, which are in the order of application for
+// explain. Edits and Changes are valid until the next use; they do not hold on
+// to the client's body.
 type Request struct {
 	Edits   []wire.Edit // what to splice into the body
 	Changes []Change    // the same for people, in the order of application
-	Dropped []string    // top-level paths that were dropped, for x-nearside-dropped
-	Path    string      // below the base URL: "/chat/completions"
+	Dropped []string    // paths that were dropped, for x-nearside-dropped: "store", "reasoning.effort"
+	Path    string      // below the base URL: "/chat/completions"; empty keeps the client's own
 	// AskedUsage says that stream_options.include_usage is our addition, so
 	// that usage must be hidden from the client.
 	AskedUsage bool
 	scratch    []byte
+	draft      draft
 }
 
 // Shape is the translation and rules for one client dialect and one target. It
@@ -38,6 +43,9 @@ type Request struct {
 type Shape struct {
 	model  *catalog.Model
 	client wire.Dialect
+	native bool   // an OpenAI address: nothing is stripped there
+	rules  []Rule // those that can apply, in order
+	facts         // what the rules precomputed
 }
 
 // Delta says what one event of a backend's stream carries. Data and Name point

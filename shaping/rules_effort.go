@@ -1,0 +1,265 @@
+package shaping
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"nearside/catalog"
+	"nearside/shaping/wire"
+)
+
+// efforts is what a model takes as a reasoning effort.
+type efforts struct {
+	asIs   bool              // nothing is known and nothing second-guessed
+	why    string            // why the model takes no effort at all; empty when it takes some
+	list   []string          // those it takes
+	mapped map[string]string // the configuration's reasoningEffortMap
+}
+
+// effortsOf works out a model's efforts. Said by compat.supportsReasoningEffort,
+// that holds. Otherwise OpenAI takes what it is sent, and a model elsewhere
+// takes an effort when it is declared to reason: reasoning, a list or a map.
+func effortsOf(m *catalog.Model, native bool) efforts {
+	c := &m.Compat
+	e := efforts{mapped: c.ReasoningEffortMap}
+	for _, v := range c.SupportedReasoningEfforts {
+		if v = strings.TrimSpace(v); v != "" && !slices.Contains(e.list, v) {
+			e.list = append(e.list, v)
+		}
+	}
+	declared := len(e.list) > 0
+	hints := declared || len(e.mapped) > 0
+	switch {
+	case no(c.SupportsReasoningEffort):
+		e.why = whyNoEffort
+	case c.SupportsReasoningEffort == nil && !native && !m.Reasoning && !hints:
+		e.why = whyNoReason
+	}
+	e.asIs = native && e.why == "" && !hints
+	if declared {
+		return e
+	}
+	// Without a list of its own the configuration is taken at its word for what
+	// it maps to.
+	e.list = effortsByID(m.ID)
+	for _, v := range slices.Sorted(maps.Values(e.mapped)) {
+		if !off(v) && v != "" && !slices.Contains(e.list, v) {
+			e.list = append(e.list, v)
+		}
+	}
+	return e
+}
+
+// effortsByID is OpenClaw's table for models whose efforts are not declared.
+func effortsByID(id string) []string {
+	id = strings.ToLower(id)
+	if n := len(id) - len("-2006-01-02"); n > 0 && isDate(id[n:]) {
+		id = id[:n]
+	}
+	rest, ok := strings.CutPrefix(id, "gpt-5")
+	if !ok {
+		return []string{"low", "medium", "high"}
+	}
+	minor := byte(0)
+	if len(rest) >= 2 && rest[0] == '.' && rest[1] >= '1' && rest[1] <= '9' && (len(rest) == 2 || rest[2] == '-') {
+		minor, rest = rest[1]-'0', rest[2:]
+	}
+	switch {
+	case minor == 1 && rest == "-codex-mini":
+		return []string{"medium"}
+	case minor == 1 && rest == "-codex-max":
+		return []string{"none", "medium", "high", "xhigh"}
+	case strings.HasPrefix(rest, "-codex"):
+		return []string{"low", "medium", "high", "xhigh"}
+	case minor == 0 && rest == "-pro":
+		return []string{"high"}
+	case minor >= 2 && rest == "-pro":
+		return []string{"medium", "high", "xhigh"}
+	case minor >= 2 && rest == "":
+		return []string{"none", "low", "medium", "high", "xhigh"}
+	case minor == 1 && rest == "":
+		return []string{"none", "low", "medium", "high"}
+	case minor == 0 && rest == "":
+		return []string{"minimal", "low", "medium", "high"}
+	}
+	return []string{"low", "medium", "high"}
+}
+
+// isDate says whether s is "-YYYY-MM-DD".
+func isDate(s string) bool {
+	for i := range len(s) {
+		if dash := i == 0 || i == 5 || i == 8; dash != (s[i] == '-') || !dash && (s[i] < '0' || s[i] > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// resolve fits an effort to the model; empty means that none is sent.
+func (e *efforts) resolve(asked string) string {
+	v, ok := e.mapped[asked]
+	if !ok {
+		v, ok = e.mapped[strings.ToLower(asked)]
+	}
+	if !ok {
+		v = asked
+	}
+	if slices.Contains(e.list, v) {
+		return v
+	}
+	if off(asked) || off(v) || strings.TrimSpace(v) == "" {
+		return ""
+	}
+	for try := strings.ToLower(strings.TrimSpace(v)); try != ""; try = lesser(try) {
+		if slices.Contains(e.list, try) {
+			return try
+		}
+	}
+	for _, v := range e.list {
+		if !off(v) {
+			return v
+		}
+	}
+	return ""
+}
+
+// lesser is the effort to try when one is not supported. It ends: every step
+// leads to medium or high.
+func lesser(v string) string {
+	switch v {
+	case "max":
+		return "xhigh"
+	case "xhigh":
+		return "high"
+	case "minimal":
+		return "low"
+	case "low", "adaptive":
+		return "medium"
+	}
+	return ""
+}
+
+func off(v string) bool { return strings.EqualFold(v, "none") || strings.EqualFold(v, "off") }
+
+const (
+	whyNoEffort  = "compat.supportsReasoningEffort is false for this model, so no effort is sent; remove it to send one"
+	whyNoReason  = "nothing says that this model takes a reasoning effort; compat.supportsReasoningEffort: true or reasoning: true sends it"
+	whyOffEffort = "the model has no such effort, and servers refuse the word; list it in compat.supportedReasoningEfforts to send it"
+)
+
+// effortRule maps the effort a client asked for to one that the model takes. It
+// never adds one.
+func effortRule(s *Shape, r *Request) error {
+	d := &r.draft
+	if s.client == wire.Chat {
+		return s.chatEffort(r, d.find("reasoning_effort"))
+	}
+	i := d.find("reasoning")
+	if i < 0 {
+		return nil
+	}
+	switch wire.Kind(d.slots[i].value[0]) {
+	case '{':
+		return s.nestedEffort(r, i)
+	case 'n':
+		return nil
+	}
+	return wrongType("reasoning", "an object")
+}
+
+func (s *Shape) chatEffort(r *Request, i int) error {
+	if i < 0 {
+		return nil
+	}
+	with, why, err := s.fit(r, r.draft.slots[i].value, "reasoning_effort")
+	switch {
+	case err != nil:
+		return err
+	case with != nil:
+		r.set("reasoning_effort", with, "")
+	case why != "":
+		r.remove("reasoning_effort")
+		r.Changes[len(r.Changes)-1].Why = why
+	}
+	return nil
+}
+
+// nestedEffort is chatEffort for the object of a Responses request. When
+// reasoning is turned off, or nothing else is in it, the whole object goes.
+func (s *Shape) nestedEffort(r *Request, i int) error {
+	d := &r.draft
+	at := d.env.Fields[i].Value
+	var key, effort, before, after wire.Span
+	for it := wire.Members(d.body, at); it.Next(); {
+		switch {
+		case it.Is("effort"):
+			if effort.Present() { // parsers disagree about which one counts
+				return &wire.Error{Status: 400, Type: "invalid_request_error", Code: "duplicate_key", Param: "reasoning.effort", Message: "reasoning names effort twice"}
+			}
+			key, effort = it.Key, it.Value
+		case !effort.Present():
+			before = it.Value
+		case !after.Present():
+			after = it.Key
+		}
+	}
+	if !effort.Present() {
+		return nil
+	}
+	with, why, err := s.fit(r, effort.Of(d.body), "reasoning.effort")
+	switch {
+	case err != nil:
+		return err
+	case with != nil:
+		e := wire.Edit{Span: effort, With: with}
+		r.amend(i, e, Change{Edit: e, Path: "reasoning.effort"})
+	case why == "":
+	case why == whyOffEffort || !before.Present() && !after.Present():
+		r.remove("reasoning")
+		r.Changes[len(r.Changes)-1].Why = why
+	default:
+		cut := wire.Span{Start: key.Start - 1, End: effort.End}
+		if before.Present() {
+			cut.Start = before.End
+		} else {
+			cut.End = after.Start - 1
+		}
+		r.amend(i, wire.Edit{Span: cut}, Change{Edit: wire.Edit{Span: effort}, Path: "reasoning.effort", Why: why, Dropped: true})
+	}
+	return nil
+}
+
+// fit resolves a written effort. with is what to write instead; otherwise a why
+// says that it is not sent, and nothing that it may stay.
+func (s *Shape) fit(r *Request, value []byte, param string) (with []byte, why string, err error) {
+	switch wire.Kind(value[0]) {
+	case '"':
+	case 'n':
+		return nil, s.effort.why, nil
+	default:
+		return nil, "", wrongType(param, "a string")
+	}
+	if s.effort.why != "" {
+		return nil, s.effort.why, nil
+	}
+	from := len(r.scratch)
+	text, ok := wire.AppendUnquoted(r.scratch, value)
+	if !ok {
+		return nil, "", wrongType(param, "a string")
+	}
+	asked := string(text[from:])
+	r.scratch = text[:from]
+	got := s.effort.resolve(asked)
+	switch got {
+	case asked:
+		return nil, "", nil
+	case "":
+		return nil, whyOffEffort, nil
+	}
+	return wire.AppendString(nil, got), "", nil
+}
+
+func wrongType(param, want string) *wire.Error {
+	return &wire.Error{Status: 400, Type: "invalid_request_error", Code: "invalid_type", Param: param, Message: param + " must be " + want}
+}

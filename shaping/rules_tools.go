@@ -1,0 +1,56 @@
+package shaping
+
+import (
+	"bytes"
+
+	"nearside/shaping/wire"
+)
+
+// noToolsRule takes away tools and what only makes sense with them.
+func noToolsRule(_ *Shape, r *Request) error {
+	r.remove("tools")
+	r.remove("tool_choice")
+	r.remove("parallel_tool_calls")
+	r.remove("functions")
+	r.remove("function_call")
+	return nil
+}
+
+// toolChoiceRule takes away a tool_choice that has nothing to choose from (vLLM
+// hung on it or answered 400), and an empty tools array, which several local
+// servers refuse. It comes after extra_body, whose tool_choice is meant for the
+// turns that have tools.
+func toolChoiceRule(s *Shape, r *Request) error {
+	d := &r.draft
+	tools := d.find("tools")
+	if tools >= 0 && !vacant(d.slots[tools].value) {
+		return nil
+	}
+	if tools >= 0 && !s.native {
+		r.remove("tools")
+	}
+	if i := d.find("tool_choice"); i < 0 {
+		return nil
+	}
+	if s.client == wire.Responses {
+		// Newer clients send tools as an item of the input, and a stored prompt
+		// brings its own.
+		if d.find("prompt") >= 0 || bytes.Contains(d.env.Messages.Of(d.body), []byte(`"additional_tools"`)) {
+			return nil
+		}
+	}
+	r.remove("tool_choice")
+	return nil
+}
+
+// vacant says whether a value is null or an empty array.
+func vacant(v []byte) bool {
+	if wire.Kind(v[0]) == 'n' {
+		return true
+	}
+	if wire.Kind(v[0]) != '[' {
+		return false
+	}
+	it := wire.Elements(v, wire.Span{End: len(v)})
+	return !it.Next()
+}
