@@ -1,0 +1,508 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"time"
+
+	"nearside/breaker"
+	"nearside/shaping"
+	"nearside/shaping/wire"
+	"nearside/upstream"
+)
+
+// advance drives the exchange to its first content, to a whole answer, or to
+// its end. upstream.ErrHold leaves everything where it is: the next call goes
+// on.
+func (x *exchange) advance() error {
+	for {
+		if err := x.broken(); err != nil {
+			return err
+		}
+		if !x.trying {
+			if err := x.try(); err != nil {
+				return err
+			}
+		}
+		err := x.listen()
+		if err == nil {
+			x.commit()
+			return nil
+		}
+		if errors.Is(err, upstream.ErrHold) {
+			return err
+		}
+		if e := x.broken(); e != nil {
+			x.abandon(e)
+			return e
+		}
+		if errors.Is(err, errExchange) {
+			x.abandon(err)
+			return err
+		}
+		var up *upstream.Error
+		if errors.As(err, &up) && up.Stale && !x.again {
+			// Nothing was answered on a connection that had been idle: its end
+			// was on its way before the request. Not a failure of the target.
+			x.again = true
+			x.at.Close()
+			x.send(time.Now())
+			continue
+		}
+		if !x.lose(err) {
+			return errLost
+		}
+	}
+}
+
+// errLost says that no target is left, or none may be tried; exchange.failed
+// has the outcome to tell.
+var errLost = errors.New("all targets failed")
+
+// try begins the attempt of the next target that may be tried.
+func (x *exchange) try() error {
+	for x.step < len(x.plan.Steps) {
+		st := &x.plan.Steps[x.step]
+		x.step++
+		t := st.target
+		if st.Skip {
+			x.pass(t, st.skip.name(), st.Reason)
+			continue
+		}
+		if err := x.admit(t); err != nil {
+			x.pass(t, skipOpen.name(), err.Error())
+			continue
+		}
+		x.cur, x.again = t, false
+		if e := x.shape(t); e != nil {
+			x.ticket.Settle(breaker.Unknown)
+			x.provider.Settle(breaker.Unknown)
+			o := outcome{name: "cannot_be_said", reply: *e}
+			x.attempt = time.Now()
+			x.note(x.attempt, o.name, e.Message, upstream.PhaseQueue)
+			if useful(&o) >= useful(&x.failed) {
+				x.failed = o
+			}
+			continue
+		}
+		x.trying = true
+		x.send(time.Now())
+		return nil
+	}
+	if x.failed.name == "" {
+		// Every breaker opened between the plan and now.
+		e := wire.Error{Status: 503, Type: "server_error", Code: "no_target_available", Message: "no target can be tried now: their breakers have just opened"}
+		x.failed = outcome{name: "no_target", reply: e, retryAfter: retryAfterMin}
+	}
+	return errLost
+}
+
+// admit takes both tickets of a target.
+func (x *exchange) admit(t *target) error {
+	if err := t.provider.Admit(&x.provider); err != nil {
+		return err
+	}
+	if err := t.breaker.Admit(&x.ticket); err != nil {
+		x.provider.Settle(breaker.Unknown)
+		return err
+	}
+	return nil
+}
+
+// shape makes the bytes for a target.
+func (x *exchange) shape(t *target) *wire.Error {
+	x.parts = x.parts[:0]
+	if x.form != "" {
+		id := []byte(t.model.ID)
+		x.parts = append(x.parts, x.body[:x.model.Start], id, x.body[x.model.End:])
+		return nil
+	}
+	if err := t.shapes[x.surface.dialect].Request(x.body, &x.env, &x.shaped); err != nil {
+		var e *wire.Error
+		if errors.As(err, &e) {
+			return e
+		}
+		return &wire.Error{Status: 500, Type: "server_error", Code: "internal_error", Message: "the request could not be shaped"}
+	}
+	x.parts = wire.Segments(x.parts, x.body, x.shaped.Edits)
+	return nil
+}
+
+// send starts one attempt of the present target.
+func (x *exchange) send(now time.Time) {
+	t := x.cur
+	x.attempt = now
+	if x.lastReq.IsZero() {
+		x.lastReq = now
+	}
+	x.checked, x.saying, x.opaque, x.finished = false, false, false, false
+	x.answer = x.answer[:0]
+	x.held.reset()
+	x.scan.Reset(t.backend.Limits().EventBytes)
+	if x.receipt.Stream {
+		x.dec.Reset(x.surface.dialect)
+	}
+	length := 0
+	for _, p := range x.parts {
+		length += len(p)
+	}
+	req := upstream.Request{Path: x.surface.path, ContentType: x.form, Body: x.parts, Length: length, Stream: x.receipt.Stream, ModelLines: t.lines,
+		Prompt: int(x.env.TextBytes / 4)}
+	if !x.receipt.Stream {
+		req.Whole = int(min(x.env.MaxTokens, 1<<20))
+		if req.Whole == 0 {
+			req.Whole = wholeTokens
+		}
+	}
+	x.at.Start(t.backend, req, x)
+	if x.broken() != nil {
+		x.at.Cancel() // the client left while no attempt was there to be cancelled
+	}
+}
+
+// wholeTokens is how long an answer is expected to be that is not streamed
+// and whose request does not say.
+const wholeTokens = 2048
+
+// more says whether another target of the plan may be tried.
+func (x *exchange) more() bool {
+	for i := x.step; i < len(x.plan.Steps); i++ {
+		if !x.plan.Steps[i].Skip {
+			return true
+		}
+	}
+	return false
+}
+
+// pass notes a target that was not tried after all.
+func (x *exchange) pass(t *target, outcome, reason string) {
+	x.receipt.Attempts = append(x.receipt.Attempts, Attempt{Ref: t.ref, Route: t.route, Outcome: outcome, Reason: reason, Skipped: true,
+		provider: t.model.Provider.ID, declared: t.model.Declared})
+}
+
+func (x *exchange) note(now time.Time, outcome, reason string, phase upstream.Phase) {
+	t := x.cur
+	x.receipt.Attempts = append(x.receipt.Attempts, Attempt{Ref: t.ref, Route: t.route, Outcome: outcome, Reason: reason, Phase: phase.String(),
+		Took: now.Sub(x.attempt), provider: t.model.Provider.ID, declared: t.model.Declared})
+}
+
+// lose settles a failed attempt and says whether the loop may go on.
+func (x *exchange) lose(err error) bool {
+	o := outcomeOf(err, x.cur.model.Provider.ID)
+	now := time.Now()
+	phase := x.at.Phase()
+	x.at.Close()
+	x.trying = false
+	x.ticket.Settle(o.verdict)
+	x.provider.Settle(o.provider)
+	if o.cooldown {
+		x.cur.cool.Store(now.Add(o.retryAfter).UnixNano())
+	}
+	x.note(now, o.name, o.reply.Message, phase)
+	if useful(&o) >= useful(&x.failed) || !o.next {
+		if o.retryAfter == 0 || x.failed.retryAfter > 0 && x.failed.retryAfter < o.retryAfter && x.failed.reply.Status == o.reply.Status {
+			o.retryAfter = x.failed.retryAfter
+		}
+		x.failed = o
+	}
+	if !o.next {
+		return false
+	}
+	return x.more()
+}
+
+// useful orders the answers of failed targets: the client hears the one that
+// tells it most about what to do.
+func useful(o *outcome) int {
+	switch o.reply.Status {
+	case 0:
+		return 0
+	case 404:
+		return 1
+	case 502:
+		return 2
+	case 504:
+		return 3
+	case 503:
+		return 4
+	case 429:
+		return 5
+	}
+	return 6
+}
+
+// abandon ends an attempt that the target is not to blame for.
+func (x *exchange) abandon(err error) {
+	if !x.trying {
+		return
+	}
+	now := time.Now()
+	phase := x.at.Phase()
+	x.at.Close()
+	x.trying = false
+	x.ticket.Settle(breaker.Unknown)
+	x.provider.Settle(breaker.Unknown)
+	name := "cancelled"
+	if errors.Is(err, errGone) {
+		name = "client_closed"
+	}
+	x.note(now, name, err.Error(), phase)
+}
+
+// commit settles the tickets as good: from here on no other target is tried.
+func (x *exchange) commit() {
+	now := time.Now()
+	x.committed = true
+	x.ticket.Settle(breaker.Good)
+	x.provider.Settle(breaker.Good)
+	x.at.Learn(now)
+	x.receipt.First = now.Sub(x.start)
+	x.note(now, "ok", "", x.at.Phase())
+	r, m := x.receipt, x.cur.model
+	r.Provider, r.Model, r.Route, r.Simulated, r.declared = m.Provider.ID, x.cur.ref, x.cur.route, x.cur.simulated, m.Declared
+	r.Dropped = append(r.Dropped, x.shaped.Dropped...)
+	clear(x.parts)
+	x.parts = x.parts[:0]
+	if x.surface.dialect != wire.Responses { // whose resource echoes the request
+		x.body = nil
+		if x.streams() && cap(x.ctx.Request.Body()) > keptBytesMax {
+			x.ctx.Request.SwapBody(nil) // a long stream does not hold a long prompt
+		}
+	}
+}
+
+// listen reads the present attempt's answer until it commits the exchange:
+// first content of a stream, the whole of a whole answer.
+func (x *exchange) listen() error {
+	if err := x.at.ReadHead(); err != nil {
+		return err
+	}
+	if !x.checked {
+		if err := x.look(); err != nil {
+			return err
+		}
+		x.checked = true
+	}
+	switch {
+	case x.saying:
+		if err := x.gather(errorBytesMax); err != nil && !errors.Is(err, errFull) {
+			if errors.Is(err, upstream.ErrHold) || x.broken() != nil {
+				return err
+			}
+		}
+		return x.said()
+	case x.opaque:
+		return x.peekBody()
+	case x.receipt.Stream:
+		return x.await()
+	}
+	if err := x.gather(x.cur.backend.Limits().AnswerBytes); err != nil {
+		return err
+	}
+	return x.check()
+}
+
+// errorBytesMax bounds the body of an error answer that is read.
+const errorBytesMax = 64 << 10
+
+// look decides by the head what kind of answer this is.
+func (x *exchange) look() error {
+	h := &x.at.Head
+	if h.Status >= 300 {
+		x.saying = true
+		return nil
+	}
+	if ce := h.Get("content-encoding"); len(ce) > 0 && string(ce) != "identity" {
+		return &backendError{said: wire.Error{Status: 502, Code: "malformed_answer", Message: "the answer is " + string(ce) + "-encoded although identity was asked for"}, inBand: true}
+	}
+	ct := h.Get("content-type")
+	isJSON, isHTML := contains(ct, "json"), contains(ct, "html")
+	switch {
+	case isHTML:
+		x.saying = true
+	case x.receipt.Stream && (isJSON || x.at.Head.Length >= 0 && !contains(ct, "event-stream")):
+		x.saying = true // an error with status 200, or a backend that does not stream
+	case x.surface.dialect == wire.Plain && !isJSON:
+		x.opaque = true
+	}
+	return nil
+}
+
+func contains(p []byte, lower string) bool {
+	return bytes.Contains(bytes.ToLower(p), []byte(lower))
+}
+
+var errFull = errors.New("the answer is larger than allowed")
+
+// gather reads the body to its end into x.answer.
+func (x *exchange) gather(max int) error {
+	if n := x.at.Head.Length; n > 0 && n <= int64(max) && cap(x.answer) < int(n)+1 {
+		x.answer = append(make([]byte, 0, n+1), x.answer...)
+	}
+	for {
+		if len(x.answer) == cap(x.answer) {
+			if len(x.answer) >= max {
+				return &upstream.Error{Kind: upstream.KindTooLarge, Phase: x.at.Phase(), Backend: x.cur.model.Provider.ID, Err: errFull}
+			}
+			x.answer = append(x.answer, 0)[:len(x.answer)]
+		}
+		n, err := x.at.ReadBody(x.answer[len(x.answer):min(cap(x.answer), max+1)])
+		if n > 0 && len(x.answer) == 0 {
+			x.at.Progress(time.Now())
+		}
+		x.answer = x.answer[:len(x.answer)+n]
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// said makes the error that an error's body tells.
+func (x *exchange) said() error {
+	h := &x.at.Head
+	ct := string(h.Get("content-type"))
+	e := &backendError{html: contains([]byte(ct), "html") || looksHTML(x.answer), retryAfter: retryAfterOf(h, time.Now())}
+	if h.Status >= 300 && h.Status < 400 {
+		e.redirect = string(appendHeaderText(nil, string(h.Get("location"))))
+		e.said = wire.Error{Status: h.Status}
+		return e
+	}
+	e.said = *wire.ParseError(h.Status, ct, x.answer)
+	e.said.Status = h.Status
+	if h.Status < 300 {
+		e.inBand = true
+		e.said.Status = 502
+		if !e.html && !wire.IsErrorBody(x.answer) {
+			e.said = wire.Error{Status: 502, Type: "server_error", Code: "wrong_content_type",
+				Message: "the backend answered a streamed request with content-type " + string(appendHeaderText(nil, ct))}
+		}
+	}
+	return e
+}
+
+func looksHTML(p []byte) bool {
+	p = bytes.TrimLeft(p, " \t\r\n")
+	return len(p) > 5 && (bytes.EqualFold(p[:5], []byte("<html")) || bytes.EqualFold(p[:5], []byte("<!doc")))
+}
+
+// peekBody waits for the first byte of a body that is copied as it is.
+func (x *exchange) peekBody() error {
+	x.answer = x.answer[:0]
+	if cap(x.answer) == 0 {
+		x.answer = make([]byte, 0, 4<<10)
+	}
+	n, err := x.at.ReadBody(x.answer[:cap(x.answer)])
+	x.answer = x.answer[:n]
+	if n > 0 {
+		x.at.Progress(time.Now())
+		return nil
+	}
+	if err == io.EOF {
+		x.finished = true
+		return nil
+	}
+	return err
+}
+
+// await reads events until the first content. What comes before is held back.
+func (x *exchange) await() error {
+	for {
+		ev, ok, err := x.scan.Next()
+		if err != nil {
+			return tooLong(err)
+		}
+		if !ok {
+			_, err := x.scan.Fill(&x.at)
+			if err == io.EOF {
+				if ev, ok = x.scan.End(); !ok {
+					return x.ended()
+				}
+			} else if err != nil {
+				return err
+			} else {
+				continue
+			}
+		}
+		d, err := x.dec.Event(ev)
+		if err != nil {
+			return err
+		}
+		if d.Done {
+			return x.ended()
+		}
+		if d.Finish {
+			x.finished = true
+		}
+		if !x.held.add(d, x.cur.backend.Limits().PreambleBytes) {
+			return &wire.Error{Status: 502, Type: "server_error", Code: "malformed_chunk", Message: "the backend sent too much before its first content"}
+		}
+		if d.Content {
+			x.content = true
+			return nil
+		}
+		if x.finished && x.surface.dialect == wire.Responses {
+			return x.ended()
+		}
+	}
+}
+
+// ended is the end of a stream that had no content: an error, or a regular
+// end that may stand (an answer cut by its length limit).
+func (x *exchange) ended() error {
+	if err := x.dec.End(); err != nil {
+		return err
+	}
+	x.finished = true
+	return nil
+}
+
+func tooLong(err error) error {
+	return &wire.Error{Status: 502, Type: "server_error", Code: "event_too_long", Message: err.Error()}
+}
+
+// heldEvents are the events before the first content, copied.
+type heldEvents struct {
+	bytes  []byte
+	deltas []heldDelta
+}
+
+type heldDelta struct {
+	d          shaping.Delta
+	name, data int // lengths
+}
+
+// heldMax bounds the events that are held back; a regular preamble has four.
+const heldMax = 256
+
+func (h *heldEvents) reset() {
+	h.bytes, h.deltas = h.bytes[:0], h.deltas[:0]
+	if cap(h.bytes) > keptBytesMax {
+		h.bytes = nil
+	}
+}
+
+func (h *heldEvents) add(d shaping.Delta, max int) bool {
+	if len(h.deltas) >= heldMax || len(h.bytes)+len(d.Name)+len(d.Data) > max && len(h.deltas) > 0 {
+		return false
+	}
+	h.bytes = append(append(h.bytes, d.Name...), d.Data...)
+	h.deltas = append(h.deltas, heldDelta{d, len(d.Name), len(d.Data)})
+	return true
+}
+
+// each calls f with every held event, in order.
+func (h *heldEvents) each(f func(shaping.Delta)) {
+	at := 0
+	for _, e := range h.deltas {
+		d := e.d
+		d.Name = h.bytes[at : at+e.name]
+		at += e.name
+		d.Data = h.bytes[at : at+e.data]
+		at += e.data
+		f(d)
+	}
+}

@@ -1,0 +1,382 @@
+package proxy
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"nearside/breaker"
+	"nearside/catalog"
+	"nearside/proxy/meter"
+	"nearside/shaping"
+	"nearside/shaping/wire"
+	"nearside/upstream"
+)
+
+// exchange is one client request and everything done for it. The serving
+// goroutine alone drives it: first the handler, then, once it streams, the
+// response's body. Only depart and end come from elsewhere.
+type exchange struct {
+	s       *Server
+	snap    *Snapshot
+	ctx     *fasthttp.RequestCtx
+	client  *clientConn
+	surface surface
+	receipt *Receipt
+	start   time.Time
+
+	body   []byte // the client's; belongs to ctx until it is dropped at commit
+	env    wire.Envelope
+	form   string // content type of a multipart body
+	model  wire.Span
+	plan   Plan
+	shaped shaping.Request
+	parts  [][]byte
+	id     [4 + 24]byte
+
+	// The attempt loop.
+	step        int
+	cur         *target
+	at          upstream.Attempt
+	trying      bool
+	again       bool // the stale connection's one retry was used for this target
+	ticket      breaker.Ticket
+	provider    breaker.Ticket
+	attempt     time.Time // when the present attempt began
+	lastReq     time.Time // when the first attempt's request began to be sent
+	failed      outcome   // of the last failed attempt
+	checked     bool      // the head of the present answer was looked at
+	answer      []byte    // a whole answer, or an error's body, so far
+	answerEdits []wire.Edit
+	saying      bool // the answer being gathered is an error's
+
+	// The stream.
+	scan      wire.Scanner
+	dec       shaping.CopyDecoder
+	enc       shaping.CopyEncoder
+	encoding  bool // enc has been set up
+	held      heldEvents
+	w         io.Writer // nil before the 200
+	out       []byte
+	content   bool // content was seen: no further target
+	committed bool
+	finished  bool // the backend said a regular end
+	readAt    time.Time
+	lastEvent time.Time
+	nextTick  time.Time
+	deadline  time.Time // of the exchange over all targets; zero for none
+	gaps      meter.Gaps
+	opaque    bool // a body that is copied as it is
+	settled   bool
+
+	mu     sync.Mutex // guards the two below
+	gone   bool
+	ending bool
+}
+
+var (
+	errGone     = errors.New("the client left")
+	errEnding   = errors.New("the server is shutting down")
+	errExchange = errors.New("the exchange's total time is over")
+	errClient   = errors.New("the client does not take what is sent")
+)
+
+// serve is the table of contents of an exchange.
+func (s *Server) serve(ctx *fasthttp.RequestCtx, sf surface) {
+	x := s.exchanges.Get().(*exchange)
+	x.begin(s, ctx, sf)
+	if e := x.peek(); e != nil {
+		x.reject(e, 0)
+		return
+	}
+	if e, wait := x.choose(); e != nil {
+		x.reject(e, wait)
+		return
+	}
+	s.register(x)
+	x.client.watch(x.snap.Config.Client.WatchAfter, x.depart)
+	err := x.advance()
+	switch {
+	case errors.Is(err, upstream.ErrHold):
+		x.stream()
+	case err != nil:
+		x.fail(err)
+	case x.streams():
+		x.stream()
+	default:
+		x.reply()
+	}
+}
+
+func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
+	x.s, x.ctx, x.surface = s, ctx, sf
+	x.snap = s.snap.Load()
+	x.client, _ = ctx.Conn().(*clientConn)
+	x.start = time.Now()
+	copy(x.id[:], "req_")
+	var random [12]byte
+	a, b := rand.Uint64(), rand.Uint32()
+	for i := range 8 {
+		random[i] = byte(a >> (8 * i))
+	}
+	for i := range 4 {
+		random[8+i] = byte(b >> (8 * i))
+	}
+	hex.Encode(x.id[4:], random[:])
+	x.receipt = &Receipt{ID: string(x.id[:]), Started: x.start, Dialect: sf.dialect.String(), Path: sf.path}
+	ctx.Response.Header.SetBytesV("X-Request-Id", x.id[:])
+	if t := x.snap.Config.ExchangeTotal; t > 0 {
+		x.deadline = x.start.Add(t)
+	}
+	if f := x.snap.Config.Beat.First; f > 0 {
+		x.nextTick = x.start.Add(f)
+	}
+	s.meter.Begin()
+}
+
+// peek fills the envelope.
+func (x *exchange) peek() *wire.Error {
+	ctx, cfg := x.ctx, &x.snap.Config
+	body := ctx.Request.Body()
+	x.receipt.BytesIn = len(body)
+	if enc := ctx.Request.Header.ContentEncoding(); len(enc) > 0 && string(enc) != "identity" {
+		plain, err := ctx.Request.BodyUncompressedWithLimit(cfg.Limits.BodyBytes)
+		switch {
+		case errors.Is(err, fasthttp.ErrContentEncodingUnsupported):
+			return &wire.Error{Status: 415, Type: "invalid_request_error", Code: "unsupported_content_encoding", Message: "the request's content-encoding is not one of gzip, deflate, br, zstd"}
+		case errors.Is(err, fasthttp.ErrBodyTooLarge):
+			return tooLarge(cfg)
+		case err != nil:
+			return badRequest("invalid_content_encoding", "", "the request's body does not decompress")
+		}
+		body = plain
+	}
+	x.body = body
+	if x.s.inFlight.Add(int64(len(body))) > cfg.Limits.InFlightBytes {
+		return &wire.Error{Status: 503, Type: "server_error", Code: "overloaded", Message: "the bodies of the requests in flight exceed proxy.limits.inFlightBytes"}
+	}
+	if x.surface.form {
+		if ct := ctx.Request.Header.ContentType(); bytes.HasPrefix(ct, []byte("multipart/form-data")) {
+			return x.peekForm(string(ct))
+		}
+	}
+	if err := wire.Scan(body, wire.ScanLimits{Depth: cfg.Limits.Depth, Fields: cfg.Limits.Fields}, &x.env); err != nil {
+		var e *wire.Error
+		if errors.As(err, &e) {
+			return e
+		}
+		return badRequest("", "", err.Error())
+	}
+	if need := x.surface.need; need != "" && !x.env.Messages.Present() {
+		if _, ok := x.env.Field(body, need); !ok {
+			return badRequest("missing_required_parameter", need, "Missing required parameter: '"+need+"'.")
+		}
+	}
+	x.receipt.Stream = x.env.Stream && x.surface.dialect != wire.Plain
+	return nil
+}
+
+func (x *exchange) peekForm(contentType string) *wire.Error {
+	_, boundary, ok := strings.Cut(contentType, "boundary=")
+	if !ok {
+		return badRequest("", "", "multipart/form-data without a boundary")
+	}
+	if boundary, _, _ = strings.Cut(boundary, ";"); len(boundary) > 1 && boundary[0] == '"' {
+		boundary = strings.Trim(boundary, `"`)
+	}
+	span, name, ok := wire.FormModel(x.body, boundary)
+	if !ok {
+		return badRequest("missing_required_parameter", "model", "the form has no field 'model'")
+	}
+	x.form, x.model = contentType, span
+	x.env.ModelName, x.env.Model = name, span
+	return nil
+}
+
+func tooLarge(cfg *Config) *wire.Error {
+	return &wire.Error{Status: 413, Type: "invalid_request_error", Code: "request_too_large",
+		Message: "the request's body is larger than proxy.limits.bodyBytes allows"}
+}
+
+// choose makes the plan.
+func (x *exchange) choose() (*wire.Error, time.Duration) {
+	r := request{model: x.env.ModelName, dialect: x.surface.dialect, output: int(min(x.env.MaxTokens, 1<<30))}
+	if h := x.ctx.Request.Header.Peek("X-Nearside-Fallback"); h != nil {
+		r.fallback = string(h)
+	}
+	if x.surface.dialect != wire.Plain {
+		r.prompt = catalog.EstimateTokens(x.env.TextBytes, 0)
+	}
+	x.receipt.Requested = r.model
+	if err := x.s.plan(x.snap, r, x.start, &x.plan); err != nil {
+		return resolveError(err), 0
+	}
+	for i := range x.plan.Steps {
+		if !x.plan.Steps[i].Skip {
+			return nil, 0
+		}
+	}
+	for i := range x.plan.Steps {
+		st := &x.plan.Steps[i]
+		x.pass(st.target, st.skip.name(), st.Reason)
+	}
+	e, wait := x.plan.noTarget(x.start)
+	return &e, wait
+}
+
+func (k skip) name() string {
+	return [...]string{"", "unavailable", "other_dialect", "window_too_small", "does_not_fit", "breaker_open", "cooling_down", "not_tried"}[k]
+}
+
+// depart is called by the watcher when the client has left.
+func (x *exchange) depart() {
+	x.mu.Lock()
+	x.gone = true
+	x.mu.Unlock()
+	x.at.Cancel()
+}
+
+// end is called by a shutdown whose grace is over.
+func (x *exchange) end() {
+	x.mu.Lock()
+	x.ending = true
+	x.mu.Unlock()
+	x.at.Cancel()
+}
+
+// broken says why the exchange itself may not go on, or nil.
+func (x *exchange) broken() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case x.gone:
+		return errGone
+	case x.ending:
+		return errEnding
+	}
+	return nil
+}
+
+// Flush, Wake and Tick make the exchange the waiter of its attempt.
+
+// Flush writes what was encoded, before a read that may block.
+func (x *exchange) Flush() error {
+	if x.w == nil || len(x.out) == 0 {
+		return nil
+	}
+	x.client.SetWriteDeadline(time.Now().Add(x.snap.Config.Client.Write))
+	n, err := x.w.Write(x.out)
+	x.receipt.BytesOut += int64(n)
+	x.out = x.out[:0]
+	if err != nil {
+		x.mu.Lock()
+		x.gone = true
+		x.mu.Unlock()
+		return errGone
+	}
+	return nil
+}
+
+// Wake returns the next heartbeat or the end of the exchange's total time.
+func (x *exchange) Wake() time.Time {
+	t := x.deadline
+	if !x.content && x.receipt.Stream && !x.nextTick.IsZero() && (t.IsZero() || x.nextTick.Before(t)) {
+		t = x.nextTick
+	}
+	return t
+}
+
+// Tick sends a heartbeat, or leaves the handler for the stream so that one can
+// be sent.
+func (x *exchange) Tick(now time.Time) error {
+	if err := x.broken(); err != nil {
+		return err
+	}
+	if !x.deadline.IsZero() && !now.Before(x.deadline) {
+		return errExchange
+	}
+	if x.content || !x.receipt.Stream || x.nextTick.IsZero() || now.Before(x.nextTick) {
+		return nil
+	}
+	if x.w == nil {
+		return upstream.ErrHold
+	}
+	x.beat(now)
+	return x.Flush()
+}
+
+func (x *exchange) beat(now time.Time) {
+	x.out = x.encoder().Heartbeat(x.out)
+	x.nextTick = now.Add(x.snap.Config.Beat.Every)
+}
+
+// encoder returns the client's encoder, set up on first use.
+func (x *exchange) encoder() *shaping.CopyEncoder {
+	if !x.encoding {
+		x.encoding = true
+		opt := shaping.EncoderOptions{Dialect: x.surface.dialect, Model: x.served(), ID: string(x.id[4:]), Created: x.start.Unix(), HideUsage: !x.env.IncludeUsage}
+		if x.surface.dialect == wire.Responses {
+			opt.Request, opt.Envelope = x.body, &x.env
+		}
+		x.enc.Reset(opt)
+	}
+	return &x.enc
+}
+
+// served is the model that the answer names.
+func (x *exchange) served() string {
+	if x.snap.Config.AnswerModel == "requested" && x.receipt.Requested != "" {
+		return x.receipt.Requested
+	}
+	if x.cur != nil {
+		return x.cur.ref
+	}
+	return x.plan.Name
+}
+
+// streams says that the answer goes out as a stream: events, or a body that is
+// copied as it is.
+func (x *exchange) streams() bool { return x.receipt.Stream || x.opaque }
+
+// release gives back what the exchange holds and makes it ready for the next.
+func (x *exchange) release() {
+	s := x.s
+	s.inFlight.Add(-int64(x.receipt.BytesIn))
+	s.unregister(x)
+	s.meter.End()
+	x.s, x.snap, x.ctx, x.client, x.receipt = nil, nil, nil, nil, nil
+	x.body, x.form, x.model = nil, "", wire.Span{}
+	x.env = wire.Envelope{Fields: x.env.Fields[:0]}
+	clear(x.plan.Steps)
+	x.plan = Plan{Steps: x.plan.Steps[:0]}
+	clear(x.parts)
+	x.parts = x.parts[:0]
+	clear(x.answerEdits)
+	x.answerEdits = x.answerEdits[:0]
+	x.step, x.cur, x.trying, x.again = 0, nil, false, false
+	x.attempt, x.lastReq, x.failed, x.checked, x.saying = time.Time{}, time.Time{}, outcome{}, false, false
+	x.encoding, x.w = false, nil
+	x.enc.Reset(shaping.EncoderOptions{})
+	x.content, x.committed, x.finished, x.opaque, x.settled = false, false, false, false, false
+	x.readAt, x.lastEvent, x.nextTick, x.deadline = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	x.gaps = meter.Gaps{}
+	x.gone, x.ending = false, false
+	if x.out = x.out[:0]; cap(x.out) > keptBytesMax {
+		x.out = nil
+	}
+	if x.answer = x.answer[:0]; cap(x.answer) > keptBytesMax {
+		x.answer = nil
+	}
+	x.held.reset()
+	s.exchanges.Put(x)
+}
+
+// keptBytesMax bounds a buffer that an exchange keeps for the next.
+const keptBytesMax = 64 << 10

@@ -1,0 +1,243 @@
+package proxy
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"nearside/breaker"
+	"nearside/catalog"
+	"nearside/shaping"
+	"nearside/shaping/wire"
+	"nearside/upstream"
+)
+
+// Snapshot is one immutable configuration. An exchange loads it once and keeps
+// it to its end.
+type Snapshot struct {
+	Config   Config
+	Catalog  *catalog.Catalog
+	Backends []upstream.Config
+	Digest   string // of the configuration it was made from
+	// States holds what discovery last saw of providers, by id. It is shown, and
+	// decides which near model is ready where no default is configured.
+	States map[string]BackendState
+
+	targets sync.Map // ref → *target
+}
+
+// BackendState is what was last seen of a provider.
+type BackendState struct {
+	State  string `json:"state"` // ready, loading, asleep, unreachable, misconfigured, unknown
+	Detail string `json:"detail,omitempty"`
+}
+
+// target is one model that may be tried, with all that does not change while
+// its snapshot lives.
+type target struct {
+	model      *catalog.Model
+	ref        string
+	route      string // near or far
+	backend    *upstream.Backend
+	backendErr error
+	breaker    *breaker.Breaker
+	provider   *breaker.Breaker
+	lines      []byte // the model's own header lines
+	cool       *atomic.Int64
+	windowWarn string
+	windowBad  string
+	simulated  bool
+	shapes     [wire.Plain + 1]*shaping.Shape
+	shapeErrs  [wire.Plain + 1]error
+}
+
+// target returns the target of a model. Those of declared models are made once
+// a snapshot; those of passed-through ids each time, so that nothing grows.
+func (s *Server) target(snap *Snapshot, m *catalog.Model) *target {
+	ref := m.Ref()
+	if t, ok := snap.targets.Load(ref); ok {
+		return t.(*target)
+	}
+	t := &target{model: m, ref: ref, route: "far", lines: upstream.ModelLines(m.Headers), simulated: m.Provider.Source == catalog.FromSim}
+	if m.Provider.Near {
+		t.route = "near"
+	}
+	t.backend, t.backendErr = s.pool.Backend(m)
+	t.breaker, t.provider = s.pool.Breakers(m)
+	t.cool = s.cooldown(ref, m.Declared)
+	t.windowWarn, t.windowBad = m.Window().Verdict()
+	for d := wire.Chat; d <= wire.Plain; d++ {
+		t.shapes[d], t.shapeErrs[d] = shaping.New(m, d)
+	}
+	if m.Declared {
+		if was, loaded := snap.targets.LoadOrStore(ref, t); loaded {
+			return was.(*target)
+		}
+	}
+	return t
+}
+
+// cooldown returns the cell that says until when a target is left alone. It
+// outlives reloads for declared models.
+func (s *Server) cooldown(ref string, declared bool) *atomic.Int64 {
+	if c, ok := s.cooldowns.Load(ref); ok {
+		return c.(*atomic.Int64)
+	}
+	c := new(atomic.Int64)
+	if declared {
+		was, _ := s.cooldowns.LoadOrStore(ref, c)
+		return was.(*atomic.Int64)
+	}
+	return c
+}
+
+// skip says why a step of a plan is not tried.
+type skip uint8
+
+const (
+	skipNot         skip = iota
+	skipUnavailable      // no key, an api that is not spoken, a bad address
+	skipDialect          // the backend speaks another dialect
+	skipWindow           // the model's window is too small to be of use
+	skipContext          // this request does not fit
+	skipOpen             // its breaker is open
+	skipCooling          // the backend asked to be left alone
+	skipBound            // proxy.fallback.targets
+)
+
+// Step is one target of a plan with the reason for its place or its exclusion.
+type Step struct {
+	target *target
+	skip   skip
+	Ref    string    `json:"ref"`
+	Route  string    `json:"route"`
+	Skip   bool      `json:"skip"`
+	Reason string    `json:"reason"`
+	until  time.Time // open or cooling until
+	err    error
+}
+
+// Plan is what an exchange will try, in order.
+type Plan struct {
+	Requested string   `json:"requested"`
+	Name      string   `json:"name"`
+	Via       []string `json:"via,omitempty"`
+	Strict    bool     `json:"strict"`
+	Steps     []Step   `json:"steps"`
+}
+
+// request is what a plan must know of a request.
+type request struct {
+	model    string
+	fallback string
+	dialect  wire.Dialect
+	prompt   int // estimated tokens
+	output   int // max tokens asked for
+}
+
+// plan fills p for a request. It only looks: no ticket is taken and nothing is
+// sent.
+func (s *Server) plan(snap *Snapshot, r request, now time.Time, p *Plan) error {
+	res, err := snap.Catalog.Resolve(r.model, catalog.ResolveOptions{Fallback: r.fallback, Ready: func(m *catalog.Model) bool {
+		st, ok := snap.States[m.Provider.ID]
+		return m.Unavailable == "" && m.Provider.Unavailable == "" && (!ok || st.State == "ready" || st.State == "loading" || st.State == "asleep")
+	}})
+	if err != nil {
+		return err
+	}
+	p.Requested, p.Name, p.Via, p.Strict = res.Requested, res.Name, res.Via, res.Strict
+	p.Steps = p.Steps[:0]
+	tried := 0
+	for i, m := range res.Models {
+		t := s.target(snap, m)
+		st := Step{target: t, Ref: t.ref, Route: t.route}
+		s.consider(&st, r, now)
+		if st.skip == skipNot {
+			if tried++; tried > snap.Config.Fallback.Targets {
+				st.skip, st.Reason = skipBound, fmt.Sprintf("at most %d targets are tried (proxy.fallback.targets)", snap.Config.Fallback.Targets)
+			} else if i == 0 {
+				st.Reason = "primary"
+			} else {
+				st.Reason = "fallback"
+			}
+		}
+		st.Skip = st.skip != skipNot
+		p.Steps = append(p.Steps, st)
+	}
+	return nil
+}
+
+func (s *Server) consider(st *Step, r request, now time.Time) {
+	t := st.target
+	m := t.model
+	switch {
+	case m.Provider.Unavailable != "":
+		st.skip, st.Reason = skipUnavailable, m.Provider.Unavailable
+	case m.Unavailable != "":
+		st.skip, st.Reason = skipUnavailable, m.Unavailable
+	case t.backendErr != nil:
+		st.skip, st.Reason = skipUnavailable, t.backendErr.Error()
+	case t.shapeErrs[r.dialect] != nil:
+		st.skip, st.err, st.Reason = skipDialect, t.shapeErrs[r.dialect], t.shapeErrs[r.dialect].Error()
+	case t.windowBad != "":
+		st.skip, st.Reason = skipWindow, t.windowBad
+	case r.prompt > 0 && !m.Fits(r.prompt, r.output):
+		st.skip = skipContext
+		st.Reason = fmt.Sprintf("about %d prompt tokens and %d for the answer do not fit its window of %d", r.prompt, r.output, m.Window().Effective)
+	}
+	if st.skip != skipNot {
+		return
+	}
+	for _, b := range [...]*breaker.Breaker{t.provider, t.breaker} {
+		if status := b.Peek(); !status.Callable(now) {
+			st.skip, st.until = skipOpen, status.Until
+			st.Reason = fmt.Sprintf("its breaker is open (%s) until %s", status.Cause, status.Until.UTC().Format(time.RFC3339))
+			return
+		}
+	}
+	if until := t.cool.Load(); until > now.UnixNano() {
+		st.skip, st.until = skipCooling, time.Unix(0, until)
+		st.Reason = "the backend asked to be left alone until " + st.until.UTC().Format(time.RFC3339)
+	}
+}
+
+// noTarget is the error of a plan of which nothing could be tried.
+func (p *Plan) noTarget(now time.Time) (wire.Error, time.Duration) {
+	var reasons []string
+	var first [skipBound + 1]*Step
+	var until time.Time
+	for i := range p.Steps {
+		st := &p.Steps[i]
+		if !st.Skip {
+			continue
+		}
+		reasons = append(reasons, st.Ref+": "+st.Reason)
+		if first[st.skip] == nil {
+			first[st.skip] = st
+		}
+		if !st.until.IsZero() && (until.IsZero() || st.until.Before(until)) {
+			until = st.until
+		}
+	}
+	all := strings.Join(reasons, "; ")
+	wait := max(retryAfterMin, until.Sub(now))
+	switch {
+	case first[skipOpen] != nil:
+		return wire.Error{Status: 503, Type: "server_error", Code: "no_target_available", Message: "no target can be tried now: " + all}, wait
+	case first[skipCooling] != nil:
+		return wire.Error{Status: 429, Type: "rate_limit_exceeded", Code: "rate_limit_exceeded",
+			Message: fmt.Sprintf("no target can be tried now: %s. Please try again in %ds", all, int(wait.Seconds()+0.999))}, wait
+	case first[skipContext] != nil:
+		return wire.Error{Status: 400, Type: "invalid_request_error", Code: "context_length_exceeded", Param: "messages", Message: all}, 0
+	case first[skipDialect] != nil:
+		if e, ok := first[skipDialect].err.(*wire.Error); ok && len(p.Steps) == 1 {
+			return *e, 0
+		}
+		return wire.Error{Status: 400, Type: "invalid_request_error", Code: "unsupported_dialect", Param: "model", Message: all}, 0
+	case len(reasons) == 0:
+		return wire.Error{Status: 404, Type: "invalid_request_error", Code: "model_not_found", Param: "model", Message: "no model is configured or found; see the models command"}, 0
+	}
+	return wire.Error{Status: 503, Type: "server_error", Code: "model_unavailable", Param: "model", Message: "no target can be tried: " + all}, 0
+}

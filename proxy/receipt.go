@@ -1,0 +1,219 @@
+package proxy
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/goccy/go-json"
+	"github.com/rs/zerolog"
+
+	"nearside/proxy/meter"
+	"nearside/shaping/wire"
+)
+
+// Receipt is what happened in an exchange. It is settled once and told to
+// everyone who cares. It never holds content or a key.
+type Receipt struct {
+	ID        string        `json:"id"`
+	Started   time.Time     `json:"started"`
+	Dialect   string        `json:"dialect"`
+	Path      string        `json:"path"`
+	Requested string        `json:"requested"`
+	Provider  string        `json:"provider,omitempty"`
+	Model     string        `json:"model,omitempty"` // ref of the target that served, or was tried last
+	Route     string        `json:"route,omitempty"`
+	Stream    bool          `json:"stream"`
+	Status    int           `json:"status"`
+	Outcome   string        `json:"outcome"` // ok, error, rejected, client_closed, shutdown
+	Code      string        `json:"code,omitempty"`
+	Abort     string        `json:"abort_phase,omitempty"`
+	Attempts  []Attempt     `json:"attempts,omitempty"`
+	Dropped   []string      `json:"dropped,omitempty"`
+	Usage     wire.Usage    `json:"usage"`
+	HasUsage  bool          `json:"usage_reported"`
+	Events    int           `json:"events,omitempty"`
+	BytesIn   int           `json:"bytes_in"`
+	BytesOut  int64         `json:"bytes_out"`
+	First     time.Duration `json:"first_content_ns,omitempty"`
+	Own       time.Duration `json:"own_ns"`
+	Took      time.Duration `json:"took_ns"`
+	Simulated bool          `json:"simulated,omitempty"`
+	Held      bool          `json:"held,omitempty"` // heartbeats went out before the first content
+
+	declared bool
+}
+
+// Attempt is one try of one target, or the reason why it was not tried.
+type Attempt struct {
+	Ref      string        `json:"ref"`
+	Route    string        `json:"route"`
+	Outcome  string        `json:"outcome"`
+	Reason   string        `json:"reason,omitempty"`
+	Phase    string        `json:"phase,omitempty"`
+	Took     time.Duration `json:"took_ns"`
+	Skipped  bool          `json:"skipped,omitempty"`
+	provider string
+	declared bool
+}
+
+// settle tells the receipt to metrics, the ring of /proxy/exchanges and the
+// log, once.
+func (s *Server) settle(r *Receipt, gaps *meter.Gaps) {
+	m := meter.Exchange{Dialect: r.Dialect, Provider: r.Provider, Model: r.Model, Route: r.Route, Outcome: r.Outcome, Status: r.Status,
+		Stream: r.Stream, Duration: r.Took, FirstContent: r.First, Own: r.Own, Gaps: gaps, AbortPhase: r.Abort, Usage: r.Usage, Dropped: r.Dropped}
+	if !r.declared {
+		m.Model = "other"
+	}
+	var few [4]meter.Attempt
+	m.Attempts = few[:0]
+	for i := range r.Attempts {
+		a := &r.Attempts[i]
+		if a.Skipped {
+			continue
+		}
+		model := a.Ref
+		if !a.declared {
+			model = "other"
+		}
+		m.Attempts = append(m.Attempts, meter.Attempt{Provider: a.provider, Model: model, Outcome: a.Outcome})
+	}
+	s.meter.Exchange(&m)
+	s.ring.put(r)
+	level := zerolog.InfoLevel
+	if r.Outcome == "error" {
+		level = zerolog.WarnLevel
+	}
+	e := s.log.WithLevel(level)
+	if e == nil {
+		return
+	}
+	e.Str("request", r.ID).Str("dialect", r.Dialect).Str("requested", r.Requested).Str("model", r.Model).Str("route", r.Route).
+		Int("status", r.Status).Str("outcome", r.Outcome)
+	if r.Code != "" {
+		e.Str("code", r.Code)
+	}
+	if r.Abort != "" {
+		e.Str("phase", r.Abort)
+	}
+	if r.Stream {
+		e.Bool("stream", true).Int("events", r.Events)
+	}
+	if len(r.Attempts) > 1 || r.Outcome != "ok" {
+		var b [256]byte
+		e.Bytes("attempts", appendAttempts(b[:0], r.Attempts))
+	}
+	if len(r.Dropped) > 0 {
+		e.Strs("dropped", r.Dropped)
+	}
+	if r.HasUsage {
+		e.Int64("input", r.Usage.Input).Int64("output", r.Usage.Output)
+	}
+	if r.First > 0 {
+		e.Dur("first_content", r.First)
+	}
+	if r.Simulated {
+		e.Bool("simulated", true)
+	}
+	e.Dur("own", r.Own).Dur("took", r.Took).Msg("exchange")
+}
+
+// appendAttempts renders attempts for x-nearside-attempts: "ref=outcome",
+// separated by commas, in order.
+func appendAttempts(dst []byte, all []Attempt) []byte {
+	for i := range all {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		dst = appendHeaderText(dst, all[i].Ref)
+		dst = append(append(dst, '='), all[i].Outcome...)
+	}
+	return dst
+}
+
+// appendHeaderText keeps what may stand in a header and replaces the rest.
+func appendHeaderText(dst []byte, s string) []byte {
+	const most = 256
+	if len(s) > most {
+		s = s[:most]
+	}
+	for i := range len(s) {
+		if c := s[i]; c > ' ' && c < 0x7f && c != ',' {
+			dst = append(dst, c)
+		} else {
+			dst = append(dst, '_')
+		}
+	}
+	return dst
+}
+
+// late renders what a held exchange could not say in its headers.
+func (r *Receipt) late() []byte {
+	b := append([]byte(`{"request_id":`), wire.AppendString(nil, r.ID)...)
+	b = append(append(b, `,"provider":`...), wire.AppendString(nil, r.Provider)...)
+	b = append(append(b, `,"model":`...), wire.AppendString(nil, r.Model)...)
+	b = append(append(b, `,"route":`...), wire.AppendString(nil, r.Route)...)
+	b = append(append(b, `,"attempts":`...), wire.AppendString(nil, string(appendAttempts(nil, r.Attempts)))...)
+	if len(r.Dropped) > 0 {
+		d, _ := json.Marshal(r.Dropped)
+		b = append(append(b, `,"dropped":`...), d...)
+	}
+	if r.Simulated {
+		b = append(b, `,"simulated":true`...)
+	}
+	return append(b, '}')
+}
+
+// ring keeps the last receipts.
+type ring struct {
+	mu   sync.Mutex
+	kept []*Receipt
+	next int
+}
+
+func (g *ring) resize(n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if n != len(g.kept) {
+		g.kept, g.next = make([]*Receipt, n), 0
+	}
+}
+
+func (g *ring) put(r *Receipt) {
+	g.mu.Lock()
+	if len(g.kept) > 0 {
+		g.kept[g.next] = r
+		g.next = (g.next + 1) % len(g.kept)
+	}
+	g.mu.Unlock()
+}
+
+func (g *ring) find(id string) *Receipt {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, r := range g.kept {
+		if r != nil && r.ID == id {
+			return r
+		}
+	}
+	return nil
+}
+
+// last returns the n newest receipts, newest first.
+func (g *ring) last(n int) []*Receipt {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var all []*Receipt
+	for i := range g.kept {
+		r := g.kept[(g.next-1-i+2*len(g.kept))%len(g.kept)]
+		if r == nil || len(all) == n {
+			break
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+func seconds(d time.Duration) string {
+	return strconv.Itoa(int((d + time.Second - 1) / time.Second))
+}

@@ -1,0 +1,328 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"strconv"
+	"time"
+
+	"nearside/breaker"
+	"nearside/shaping"
+	"nearside/shaping/wire"
+	"nearside/upstream"
+)
+
+// flushBytesMax is how much is gathered of events that arrive together before
+// it is written. Nothing waits for more to come: what is there is written
+// before a read that would block.
+const flushBytesMax = 32 << 10
+
+// finishGap is how long a backend may take, after it has said the regular end,
+// for its usage and its last marker.
+const finishGap = 2 * time.Second
+
+// drainGap is how long the end of a body's framing is waited for, so that the
+// connection can be kept.
+const drainGap = 50 * time.Millisecond
+
+// stream hands the exchange to the response: fasthttp calls WriteTo on the
+// serving goroutine once the handler has returned.
+func (x *exchange) stream() {
+	x.headers()
+	ctx := x.ctx
+	h := &ctx.Response.Header
+	if x.opaque {
+		ctx.SetStatusCode(x.at.Head.Status)
+		h.SetContentTypeBytes(x.at.Head.Get("content-type"))
+	} else {
+		ctx.SetStatusCode(200)
+		h.SetContentType("text/event-stream")
+		h.Set("Cache-Control", "no-cache")
+		h.Set("X-Accel-Buffering", "no")
+	}
+	if !ctx.Request.Header.IsHTTP11() {
+		x.stream10()
+		return
+	}
+	ctx.SetBodyStream(x, -1)
+}
+
+// stream10 serves a client that knows no chunks: the body ends with the
+// connection. fasthttp would send chunks all the same.
+func (x *exchange) stream10() {
+	ctx := x.ctx
+	h := &ctx.Response.Header
+	head := append([]byte("HTTP/1.0 "), strconv.Itoa(ctx.Response.StatusCode())...)
+	head = append(head, " OK\r\nConnection: close\r\n"...)
+	for k, v := range h.All() {
+		if string(k) != "Connection" && string(k) != "Content-Length" && string(k) != "Transfer-Encoding" {
+			head = append(append(append(append(head, k...), ": "...), v...), "\r\n"...)
+		}
+	}
+	conn := x.client
+	ctx.HijackSetNoResponse(true)
+	ctx.Hijack(closeConn)
+	conn.SetWriteDeadline(time.Now().Add(x.snap.Config.Client.Write))
+	_, err := conn.Write(append(head, "\r\n"...))
+	if err == nil {
+		_, err = x.WriteTo(conn)
+	}
+	x.CloseWithError(err)
+}
+
+// SupportsBodyWriteTo makes fasthttp call WriteTo, whose every Write is
+// flushed as one chunk.
+func (x *exchange) SupportsBodyWriteTo() bool { return true }
+
+// Read is never called; it satisfies io.Reader.
+func (x *exchange) Read([]byte) (int, error) {
+	return 0, errors.New("BUG: WriteTo is expected")
+}
+
+// WriteTo drives the exchange from its first content, or from its first
+// heartbeat, to its end. The error it returns makes fasthttp close the
+// connection without a regular end.
+func (x *exchange) WriteTo(w io.Writer) (int64, error) {
+	x.w = w
+	if x.opaque {
+		return 0, x.copyBody()
+	}
+	if !x.committed {
+		x.receipt.Held = true
+		x.beat(time.Now())
+		err := x.Flush()
+		if err == nil {
+			err = x.advance()
+		}
+		if err != nil {
+			return 0, x.broke(err)
+		}
+		x.enc.SetModel(x.served())
+	}
+	enc := x.encoder()
+	x.held.each(func(d shaping.Delta) { x.out = enc.Delta(x.out, d) })
+	x.receipt.Events += len(x.held.deltas)
+	x.held.reset()
+	x.readAt = time.Now()
+	x.lastEvent = x.readAt
+	if !x.finished || x.surface.dialect != wire.Responses {
+		x.at.Progress(x.readAt)
+		if err := x.relay(enc); err != nil {
+			return 0, x.broke(err)
+		}
+	}
+	x.finish()
+	return 0, x.broken()
+}
+
+// relay copies events until the regular end of the stream.
+func (x *exchange) relay(enc *shaping.CopyEncoder) error {
+	for {
+		ev, ok, err := x.scan.Next()
+		if err != nil {
+			return tooLong(err)
+		}
+		if !ok {
+			_, err = x.scan.Fill(&x.at)
+			if err == nil {
+				x.readAt = time.Now()
+				continue
+			}
+			if err == io.EOF {
+				if ev, ok = x.scan.End(); !ok {
+					return x.over(nil)
+				}
+			} else {
+				return x.over(err)
+			}
+		}
+		d, err := x.dec.Event(ev)
+		if err != nil {
+			return x.over(err)
+		}
+		if d.Done {
+			return x.over(nil)
+		}
+		x.receipt.Events++
+		if d.Content {
+			x.gaps.Observe(x.readAt.Sub(x.lastEvent))
+			x.lastEvent = x.readAt
+			x.at.Progress(x.readAt)
+		}
+		x.out = enc.Delta(x.out, d)
+		if d.Finish {
+			x.finished = true
+			if x.surface.dialect == wire.Responses {
+				return nil
+			}
+			x.at.Finishing(x.readAt, finishGap)
+		}
+		if len(x.out) >= flushBytesMax {
+			if err := x.Flush(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// over judges the end of a stream. One that had said its regular end may lack
+// the marker behind it, or break there.
+func (x *exchange) over(err error) error {
+	if e := x.broken(); e != nil {
+		return e
+	}
+	if end := x.dec.End(); end == nil || err == nil {
+		return end
+	}
+	return err
+}
+
+// finish ends a regular stream. The finish is flushed before the rest of the
+// backend's framing is waited for.
+func (x *exchange) finish() {
+	x.usage()
+	var late []byte
+	if x.receipt.Held {
+		late = x.receipt.late()
+	}
+	x.out = x.encoder().Finish(x.out, nil, late)
+	if x.Flush() != nil {
+		return
+	}
+	x.at.Drain(drainGap)
+	x.receipt.Outcome, x.receipt.Status = "ok", 200
+}
+
+func (x *exchange) usage() {
+	x.receipt.Usage, x.receipt.HasUsage = x.dec.Usage()
+}
+
+// broke ends a stream that cannot be ended regularly: with the dialect's error
+// event, or, where the client has left, with nothing.
+func (x *exchange) broke(err error) error {
+	r := x.receipt
+	x.usage()
+	if e := x.broken(); errors.Is(e, errGone) {
+		err = e
+	} else if e != nil && x.content {
+		err = e
+	}
+	var reply wire.Error
+	switch {
+	case errors.Is(err, errGone):
+		x.left()
+		return err
+	case errors.Is(err, errEnding):
+		r.Outcome = "shutdown"
+		reply = wire.Error{Status: 503, Type: "server_error", Code: "server_shutting_down", Message: "the proxy is shutting down"}
+	case errors.Is(err, errExchange):
+		r.Outcome = "error"
+		reply = exchangeTimeout(&x.snap.Config)
+	case errors.Is(err, errLost):
+		r.Outcome = "error"
+		reply, _ = x.lost()
+	default:
+		o := outcomeOf(err, x.cur.model.Provider.ID)
+		if o.verdict == breaker.Bad || o.provider == breaker.BadConnect {
+			x.cur.breaker.Sample(breaker.Bad)
+		}
+		r.Outcome, reply = "error", o.reply
+		x.note(time.Now(), o.name, o.reply.Message, x.at.Phase())
+	}
+	r.Status, r.Code = reply.Status, reply.Code
+	var late []byte
+	if r.Held {
+		late = r.late()
+	}
+	x.out = x.encoder().Finish(x.out, &reply, late)
+	if e := x.Flush(); e != nil {
+		return e
+	}
+	return nil
+}
+
+func exchangeTimeout(cfg *Config) wire.Error {
+	return wire.Error{Status: 504, Type: "server_error", Code: "exchange_timeout",
+		Message: "the exchange took longer than " + cfg.ExchangeTotal.String() + " over all its targets (agents.defaults.timeoutSeconds)"}
+}
+
+// copyBody relays a body that is not events.
+func (x *exchange) copyBody() error {
+	x.out = append(x.out[:0], x.answer...)
+	var buf [4 << 10]byte
+	for !x.finished {
+		n, err := x.at.ReadBody(buf[:]) // flushes first
+		x.at.Progress(time.Now())
+		x.out = append(x.out, buf[:n]...)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			if e := x.broken(); e != nil {
+				err = e
+			}
+			if errors.Is(err, errGone) {
+				x.left()
+				return err
+			}
+			o := outcomeOf(err, x.cur.model.Provider.ID)
+			x.cur.breaker.Sample(breaker.Bad)
+			x.receipt.Outcome, x.receipt.Status, x.receipt.Code = "error", o.reply.Status, o.reply.Code
+			x.note(time.Now(), o.name, o.reply.Message, x.at.Phase())
+			return err
+		}
+	}
+	if err := x.Flush(); err != nil {
+		x.left()
+		return err
+	}
+	x.receipt.Outcome, x.receipt.Status = "ok", x.at.Head.Status
+	return nil
+}
+
+// left notes the client's departure, with the phase it happened in.
+func (x *exchange) left() {
+	r := x.receipt
+	r.Outcome, r.Status, r.Code = "client_closed", 499, "client_closed"
+	if r.Abort == "" {
+		r.Abort = x.phase()
+	}
+}
+
+func (x *exchange) phase() string {
+	switch {
+	case x.committed && x.streams():
+		return upstream.PhaseStream.String()
+	case x.committed:
+		return "answer"
+	case x.trying:
+		return x.at.Phase().String()
+	}
+	for i := len(x.receipt.Attempts) - 1; i >= 0; i-- {
+		if a := &x.receipt.Attempts[i]; a.Outcome == "client_closed" {
+			return a.Phase
+		}
+	}
+	return upstream.PhaseQueue.String()
+}
+
+// CloseWithError is called by fasthttp when the body is done with, however
+// that came about. It is also called with nil after a panic, so it goes by
+// what the exchange itself knows.
+func (x *exchange) CloseWithError(err error) error {
+	if x.receipt.Outcome == "" {
+		if err != nil && errors.Is(x.broken(), errGone) {
+			x.left()
+		} else {
+			x.receipt.Outcome, x.receipt.Status, x.receipt.Code = "error", 500, "internal_error"
+		}
+	}
+	x.client.unwatch()
+	if x.trying {
+		x.at.Close()
+		x.trying = false
+	}
+	x.client.SetWriteDeadline(time.Time{})
+	x.close()
+	return nil
+}

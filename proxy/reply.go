@@ -1,0 +1,189 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"nearside/shaping"
+	"nearside/shaping/wire"
+)
+
+func closeConn(net.Conn) {} // fasthttp closes a hijacked connection when this returns
+
+// headers sets what every answer says about where it came from.
+func (x *exchange) headers() {
+	h := &x.ctx.Response.Header
+	r := x.receipt
+	if r.Model == "" { // held: told at the end of the stream
+		return
+	}
+	h.Set("X-Nearside-Provider", r.Provider)
+	h.SetBytesV("X-Nearside-Model", appendHeaderText(nil, r.Model))
+	h.Set("X-Nearside-Route", r.Route)
+	h.SetBytesV("X-Nearside-Attempts", appendAttempts(nil, r.Attempts))
+	if len(r.Dropped) > 0 {
+		h.SetBytesV("X-Nearside-Dropped", appendDropped(nil, r.Dropped))
+	}
+	if r.Simulated {
+		h.Set("X-Nearside-Simulated", "1")
+	}
+}
+
+func appendDropped(dst []byte, names []string) []byte {
+	for i, n := range names {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		dst = appendHeaderText(dst, n)
+	}
+	return dst
+}
+
+// reply answers with a whole answer.
+func (x *exchange) reply() {
+	x.client.unwatch()
+	ctx, r := x.ctx, x.receipt
+	x.headers()
+	ctx.SetStatusCode(x.at.Head.Status)
+	ct := x.at.Head.Get("content-type")
+	if len(ct) == 0 {
+		ct = []byte("application/json")
+	}
+	ctx.Response.Header.SetContentTypeBytes(ct)
+	body := wire.Splice(ctx.Response.SwapBody(nil)[:0], x.answer, x.answerEdits)
+	r.BytesOut = int64(len(body))
+	ctx.Response.SwapBody(body)
+	r.Outcome, r.Status = "ok", x.at.Head.Status
+	x.at.Close()
+	x.trying = false
+	x.close()
+}
+
+// check looks into a whole answer before it may commit the exchange.
+func (x *exchange) check() error {
+	if looksHTML(x.answer) {
+		return x.said()
+	}
+	info, edits, err := shaping.Answer(x.surface.dialect, x.answer, x.served(), x.answerEdits[:0])
+	x.answerEdits = edits
+	if err != nil {
+		var e *wire.Error
+		if errors.As(err, &e) {
+			return &backendError{said: *e, inBand: true}
+		}
+		return err
+	}
+	x.receipt.Usage, x.receipt.HasUsage = info.Usage, info.HasUsage
+	return nil
+}
+
+// reject answers a request that no target was tried for.
+func (x *exchange) reject(e *wire.Error, wait time.Duration) {
+	x.receipt.Outcome, x.receipt.Status, x.receipt.Code = "rejected", e.Status, e.Code
+	if e.Status == 413 || e.Status == 503 {
+		x.ctx.SetConnectionClose()
+	}
+	if len(x.receipt.Attempts) > 0 {
+		x.ctx.Response.Header.SetBytesV("X-Nearside-Attempts", appendAttempts(nil, x.receipt.Attempts))
+	}
+	replyError(x.ctx, e, wait, e.Status == 503 && len(x.receipt.Attempts) == 0)
+	x.close()
+}
+
+// fail answers an exchange that ended before anything was sent.
+func (x *exchange) fail(err error) {
+	x.client.unwatch()
+	r := x.receipt
+	if x.trying {
+		x.at.Close()
+		x.trying = false
+	}
+	var reply wire.Error
+	var wait time.Duration
+	retry := false
+	switch {
+	case errors.Is(err, errGone):
+		x.left()
+		x.ctx.SetStatusCode(499)
+		x.ctx.SetConnectionClose()
+		x.close()
+		return
+	case errors.Is(err, errEnding):
+		r.Outcome, retry = "shutdown", true
+		reply = wire.Error{Status: 503, Type: "server_error", Code: "server_shutting_down", Message: "the proxy is shutting down"}
+		wait = retryAfterMin
+	case errors.Is(err, errExchange):
+		r.Outcome = "error"
+		reply = exchangeTimeout(&x.snap.Config)
+	default:
+		r.Outcome = "error"
+		reply, wait = x.lost()
+	}
+	r.Status, r.Code = reply.Status, reply.Code
+	h := &x.ctx.Response.Header
+	if x.cur != nil {
+		r.Provider, r.Model, r.Route, r.declared = x.cur.model.Provider.ID, x.cur.ref, x.cur.route, x.cur.model.Declared
+	}
+	if len(r.Attempts) > 0 {
+		h.SetBytesV("X-Nearside-Attempts", appendAttempts(nil, r.Attempts))
+		x.headers()
+	}
+	replyError(x.ctx, &reply, wait, retry)
+	x.close()
+}
+
+// lost is what the client hears when no target served: the most useful of the
+// reasons, and all of them named.
+func (x *exchange) lost() (wire.Error, time.Duration) {
+	e, wait := x.failed.reply, x.failed.retryAfter
+	if len(x.receipt.Attempts) > 1 && x.failed.next {
+		var b strings.Builder
+		fmt.Fprintf(&b, "all targets failed: ")
+		for i := range x.receipt.Attempts {
+			a := &x.receipt.Attempts[i]
+			if i > 0 {
+				b.WriteString("; ")
+			}
+			b.WriteString(a.Ref)
+			if a.Skipped {
+				b.WriteString(" was not tried")
+			}
+			b.WriteString(": ")
+			b.WriteString(a.Outcome)
+			if a.Reason != "" {
+				b.WriteString(" (")
+				b.WriteString(a.Reason)
+				b.WriteString(")")
+			}
+		}
+		e.Message = b.String()
+	}
+	if e.Status == 429 && wait > 0 {
+		e.Message += ". Please try again in " + seconds(wait) + "s"
+	}
+	return e, wait
+}
+
+// close settles the receipt and releases the exchange.
+func (x *exchange) close() {
+	r := x.receipt
+	now := time.Now()
+	r.Took = now.Sub(x.start)
+	r.Own = r.Took
+	if !x.lastReq.IsZero() {
+		r.Own = x.lastReq.Sub(x.start)
+		if x.committed && !x.streams() {
+			r.Own += now.Sub(x.start) - r.First
+		}
+	}
+	s := x.s
+	var gaps = &x.gaps
+	if !r.Stream {
+		gaps = nil
+	}
+	s.settle(r, gaps)
+	x.release()
+}

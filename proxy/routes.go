@@ -1,0 +1,316 @@
+package proxy
+
+import (
+	"bytes"
+	"net/url"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fasthttp/router"
+	"github.com/goccy/go-json"
+	"github.com/valyala/fasthttp"
+
+	"nearside/breaker"
+	"nearside/catalog"
+	"nearside/shaping/wire"
+)
+
+type wireError = wire.Error
+
+// ExplainRequest is what Server.Explain must know of a request.
+type ExplainRequest struct {
+	Dialect   wire.Dialect
+	TextBytes int64
+	Output    int
+}
+
+// surface is one inference endpoint.
+type surface struct {
+	path    string // below the base URL, ours and the backend's
+	dialect wire.Dialect
+	need    string // the field beside model that must be there
+	form    bool   // takes multipart/form-data
+}
+
+var surfaces = [...]surface{
+	{path: "/chat/completions", dialect: wire.Chat, need: "messages"},
+	{path: "/responses", dialect: wire.Responses},
+	{path: "/completions", dialect: wire.Completions},
+	{path: "/embeddings", dialect: wire.Plain, need: "input"},
+	{path: "/rerank", dialect: wire.Plain},
+	{path: "/moderations", dialect: wire.Plain},
+	{path: "/audio/speech", dialect: wire.Plain},
+	{path: "/audio/transcriptions", dialect: wire.Plain, form: true},
+	{path: "/audio/translations", dialect: wire.Plain, form: true},
+	{path: "/images/generations", dialect: wire.Plain},
+	{path: "/images/edits", dialect: wire.Plain, form: true},
+	{path: "/images/variations", dialect: wire.Plain, form: true},
+}
+
+// handler is the route table. Every endpoint answers with and without /v1.
+func (s *Server) handler() fasthttp.RequestHandler {
+	r := router.New()
+	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleOPTIONS = false, false, false
+	r.HandleMethodNotAllowed = true
+	r.NotFound = s.notFound
+	r.MethodNotAllowed = s.wrongMethod
+	for _, prefix := range [...]string{"/v1", ""} {
+		for _, sf := range surfaces {
+			r.POST(prefix+sf.path, func(ctx *fasthttp.RequestCtx) { s.serve(ctx, sf) })
+		}
+		r.GET(prefix+"/models", s.models)
+		r.GET(prefix+"/models/{id:*}", s.oneModel)
+	}
+	r.GET("/v1/responses", s.noWebSocket)
+	r.GET("/", s.root)
+	r.HEAD("/", s.root)
+	r.GET("/health", s.healthz)
+	r.GET("/healthz", s.healthz)
+	r.GET("/readyz", s.readyz)
+	r.GET("/metrics", s.metrics)
+	r.GET("/proxy/exchanges", s.lastExchanges)
+	r.GET("/proxy/exchanges/{id}", s.oneExchange)
+	return s.recovered(tidy(r.Handler))
+}
+
+// tidy makes "//v1/x/" and "/v1/x" one path; a redirect would lose the body of
+// many clients.
+func tidy(next fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		p := ctx.Path()
+		if n := len(p); n > 1 && (p[n-1] == '/' || bytes.Contains(p, []byte("//"))) {
+			q := append([]byte(nil), p...)
+			for bytes.Contains(q, []byte("//")) {
+				q = bytes.ReplaceAll(q, []byte("//"), []byte("/"))
+			}
+			if q = bytes.TrimRight(q, "/"); len(q) == 0 {
+				q = []byte("/")
+			}
+			ctx.URI().SetPathBytes(q)
+		}
+		next(ctx)
+	}
+}
+
+func internalError() *wire.Error {
+	return &wire.Error{Status: 500, Type: "server_error", Code: "internal_error", Message: "internal error"}
+}
+
+func (s *Server) notFound(ctx *fasthttp.RequestCtx) {
+	ctx.Response.Header.Del("Allow")
+	replyError(ctx, &wire.Error{Status: 404, Type: "invalid_request_error", Code: "unknown_url",
+		Message: "Unknown request URL: " + printable(ctx.Method()) + " " + printable(ctx.Path()) + ". Please check the URL for typos."}, 0, false)
+}
+
+func (s *Server) wrongMethod(ctx *fasthttp.RequestCtx) {
+	allow := string(ctx.Response.Header.Peek("Allow"))
+	replyError(ctx, &wire.Error{Status: 405, Type: "invalid_request_error", Code: "method_not_allowed",
+		Message: "Not allowed to " + printable(ctx.Method()) + " on " + printable(ctx.Path()) + " (allowed: " + allow + ")."}, 0, false)
+}
+
+// noWebSocket answers the upgrade that Codex tries first; 426 makes it fall
+// back to POST at once.
+func (s *Server) noWebSocket(ctx *fasthttp.RequestCtx) {
+	if len(ctx.Request.Header.Peek("Upgrade")) == 0 {
+		ctx.Response.Header.Set("Allow", "POST")
+		s.wrongMethod(ctx)
+		return
+	}
+	ctx.Response.Header.Set("Upgrade", "HTTP/1.1")
+	replyError(ctx, &wire.Error{Status: 426, Type: "invalid_request_error", Code: "websocket_not_supported", Message: "WebSocket is not served here; use POST /v1/responses"}, 0, false)
+}
+
+func printable(p []byte) string {
+	const most = 200
+	if len(p) > most {
+		p = p[:most]
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return '_'
+		}
+		return r
+	}, strings.ToValidUTF8(string(p), "_"))
+}
+
+func writeJSON(ctx *fasthttp.RequestCtx, status int, v any) {
+	b, err := json.MarshalWithOption(v, json.DisableHTMLEscape())
+	if err != nil {
+		replyError(ctx, internalError(), 0, true)
+		return
+	}
+	ctx.SetStatusCode(status)
+	ctx.SetContentType("application/json")
+	ctx.SetBody(append(b, '\n'))
+}
+
+func (s *Server) root(ctx *fasthttp.RequestCtx) {
+	writeJSON(ctx, 200, map[string]string{"name": "nearside", "version": s.version, "models": "/v1/models", "chat": "/v1/chat/completions",
+		"responses": "/v1/responses", "health": "/healthz", "ready": "/readyz", "metrics": "/metrics"})
+}
+
+// modelEntry is one element of /v1/models: OpenAI's shape, ours under one key.
+type modelEntry struct {
+	ID       string     `json:"id"`
+	Object   string     `json:"object"`
+	Created  int64      `json:"created"`
+	OwnedBy  string     `json:"owned_by"`
+	Nearside modelExtra `json:"nearside"`
+}
+
+type modelExtra struct {
+	Kind          string        `json:"kind"` // model, alias, chain
+	To            []string      `json:"to,omitempty"`
+	Route         string        `json:"route,omitempty"`
+	Name          string        `json:"name,omitempty"`
+	API           catalog.API   `json:"api,omitempty"`
+	Backend       catalog.Kind  `json:"backend,omitempty"`
+	ContextWindow int           `json:"context_window,omitempty"`
+	MaxTokens     int           `json:"max_tokens,omitempty"`
+	Input         []string      `json:"input,omitempty"`
+	Reasoning     bool          `json:"reasoning"`
+	Efforts       []string      `json:"reasoning_efforts,omitempty"`
+	Cost          *catalog.Cost `json:"cost,omitempty"`
+	State         string        `json:"state"`
+	Why           string        `json:"why,omitempty"`
+	Warning       string        `json:"warning,omitempty"`
+	Simulated     bool          `json:"simulated,omitempty"`
+}
+
+func (s *Server) entry(snap *Snapshot, e catalog.Entry) modelEntry {
+	out := modelEntry{ID: e.ID, Object: "model", Created: s.started.Unix(), OwnedBy: "nearside", Nearside: modelExtra{Kind: e.Kind, To: e.To, State: "ready"}}
+	m := e.Model
+	if m == nil {
+		return out
+	}
+	x := &out.Nearside
+	out.OwnedBy = m.Provider.ID
+	t := s.target(snap, m)
+	x.Route, x.Name, x.API, x.Backend = t.route, m.Name, m.API, m.Provider.Kind
+	x.ContextWindow, x.MaxTokens, x.Input, x.Reasoning, x.Efforts = m.Window().Effective, m.MaxTokens, m.Input, m.Reasoning, m.Efforts()
+	if c := m.Cost; c.Input != 0 || c.Output != 0 {
+		x.Cost = &m.Cost
+	}
+	x.Simulated, x.Warning = t.simulated, t.windowWarn
+	x.State, x.Why = s.stateOf(snap, t)
+	return out
+}
+
+// stateOf says whether a target can be tried, and why not.
+func (s *Server) stateOf(snap *Snapshot, t *target) (state, why string) {
+	st := Step{target: t, Ref: t.ref}
+	d := t.model.Dialect()
+	if d == 0 {
+		d = wire.Chat
+	}
+	s.consider(&st, request{dialect: d}, time.Now())
+	switch st.skip {
+	case skipOpen:
+		return "failing", st.Reason
+	case skipCooling:
+		return "cooling_down", st.Reason
+	case skipNot:
+		if b, ok := snap.States[t.model.Provider.ID]; ok && b.State != "" {
+			return b.State, b.Detail
+		}
+		return "ready", ""
+	}
+	return "unavailable", st.Reason
+}
+
+func (s *Server) models(ctx *fasthttp.RequestCtx) {
+	snap := s.snap.Load()
+	list := snap.Catalog.List()
+	data := make([]modelEntry, 0, len(list))
+	for _, e := range list {
+		data = append(data, s.entry(snap, e))
+	}
+	writeJSON(ctx, 200, map[string]any{"object": "list", "data": data})
+}
+
+func (s *Server) oneModel(ctx *fasthttp.RequestCtx) {
+	raw, _ := ctx.UserValue("id").(string)
+	id, err := url.PathUnescape(raw)
+	if err != nil {
+		replyError(ctx, badRequest("invalid_value", "model", "the model's name is not properly escaped"), 0, false)
+		return
+	}
+	snap := s.snap.Load()
+	e, ok := snap.Catalog.Lookup(id)
+	if !ok {
+		_, err := snap.Catalog.Resolve(id, catalog.ResolveOptions{})
+		if err == nil {
+			err = &catalog.NotFound{Name: id}
+		}
+		replyError(ctx, resolveError(err), 0, false)
+		return
+	}
+	writeJSON(ctx, 200, s.entry(snap, e))
+}
+
+func (s *Server) healthz(ctx *fasthttp.RequestCtx) {
+	writeJSON(ctx, 200, map[string]string{"status": "ok", "version": s.version})
+}
+
+// readyz says whether requests should be sent here, and what state all is in.
+func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
+	snap := s.snap.Load()
+	type row struct {
+		Name  string    `json:"name"`
+		State string    `json:"state"`
+		Cause string    `json:"cause,omitempty"`
+		Until time.Time `json:"until,omitzero"`
+	}
+	out := struct {
+		Status   string                  `json:"status"`
+		Backends map[string]BackendState `json:"backends,omitempty"`
+		Breakers []row                   `json:"breakers,omitempty"`
+		Config   *Reload                 `json:"config,omitempty"`
+		Digest   string                  `json:"config_digest,omitempty"`
+		InFlight int                     `json:"in_flight"`
+	}{Status: "ready", Backends: snap.States, Config: s.reload.Load(), Digest: snap.Digest}
+	s.mu.Lock()
+	out.InFlight = len(s.active)
+	s.mu.Unlock()
+	for _, b := range s.pool.EachBreaker() {
+		if b.State != breaker.Closed {
+			out.Breakers = append(out.Breakers, row{b.Name, b.State.String(), b.Cause, b.Until})
+		}
+	}
+	sort.Slice(out.Breakers, func(i, j int) bool { return out.Breakers[i].Name < out.Breakers[j].Name })
+	status := 200
+	if s.draining.Load() {
+		status, out.Status = 503, "draining"
+		ctx.Response.Header.Set("Retry-After", "1")
+	}
+	writeJSON(ctx, status, out)
+}
+
+func (s *Server) metrics(ctx *fasthttp.RequestCtx) {
+	ctx.SetContentType("text/plain; version=0.0.4; charset=utf-8")
+	if err := s.meter.Write(ctx); err != nil {
+		s.log.Error().Err(err).Msg("metrics")
+	}
+}
+
+func (s *Server) oneExchange(ctx *fasthttp.RequestCtx) {
+	id, _ := ctx.UserValue("id").(string)
+	r := s.ring.find(id)
+	if r == nil {
+		replyError(ctx, &wire.Error{Status: 404, Type: "invalid_request_error", Code: "exchange_not_found", Param: "id",
+			Message: "no exchange with this id among the last " + strconv.Itoa(s.snap.Load().Config.ExchangesKept) + " (proxy.exchangesKept)"}, 0, false)
+		return
+	}
+	writeJSON(ctx, 200, r)
+}
+
+func (s *Server) lastExchanges(ctx *fasthttp.RequestCtx) {
+	n := ctx.QueryArgs().GetUintOrZero("limit")
+	if n <= 0 || n > 100 {
+		n = 20
+	}
+	all := s.ring.last(n)
+	writeJSON(ctx, 200, map[string]any{"object": "list", "data": all})
+}

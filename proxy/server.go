@@ -1,0 +1,277 @@
+// Package proxy owns the exchange: routes, plan, attempts, relay and replies,
+// reload and drain. It is the only place that knows both shaping and upstream.
+// It opens no listener, reads no file and handles no signal.
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
+
+	"nearside/breaker"
+	"nearside/catalog"
+	"nearside/proxy/meter"
+	"nearside/upstream"
+)
+
+// Options are what a Server is given from outside.
+type Options struct {
+	Log     zerolog.Logger
+	Meter   *meter.Meter
+	Dialer  upstream.Dialer // resolver and dial hook; its Policy is set per backend
+	Version string
+}
+
+// Server is the proxy. New starts nothing; Serve blocks; Apply swaps the
+// configuration; Shutdown drains.
+type Server struct {
+	log     zerolog.Logger
+	meter   *meter.Meter
+	version string
+	pool    *upstream.Pool
+	http    *fasthttp.Server
+	started time.Time
+
+	snap      atomic.Pointer[Snapshot]
+	reload    atomic.Pointer[Reload]
+	cooldowns sync.Map // ref → *atomic.Int64, declared models only
+	exchanges sync.Pool
+	ring      ring
+	inFlight  atomic.Int64 // bytes of bodies
+	conns     atomic.Int64
+	maxConns  int
+	draining  atomic.Bool
+
+	mu     sync.Mutex // guards the three below
+	open   map[*clientConn]struct{}
+	active map[*exchange]struct{}
+	idle   chan struct{} // closed when active becomes empty; nil when nobody waits
+}
+
+// Reload is what the last attempt to load a configuration came to.
+type Reload struct {
+	At       time.Time `json:"at"`
+	OK       bool      `json:"ok"`
+	Problems []string  `json:"problems,omitempty"`
+}
+
+// New makes a server that serves snap. cfg's listener settings (limits of
+// heads and bodies, connections, client deadlines) hold for its life; all else
+// follows Apply.
+func New(snap *Snapshot, opt Options) *Server {
+	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, started: time.Now(),
+		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}, maxConns: snap.Config.Limits.Conns}
+	s.exchanges.New = func() any { return new(exchange) }
+	s.pool = upstream.NewPool(upstream.Options{Dialer: opt.Dialer, Agent: "nearside/" + opt.Version, Changed: s.breakerChanged, Gone: opt.Meter.Forget})
+	cfg := &snap.Config
+	s.http = &fasthttp.Server{
+		Handler:                      s.handler(),
+		ErrorHandler:                 s.badHTTP,
+		Name:                         "nearside",
+		ReadBufferSize:               cfg.Limits.HeaderBytes,
+		MaxRequestBodySize:           cfg.Limits.BodyBytes,
+		ReadTimeout:                  cfg.Client.Read,
+		IdleTimeout:                  cfg.Client.Idle,
+		Concurrency:                  cfg.Limits.Conns + 1024,
+		DisablePreParseMultipartForm: true,
+		NoDefaultContentType:         true,
+		SecureErrorLogMessage:        true,
+		CloseOnShutdown:              true,
+		TCPKeepalive:                 true,
+		LazyRequestTime:              true,
+		Logger:                       httpLog{s},
+	}
+	s.Apply(snap)
+	return s
+}
+
+// Apply swaps the configuration. Exchanges under way finish on the one they
+// began with.
+func (s *Server) Apply(snap *Snapshot) {
+	s.pool.Apply(snap.Backends)
+	s.ring.resize(snap.Config.ExchangesKept)
+	s.snap.Store(snap)
+}
+
+// Snapshot returns the configuration in force.
+func (s *Server) Snapshot() *Snapshot { return s.snap.Load() }
+
+// Reloaded notes what came of loading a configuration, for /readyz and the
+// metrics.
+func (s *Server) Reloaded(r Reload) {
+	s.reload.Store(&r)
+	s.meter.Reload(r.OK)
+}
+
+// Serve accepts connections from ln until Shutdown, and probes backends until
+// ctx ends. cert is nil for plain HTTP.
+func (s *Server) Serve(ctx context.Context, ln net.Listener, cert *tls.Config) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var probing sync.WaitGroup
+	probing.Go(func() { s.pool.Run(ctx) })
+	defer probing.Wait()
+	defer cancel()
+	if cert != nil {
+		ln = tls.NewListener(ln, cert)
+	}
+	return s.http.Serve(listener{ln, s})
+}
+
+// Shutdown announces, stops accepting, lets exchanges finish, ends the rest
+// with an error event when the grace is over, and closes. It returns an error
+// when exchanges had to be ended.
+func (s *Server) Shutdown(ctx context.Context) error {
+	cfg := s.snap.Load().Config.Drain
+	s.draining.Store(true)
+	if cfg.Announce > 0 {
+		select {
+		case <-time.After(cfg.Announce):
+		case <-ctx.Done():
+		}
+	}
+	// fasthttp's own wait has no notion of our streams: it gets a context that
+	// is over, stops accepting, and leaves the open connections to us.
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	stop := make(chan struct{})
+	go func() {
+		defer close(stop)
+		_ = s.http.ShutdownWithContext(over)
+	}()
+	grace, cancelGrace := context.WithTimeout(ctx, cfg.Grace)
+	defer cancelGrace()
+	err := s.wait(grace)
+	if err != nil {
+		s.mu.Lock()
+		n := len(s.active)
+		for x := range s.active {
+			x.end()
+		}
+		s.mu.Unlock()
+		last, cancelLast := context.WithTimeout(context.Background(), endGrace)
+		_ = s.wait(last)
+		cancelLast()
+		err = fmt.Errorf("%d exchanges were ended with an error event when proxy.drain.graceSeconds was over", n)
+	}
+	s.mu.Lock()
+	for c := range s.open {
+		c.Conn.Close()
+	}
+	s.mu.Unlock()
+	<-stop
+	s.pool.Close()
+	return err
+}
+
+// endGrace is how long ended exchanges have to write their error event.
+const endGrace = 2 * time.Second
+
+// wait returns when no exchange is active.
+func (s *Server) wait(ctx context.Context) error {
+	s.mu.Lock()
+	if len(s.active) == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	idle := make(chan struct{})
+	s.idle = idle
+	s.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Server) register(x *exchange) {
+	s.mu.Lock()
+	s.active[x] = struct{}{}
+	s.mu.Unlock()
+}
+
+func (s *Server) unregister(x *exchange) {
+	s.mu.Lock()
+	delete(s.active, x)
+	if len(s.active) == 0 && s.idle != nil {
+		close(s.idle)
+		s.idle = nil
+	}
+	s.mu.Unlock()
+}
+
+func (s *Server) track(c *clientConn, open bool) {
+	s.mu.Lock()
+	if open {
+		s.open[c] = struct{}{}
+	} else {
+		delete(s.open, c)
+	}
+	s.mu.Unlock()
+}
+
+func (s *Server) breakerChanged(c breaker.Change) {
+	s.meter.Breaker(c.Name, c.To.String())
+	s.log.Warn().Str("target", c.Name).Str("from", c.From.String()).Str("to", c.To.String()).Str("cause", c.Cause).Msg("breaker")
+}
+
+// Explain returns the plan of a request as the server would make it now.
+func (s *Server) Explain(model, fallback string, x ExplainRequest) (*Plan, error) {
+	p := new(Plan)
+	err := s.plan(s.snap.Load(), request{model: model, fallback: fallback, dialect: x.Dialect, prompt: catalog.EstimateTokens(x.TextBytes, 0), output: x.Output}, time.Now(), p)
+	return p, err
+}
+
+// recovered makes a handler survive a panic: the client gets a 500, the log a
+// stack without the body.
+func (s *Server) recovered(h fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		defer func() {
+			if r := recover(); r != nil {
+				s.meter.Problem("panic")
+				s.log.Error().Str("panic", fmt.Sprint(r)).Bytes("stack", debug.Stack()).Msg("panic in a handler")
+				if c, ok := ctx.Conn().(*clientConn); ok {
+					c.unwatch()
+				}
+				ctx.SetConnectionClose()
+				replyError(ctx, internalError(), 0, true)
+			}
+		}()
+		h(ctx)
+	}
+}
+
+// httpLog takes what fasthttp itself has to say.
+type httpLog struct{ s *Server }
+
+// Printf logs at debug level: these are clients that misbehave on the wire.
+func (l httpLog) Printf(format string, args ...any) {
+	l.s.log.Debug().Str("detail", fmt.Sprintf(format, args...)).Msg("http")
+}
+
+// badHTTP answers what fasthttp could not parse as a request. The error's own
+// text may hold header bytes, keys among them, and is never echoed.
+func (s *Server) badHTTP(ctx *fasthttp.RequestCtx, err error) {
+	var small *fasthttp.ErrSmallBuffer
+	var timeout net.Error
+	e := badRequest("bad_http", "", "the request is not valid HTTP/1.1")
+	switch {
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		e = tooLarge(&s.snap.Load().Config)
+	case errors.As(err, &small):
+		e = &wireError{Status: 431, Type: "invalid_request_error", Code: "headers_too_large", Message: "the request's head is larger than proxy.limits.headerBytes allows"}
+	case errors.As(err, &timeout) && timeout.Timeout():
+		e = &wireError{Status: 408, Type: "invalid_request_error", Code: "request_timeout", Message: "the request did not arrive within proxy.client.readSeconds"}
+	}
+	ctx.SetConnectionClose()
+	replyError(ctx, e, 0, false)
+}

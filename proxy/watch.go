@@ -1,0 +1,181 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// listener wraps accepted connections so that an exchange can notice its
+// client's departure, which fasthttp does not tell. It stands outside TLS.
+type listener struct {
+	net.Listener
+	s *Server
+}
+
+func (l listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if n := l.s.conns.Add(1); n > int64(l.s.maxConns) {
+			l.s.conns.Add(-1)
+			c.Close()
+			continue
+		}
+		cc := &clientConn{Conn: c, s: l.s}
+		l.s.track(cc, true)
+		return cc, nil
+	}
+}
+
+// stashBytesMax bounds what a client may pipeline while its request runs; who
+// sends more is hung up on.
+const stashBytesMax = 64 << 10
+
+// clientConn is a client's connection. While an exchange runs, a goroutine
+// reads ahead: what it reads is kept for the next request, and an end of the
+// connection is the client's departure. A client that closes only its sending
+// side counts as gone, as with net/http.
+type clientConn struct {
+	net.Conn
+	s *Server
+
+	mu     sync.Mutex // guards all below
+	stash  []byte
+	err    error
+	gone   func()
+	state  watchState
+	done   chan struct{}
+	timer  *time.Timer
+	closed bool
+}
+
+type watchState uint8
+
+const (
+	watchOff watchState = iota
+	watchArmed
+	watchLooking
+)
+
+func (c *clientConn) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	if len(c.stash) > 0 {
+		n := copy(p, c.stash)
+		if c.stash = c.stash[n:]; len(c.stash) == 0 {
+			c.stash = nil
+		}
+		c.mu.Unlock()
+		return n, nil
+	}
+	err := c.err
+	c.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *clientConn) Close() error {
+	c.mu.Lock()
+	first := !c.closed
+	c.closed = true
+	c.mu.Unlock()
+	if first {
+		c.s.conns.Add(-1)
+		c.s.track(c, false)
+	}
+	return c.Conn.Close()
+}
+
+// Handshake and ConnectionState let fasthttp see TLS through the wrapper.
+func (c *clientConn) Handshake() error {
+	if t, ok := c.Conn.(*tls.Conn); ok {
+		return t.Handshake()
+	}
+	return nil
+}
+
+// ConnectionState returns the TLS state; the zero state on plain TCP.
+func (c *clientConn) ConnectionState() tls.ConnectionState {
+	if t, ok := c.Conn.(*tls.Conn); ok {
+		return t.ConnectionState()
+	}
+	return tls.ConnectionState{}
+}
+
+// watch calls gone, at most once and from another goroutine, when the client
+// departs. It begins to look after a while, so that quick requests do not pay
+// for it. unwatch must be called before the connection is read again.
+func (c *clientConn) watch(after time.Duration, gone func()) {
+	c.mu.Lock()
+	c.gone = gone
+	c.state = watchArmed
+	if c.timer == nil {
+		c.timer = time.AfterFunc(after, c.look)
+	} else {
+		c.timer.Reset(after)
+	}
+	c.mu.Unlock()
+}
+
+// look runs on the timer's goroutine. A late firing for an earlier request
+// only begins to look early for the present one.
+func (c *clientConn) look() {
+	c.mu.Lock()
+	if c.state != watchArmed {
+		c.mu.Unlock()
+		return
+	}
+	c.state = watchLooking
+	done := make(chan struct{})
+	c.done = done
+	c.Conn.SetReadDeadline(time.Time{})
+	c.mu.Unlock()
+	defer close(done)
+	var buf [512]byte
+	for {
+		n, err := c.Conn.Read(buf[:])
+		c.mu.Lock()
+		c.stash = append(c.stash, buf[:n]...)
+		if err == nil && len(c.stash) > stashBytesMax {
+			err = errors.New("too much is pipelined")
+		}
+		left := err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
+		if left {
+			c.err = err
+		}
+		gone := c.gone
+		c.mu.Unlock()
+		if left && gone != nil {
+			gone()
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// unwatch ends the watch and waits for its goroutine. It may be called twice.
+func (c *clientConn) unwatch() {
+	c.mu.Lock()
+	switch c.state {
+	case watchArmed:
+		c.state, c.gone = watchOff, nil
+		c.timer.Stop()
+	case watchLooking:
+		c.Conn.SetReadDeadline(time.Unix(1, 0))
+		done := c.done
+		c.mu.Unlock()
+		<-done
+		c.mu.Lock()
+		c.state, c.gone = watchOff, nil
+		c.Conn.SetReadDeadline(time.Time{})
+	}
+	c.mu.Unlock()
+}
