@@ -1,0 +1,178 @@
+// Package config owns config.json5: it reads the file with its includes,
+// replaces variables and secrets, checks everything against one schema with
+// places and suggestions, and composes the other packages' settings. It also
+// finds the file and watches it. It decides nothing at run time and keeps no
+// state.
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"nearside/catalog"
+	"nearside/proxy"
+	"nearside/proxy/config/json5"
+	"nearside/upstream"
+)
+
+// Options say what Load reads from. The zero Options read the process's
+// environment and the file system.
+type Options struct {
+	// LookupEnv stands for os.LookupEnv.
+	LookupEnv func(string) (string, bool)
+	// ReadFile stands for reading a file of at most limit bytes. When it is
+	// set, includes are not held against the real path of the file, which only
+	// the file system knows.
+	ReadFile func(path string, limit int) ([]byte, error)
+	// Home is the user's home folder, for ~ and the data folder.
+	Home string
+}
+
+// Config is a configuration that was read without an error. It is immutable.
+type Config struct {
+	Path  string   // as given to Load; empty for the built-in defaults
+	Files []string // to watch: the file, what it includes, files with secrets
+
+	// Providers are those of the file and, with mode merge, the built-in hosted
+	// ones. Backends holds how to reach those that can be reached.
+	Providers []*catalog.Provider
+	Backends  []upstream.Config
+	Aliases   []catalog.Alias
+	Chains    []catalog.Chain
+
+	Proxy     proxy.Config
+	Log       Log
+	Discovery Discovery
+	Simulate  bool
+	// Configured says that the file itself has a provider, so that the
+	// simulated backend has no place.
+	Configured bool
+
+	// Later lists what is accepted and does not have an effect yet, Ignored
+	// what only OpenClaw reads.
+	Later, Ignored []Note
+	Warnings       Problems
+	// Digest tells readings of different contents apart.
+	Digest string
+
+	own map[string]node // proxy.providers, checked
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level  string // trace, debug, info, warn, error, off
+	Format string // auto, json, console
+}
+
+// Discovery says where local servers are looked for.
+type Discovery struct {
+	Enabled        bool
+	Addresses      []DiscoveryAddress
+	Every, Timeout time.Duration
+}
+
+// DiscoveryAddress is one place to look at. Kind is empty when its answers are
+// to tell.
+type DiscoveryAddress struct {
+	URL  string // scheme and host, without a path
+	Kind catalog.Kind
+}
+
+// loader is one reading.
+type loader struct {
+	opt      Options
+	path     string
+	cfg      *Config
+	problems Problems
+	root     node
+	vars     map[string]string // env.vars of the file
+	files    []string
+	contents [][]byte
+	byName   *catalog.Catalog // of the providers alone, made when first asked
+	aliasAt  []json5.Pos      // of cfg.Aliases
+	secrets  map[*json5.Value]resolved
+	known    map[string]*catalog.BuiltinProvider // built-in providers by id, also with mode replace
+}
+
+// Load reads the configuration at path and everything it names. All problems
+// are returned at once, in the order of the files. When Problems has Errors,
+// the Config holds nothing but Path and Files, so that a watcher still knows
+// what to look at; it is never nil. An empty path loads the built-in defaults.
+func Load(path string, opt Options) (*Config, Problems) {
+	if opt.LookupEnv == nil {
+		opt.LookupEnv = os.LookupEnv
+	}
+	if opt.Home == "" {
+		if home, err := os.UserHomeDir(); err == nil {
+			opt.Home = home
+		}
+	}
+	l := &loader{opt: opt, path: path, cfg: &Config{Path: path}, vars: map[string]string{}, secrets: map[*json5.Value]resolved{}}
+	tree := &json5.Value{Kind: json5.Object, Pos: json5.Pos{File: path, Line: 1, Col: 1}}
+	if path != "" {
+		tree = l.read()
+	}
+	if tree != nil {
+		l.root = node{v: tree}
+		l.variables()
+		l.check(tree, schema(), "")
+		l.compose()
+	}
+	l.problems.sorted(l.files)
+	if len(l.problems.Errors()) > 0 {
+		return &Config{Path: path, Files: l.files}, l.problems
+	}
+	l.cfg.Files = l.files
+	l.cfg.Warnings = l.problems
+	l.cfg.Digest = l.digest()
+	return l.cfg, l.problems
+}
+
+// digest is taken of the contents as they were read.
+func (l *loader) digest() string {
+	sum := sha256.New()
+	for i, content := range l.contents {
+		one := sha256.Sum256(content)
+		sum.Write([]byte(l.files[i]))
+		sum.Write(one[:])
+	}
+	return hex.EncodeToString(sum.Sum(nil))[:16]
+}
+
+// folder returns the folder that relative paths of the file start at.
+func (l *loader) folder() string { return filepath.Dir(l.path) }
+
+// file makes a path of the configuration absolute or relative to the working
+// folder: ~ is the home folder, anything else starts at the configuration.
+func (l *loader) file(path string) string {
+	if path == "~" || len(path) > 1 && path[0] == '~' && os.IsPathSeparator(path[1]) {
+		return filepath.Join(l.opt.Home, path[1:])
+	}
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(l.folder(), path)
+}
+
+// dataDir returns the data folder that holds when the file names none.
+func (l *loader) dataDir() string {
+	if dir, ok := l.opt.LookupEnv("NEARSIDE_DATA"); ok && dir != "" {
+		return dir
+	}
+	if dir, ok := l.opt.LookupEnv("XDG_STATE_HOME"); ok && filepath.IsAbs(dir) {
+		return filepath.Join(dir, "nearside")
+	}
+	switch runtime.GOOS {
+	case "windows":
+		if dir, ok := l.opt.LookupEnv("LOCALAPPDATA"); ok && dir != "" {
+			return filepath.Join(dir, "nearside")
+		}
+	case "darwin":
+		return filepath.Join(l.opt.Home, "Library", "Application Support", "nearside")
+	}
+	return filepath.Join(l.opt.Home, ".local", "state", "nearside")
+}

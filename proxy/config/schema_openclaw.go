@@ -1,0 +1,269 @@
+package config
+
+// openClawRoot lists the keys of OpenClaw's file that are none of a proxy's
+// business. The file may have them; they are read by OpenClaw alone.
+var openClawRoot = []string{
+	"meta", "wizard", "diagnostics", "logging", "cli", "crestodian", "update", "browser", "ui", "auth", "acp",
+	"nodeHost", "tools", "bindings", "broadcast", "audio", "media", "messages", "commands", "commitments", "approvals",
+	"session", "cron", "hooks", "web", "channels", "discovery", "canvasHost", "talk", "gateway", "vault", "memory",
+	"mcp", "skills", "plugins", "surfaces",
+}
+
+// openClawAgent lists the keys of one agent, and of the defaults of all, that
+// shape what an agent does and not how its requests travel.
+var openClawAgent = []string{
+	"workspace", "agentDir", "description", "name", "default", "identity", "groupChat", "skills", "skillsLimits",
+	"memorySearch", "humanDelay", "heartbeat", "statusUpdates", "subagents", "sandbox", "tools", "runtime", "agentRuntime",
+	"embeddedPi", "embeddedHarness", "embeddedAgent", "cliBackends", "contextPruning", "contextInjection", "contextLimits",
+	"compaction", "thinkingDefault", "verboseDefault", "elevatedDefault", "reasoningDefault", "fastModeDefault",
+	"traceDefault", "toolProgressDetail", "systemPromptOverride", "additionalSystemPrompt", "promptOverlays",
+	"silentReply", "silentReplyRewrite", "tts", "bootstrapMaxChars", "bootstrapTotalMaxChars",
+	"bootstrapPromptTruncationWarning", "startupContext", "utilityModel",
+}
+
+// openClawDefaults lists further keys of agents.defaults alone.
+var openClawDefaults = []string{
+	"imageModel", "imageGenerationModel", "videoGenerationModel", "musicGenerationModel", "voiceModel", "pdfModel",
+	"pdfMaxBytesMb", "pdfMaxPages", "mediaGenerationAutoProviderFallback", "modelPolicy", "repoRoot", "skipBootstrap",
+	"skipOptionalBootstrapFiles", "userTimezone", "timeFormat", "envelopeTimezone", "envelopeTimestamp",
+	"envelopeElapsed", "blockStreamingDefault", "blockStreamingBreak", "blockStreamingChunk",
+	"blockStreamingCoalesce", "mediaMaxMb", "imageMaxDimensionPx", "imageQuality", "typingIntervalSeconds", "typingMode",
+	"maxConcurrent", "llm", "runRetries",
+}
+
+// apis lists the api values that OpenClaw knows. Those without a dialect of
+// ours load; their models are unavailable and check says so.
+var apis = []string{
+	"openai-completions", "openai-responses", "openai-codex-responses", "openai-chatgpt-responses", "anthropic-messages",
+	"google-generative-ai", "google-vertex", "github-copilot", "bedrock-converse-stream", "ollama",
+	"azure-openai-responses", "pi-messages",
+}
+
+const (
+	notYet      = "accepted, not applied yet"
+	notMapped   = "accepted, not applied yet; efforts are mapped by compat.reasoningEffortMap"
+	notStarted  = "accepted, not applied yet: start the model server yourself"
+	notLean     = "accepted, not applied yet: the tools of a request are sent as they came"
+	notBuffered = "accepted, not applied yet: the client's own choice of streaming is kept"
+)
+
+func modelsShape() *shape {
+	return obj(
+		want("mode", oneOf("merge", "replace")),
+		want("providers", mapOf("<id>", providerShape())),
+		field{name: "pricing", shape: &shape{kind: anything}, ignored: true},
+		field{name: "bedrockDiscovery", shape: &shape{kind: anything}, ignored: true},
+	)
+}
+
+func providerShape() *shape {
+	return obj(
+		want("baseUrl", textLike(wrongBaseURL)),
+		want("apiKey", &shape{kind: secret}),
+		want("auth", oneOf("api-key", "aws-sdk", "oauth", "token")),
+		want("api", oneOf(apis...)),
+		want("timeout", &shape{kind: span}),
+		want("headers", mapOf("<name>", &shape{kind: secret})),
+		want("authHeader", &shape{kind: boolean}),
+		want("params", mapOf("<name>", &shape{kind: anything})),
+		want("request", requestShape()),
+		want("contextWindow", &shape{kind: whole}),
+		want("contextTokens", &shape{kind: whole}),
+		want("maxTokens", &shape{kind: whole}),
+		want("models", listOf(modelShape())),
+		after("injectNumCtxForOpenAICompat", &shape{kind: boolean}, notYet),
+		after("region", &shape{kind: text}, notYet+": write the region's address as baseUrl"),
+		after("localService", obj(
+			want("command", &shape{kind: text}),
+			want("args", listOf(&shape{kind: text})),
+			want("cwd", &shape{kind: text}),
+			want("env", mapOf("<name>", &shape{kind: text})),
+			want("healthUrl", &shape{kind: text}),
+			want("readyTimeoutMs", &shape{kind: number}),
+			want("idleStopMs", &shape{kind: number, zero: true}),
+		), notStarted),
+		field{name: "agentRuntime", shape: &shape{kind: anything}, ignored: true},
+	)
+}
+
+func requestShape() *shape {
+	tls := func() *shape {
+		return obj(
+			want("ca", &shape{kind: secret}),
+			want("cert", &shape{kind: secret}),
+			want("key", &shape{kind: secret}),
+			want("passphrase", &shape{kind: secret}),
+			want("serverName", &shape{kind: text}),
+			want("insecureSkipVerify", &shape{kind: boolean}),
+		)
+	}
+	return obj(
+		want("headers", mapOf("<name>", &shape{kind: secret})),
+		want("auth", obj(
+			need("mode", oneOf("provider-default", "authorization-bearer", "header")),
+			want("token", &shape{kind: secret}),
+			want("headerName", &shape{kind: text}),
+			want("value", &shape{kind: secret}),
+			want("prefix", &shape{kind: text}),
+		)),
+		want("proxy", obj(
+			need("mode", oneOf("env-proxy", "explicit-proxy")),
+			want("url", &shape{kind: text}),
+			after("tls", tls(), notYet+" for the connection to a proxy"),
+		)),
+		want("tls", tls()),
+		want("allowPrivateNetwork", &shape{kind: boolean}),
+	)
+}
+
+func modelShape() *shape {
+	price := &shape{kind: number, zero: true}
+	return obj(
+		need("id", &shape{kind: text}),
+		want("name", &shape{kind: text}),
+		want("api", oneOf(apis...)),
+		want("baseUrl", textLike(wrongBaseURL)),
+		want("reasoning", &shape{kind: boolean}),
+		want("input", listOf(oneOf("text", "image", "video", "audio"))),
+		want("cost", obj(
+			want("input", price), want("output", price), want("cacheRead", price), want("cacheWrite", price),
+			want("tieredPricing", listOf(obj(
+				want("input", price), want("output", price), want("cacheRead", price), want("cacheWrite", price),
+				need("range", listOf(&shape{kind: whole, zero: true})),
+			))),
+		)),
+		want("contextWindow", &shape{kind: whole}),
+		want("contextTokens", &shape{kind: whole}),
+		want("maxTokens", &shape{kind: whole}),
+		want("params", mapOf("<name>", &shape{kind: anything})),
+		want("headers", mapOf("<name>", &shape{kind: secret})),
+		want("compat", compatShape()),
+		after("thinkingLevelMap", mapOf("<level>", &shape{kind: text, null: true}), notMapped),
+		after("mediaInput", &shape{kind: anything}, notYet),
+		field{name: "agentRuntime", shape: &shape{kind: anything}, ignored: true},
+		field{name: "metadataSource", shape: &shape{kind: text}, ignored: true},
+	)
+}
+
+// compatShape lists the compat flags in the order of catalog.Compat. Those that
+// a rule already reads are wanted, the others come later.
+func compatShape() *shape {
+	yes, word, words := &shape{kind: boolean}, &shape{kind: text}, listOf(&shape{kind: text})
+	object := mapOf("<name>", &shape{kind: anything})
+	return obj(
+		want("supportsStore", yes),
+		want("supportsPromptCacheKey", yes),
+		after("supportsDeveloperRole", yes, notYet),
+		want("supportsReasoningEffort", yes),
+		want("supportsUsageInStreaming", yes),
+		want("supportsTools", yes),
+		after("supportsStrictMode", yes, notYet),
+		want("requiresStringContent", yes),
+		after("visibleReasoningDetailTypes", words, notYet),
+		want("supportedReasoningEfforts", words),
+		want("reasoningEffortMap", mapOf("<effort>", &shape{kind: text})),
+		after("maxTokensField", oneOf("max_completion_tokens", "max_tokens"), notYet),
+		after("thinkingFormat", oneOf("openai", "openrouter", "deepseek", "zai", "together", "qwen", "qwen-chat-template"), notYet),
+		after("requiresToolResultName", yes, notYet),
+		after("requiresAssistantAfterToolResult", yes, notYet),
+		after("requiresThinkingAsText", yes, notYet),
+		after("toolSchemaProfile", word, notYet),
+		after("unsupportedToolSchemaKeywords", words, notYet),
+		after("nativeWebSearchTool", yes, notYet),
+		after("toolCallArgumentsEncoding", oneOf("html-entities"), notYet),
+		after("requiresMistralToolIds", yes, notYet),
+		after("requiresOpenAiAnthropicToolPayload", yes, notYet),
+		after("openRouterRouting", object, notYet),
+		after("vercelGatewayRouting", object, notYet),
+		after("zaiToolStream", yes, notYet),
+		after("cacheControlFormat", oneOf("anthropic"), notYet),
+		after("sendSessionAffinityHeaders", yes, notYet),
+		after("sendSessionIdHeader", yes, notYet),
+		after("supportsLongCacheRetention", yes, notYet),
+		after("supportsEagerToolInputStreaming", yes, notYet),
+		after("supportsTemperature", yes, notYet),
+		after("supportsInstructions", yes, notYet),
+		after("supportsResponsesContinuation", yes, notYet),
+		after("supportsJsonSchemaResponseFormat", yes, notYet),
+		after("strictMessageKeys", yes, notYet),
+		after("requiresReasoningContentOnAssistantMessages", yes, notYet),
+		after("codeMode", &shape{kind: anything}, notYet),
+	)
+}
+
+func agentsShape() *shape {
+	ref := &shape{kind: text}
+	model := func() *shape {
+		return either(ref, obj(
+			want("primary", ref),
+			want("fallbacks", listOf(ref)),
+			field{name: "timeoutMs", shape: &shape{kind: number}, ignored: true},
+		))
+	}
+	models := func() *shape {
+		return mapOf("<ref>", obj(
+			want("alias", &shape{kind: text}),
+			want("params", mapOf("<name>", &shape{kind: anything})),
+			after("streaming", &shape{kind: boolean}, notBuffered),
+			field{name: "agentRuntime", shape: &shape{kind: anything}, ignored: true},
+		))
+	}
+	experimental := func() *shape {
+		return obj(after("localModelLean", &shape{kind: boolean}, notLean))
+	}
+	params := mapOf("<name>", &shape{kind: anything})
+	defaults := []field{
+		want("model", model()),
+		want("models", models()),
+		want("params", params),
+		want("contextTokens", &shape{kind: whole}),
+		want("timeout", &shape{kind: span}),
+		want("experimental", experimental()),
+	}
+	agent := []field{
+		need("id", &shape{kind: text}),
+		want("model", model()),
+		after("models", models(), notYet+"; agents.defaults.models is"),
+		after("params", params, notYet+"; agents.defaults.params is"),
+		after("experimental", experimental(), notLean),
+		field{name: "contextTokens", shape: &shape{kind: anything}, ignored: true},
+	}
+	return obj(
+		want("defaults", obj(append(append(defaults, foreign(openClawAgent...)...), foreign(openClawDefaults...)...)...)),
+		want("list", listOf(obj(append(agent, foreign(openClawAgent...)...)...))),
+	)
+}
+
+func envShape() *shape {
+	s := obj(
+		want("vars", mapOf("<NAME>", &shape{kind: text})),
+		field{name: "shellEnv", shape: &shape{kind: anything}, ignored: true},
+	)
+	s.rest = &shape{kind: text}
+	return s
+}
+
+func secretsShape() *shape {
+	return obj(
+		want("providers", mapOf("<name>", obj(
+			need("source", oneOf("env", "file", "exec")),
+			want("allowlist", listOf(&shape{kind: text})),
+			want("path", &shape{kind: text}),
+			want("mode", oneOf("singleValue", "json")),
+			want("maxBytes", &shape{kind: whole}),
+			field{name: "timeoutMs", shape: &shape{kind: anything}, ignored: true},
+			field{name: "command", shape: &shape{kind: anything}, ignored: true},
+			field{name: "args", shape: &shape{kind: anything}, ignored: true},
+			field{name: "noOutputTimeoutMs", shape: &shape{kind: anything}, ignored: true},
+			field{name: "maxOutputBytes", shape: &shape{kind: anything}, ignored: true},
+			field{name: "jsonOnly", shape: &shape{kind: anything}, ignored: true},
+			field{name: "env", shape: &shape{kind: anything}, ignored: true},
+			field{name: "passEnv", shape: &shape{kind: anything}, ignored: true},
+			field{name: "trustedDirs", shape: &shape{kind: anything}, ignored: true},
+			field{name: "allowInsecurePath", shape: &shape{kind: anything}, ignored: true},
+			field{name: "allowSymlinkCommand", shape: &shape{kind: anything}, ignored: true},
+		))),
+		field{name: "defaults", shape: &shape{kind: anything}, ignored: true},
+		field{name: "resolution", shape: &shape{kind: anything}, ignored: true},
+	)
+}

@@ -1,0 +1,164 @@
+package config
+
+import (
+	"strconv"
+	"time"
+
+	"nearside/breaker"
+	"nearside/proxy"
+	"nearside/upstream"
+)
+
+// kinds lists the server software that proxy.providers.<id>.kind and a
+// discovery address can name.
+var kinds = []string{"openai", "lmstudio", "ollama", "mlx", "vllm", "sglang", "llamacpp", "hosted"}
+
+// The proxy's defaults that no other package owns.
+const (
+	logLevel         = "info"
+	logFormat        = "auto"
+	discoveryEvery   = 30 * time.Second
+	discoveryTimeout = 2 * time.Second
+)
+
+// discoveryAddresses are the ports that local servers listen on unless told
+// otherwise. llama.cpp and mlx_lm.server share one; the probe tells them apart.
+func discoveryAddresses() []DiscoveryAddress {
+	return []DiscoveryAddress{
+		{URL: "http://127.0.0.1:1234", Kind: "lmstudio"},
+		{URL: "http://127.0.0.1:11434", Kind: "ollama"},
+		{URL: "http://127.0.0.1:8000", Kind: "vllm"},
+		{URL: "http://127.0.0.1:8080"},
+		{URL: "http://127.0.0.1:30000", Kind: "sglang"},
+	}
+}
+
+// proxyShape lists our own settings. Its sentences are the documentation of
+// the settings, its defaults are taken from where they are used.
+func proxyShape() *shape {
+	d := proxy.Defaults()
+	plus, zero := &shape{kind: whole}, &shape{kind: whole, zero: true}
+	dur, durOrZero := &shape{kind: span}, &shape{kind: span, zero: true}
+	yes := &shape{kind: boolean}
+	of := func(n int) string { return strconv.Itoa(n) }
+
+	addresses := ""
+	for i, a := range discoveryAddresses() {
+		if i > 0 {
+			addresses += ", "
+		}
+		addresses += strconv.Quote(a.URL)
+	}
+	return obj(
+		ours("listen", textLike(wrongListen), strconv.Quote(d.Listen),
+			"Where clients connect. Set 0.0.0.0:4141 or [::]:4141 to serve other machines; then set tls or stand behind something that does."),
+		ours("dataDir", &shape{kind: text}, "",
+			"Folder for what outlives a restart. $NEARSIDE_DATA is used when this is not set, else the user's state folder. A relative folder starts at the configuration file."),
+		ours("tls", obj(
+			ours("cert", &shape{kind: text}, "", "PEM file with the certificate chain; with it the proxy serves HTTPS only."),
+			ours("key", &shape{kind: text}, "", "PEM file with the certificate's private key."),
+		), "", ""),
+		ours("log", obj(
+			ours("level", oneOf("trace", "debug", "info", "warn", "error", "off"), strconv.Quote(logLevel),
+				"What is logged. debug adds a line for each attempt."),
+			ours("format", oneOf("auto", "json", "console"), strconv.Quote(logFormat),
+				"auto writes for people on a terminal and JSON anywhere else."),
+		), "", ""),
+		ours("simulate", yes, "true",
+			"Answer from a built-in simulated backend when no provider is configured and none was found, so that a first request works. It never stands beside a configured provider."),
+		ours("discovery", obj(
+			ours("enabled", yes, "true",
+				"Look for local model servers and serve their models under the server's name (lmstudio/…, ollama/…)."),
+			ours("addresses", listOf(either(textLike(wrongOrigin), obj(
+				need("url", textLike(wrongOrigin)),
+				want("kind", oneOf(kinds...)),
+			))), "["+addresses+"]", "Where to look: addresses, or {url, kind} when the software cannot be told from its answers."),
+			ours("every", dur, inSeconds(discoveryEvery), "How often to look again."),
+			ours("timeout", dur, inSeconds(discoveryTimeout), "How long one look may take."),
+		), "", ""),
+		ours("chains", mapOf("<name>", listOf(&shape{kind: text})), "",
+			"Further chains: a name that clients send as model, and the refs to try in order. agents.defaults.model is the chain called default."),
+		ours("aliases", mapOf("<name or pattern>", &shape{kind: text}), "",
+			"Names that clients send, and the ref or chain they mean. A pattern with * (gpt-*) catches what a client insists on sending."),
+		ours("answerModel", oneOf("served", "requested"), strconv.Quote(d.AnswerModel),
+			"The model that answers name: the ref that served, or the name that was asked for, for clients that compare the two."),
+		ours("fallback", obj(
+			ours("targets", plus, of(d.Fallback.Targets), "How many targets of a chain one exchange may try."),
+		), "", ""),
+		ours("heartbeat", obj(
+			ours("first", durOrZero, inSeconds(d.Beat.First),
+				"How long a stream may be silent before the client hears that it lives. Until then a failure keeps its HTTP status. 0 turns heartbeats off."),
+			ours("every", dur, inSeconds(d.Beat.Every), "The time between heartbeats; below the idle limit of what stands between client and proxy."),
+		), "", ""),
+		ours("client", obj(
+			ours("read", dur, inSeconds(d.Client.Read), "How long a client may take to send a whole request."),
+			ours("idle", dur, inSeconds(d.Client.Idle), "How long a connection without requests stays open."),
+			ours("write", dur, inSeconds(d.Client.Write), "How long one write may wait for a client that does not read; then it counts as gone and the backend is stopped."),
+			ours("watchAfter", dur, inSeconds(d.Client.WatchAfter), "How long a request runs before its client's departure is watched for."),
+		), "", ""),
+		ours("limits", obj(
+			ours("bodyBytes", plus, of(d.Limits.BodyBytes), "The largest request body. Raise it for many or large images."),
+			ours("headerBytes", plus, of(d.Limits.HeaderBytes), "The largest request head."),
+			ours("inFlightBytes", plus, strconv.FormatInt(d.Limits.InFlightBytes, 10), "All request bodies together; beyond it new requests get 503."),
+			ours("conns", plus, of(d.Limits.Conns), "Client connections open at once."),
+			ours("depth", plus, of(d.Limits.Depth), "How deep a request's JSON may nest."),
+			ours("fields", plus, of(d.Limits.Fields), "How many top-level members a request may have."),
+		), "", ""),
+		ours("drain", obj(
+			ours("announce", durOrZero, inSeconds(d.Drain.Announce), "On shutdown, how long /readyz says no while requests are still accepted. Set it when a load balancer polls."),
+			ours("grace", durOrZero, inSeconds(d.Drain.Grace), "Then how long running streams may finish before they end with an error event."),
+		), "", ""),
+		ours("exchangesKept", zero, of(d.ExchangesKept), "How many finished exchanges /proxy/exchanges can still show."),
+		ours("providers", mapOf("<id>", ownProviderShape(plus, dur, durOrZero, yes)), "",
+			"What OpenClaw's models.providers.<id> has no key for."),
+	)
+}
+
+func ownProviderShape(plus, dur, durOrZero, yes *shape) *shape {
+	near, far := upstream.DefaultDeadlines(true), upstream.DefaultDeadlines(false)
+	nearLimits, farLimits := upstream.DefaultLimits(true), upstream.DefaultLimits(false)
+	nearBreaker, farBreaker := breaker.Near(), breaker.Far()
+	secs := func(n, f time.Duration) string { return nearFar(inSeconds(n), inSeconds(f)) }
+	ints := func(n, f int) string { return nearFar(strconv.Itoa(n), strconv.Itoa(f)) }
+	share := func(n, f float64) string {
+		return nearFar(strconv.FormatFloat(n, 'g', -1, 64), strconv.FormatFloat(f, 'g', -1, 64))
+	}
+	ratio := &shape{kind: number, zero: true}
+	return obj(
+		ours("near", yes, "", "Whether the provider counts as your own machine. Without it the address decides: loopback, private, .local and bare names are near."),
+		ours("kind", oneOf(kinds...), "", "The server software, when its answers do not tell."),
+		ours("total", durOrZero, secs(near.Total, far.Total), "The longest one attempt may take, answer included; 0 for no bound."),
+		ours("deadlines", obj(
+			ours("connect", dur, secs(near.Connect, far.Connect), "Name look-up and TCP connect."),
+			ours("tls", dur, secs(near.TLS, far.TLS), "TLS handshake."),
+			ours("write", dur, secs(near.Write, far.Write), "Sending the request; large bodies get a second more for each megabyte."),
+			ours("headers", dur, "", "From the request to the head of the answer. Without it the first-content deadline holds."),
+			ours("firstContent", dur, "", "From the request to the first token. Without it a budget that grows with the prompt and the speed seen so far."),
+			ours("firstContentMin", dur, secs(near.FirstContentMin, far.FirstContentMin), "The least that budget can be."),
+			ours("firstContentMax", dur, secs(near.FirstContentMax, far.FirstContentMax), "The most that budget can be."),
+			ours("firstContentCold", durOrZero, secs(near.FirstContentCold, far.FirstContentCold), "Added while the server loads its model."),
+			ours("gap", dur, secs(near.Gap, far.Gap), "Between two events once content came. Raise it for a model that thinks in silence."),
+		), "", ""),
+		ours("breaker", obj(
+			ours("disabled", yes, "false", "Never stop calling the provider; failures are still counted."),
+			ours("consecutive", plus, ints(nearBreaker.Consecutive, farBreaker.Consecutive), "Failures in a row that open the breaker."),
+			ours("consecutiveConnect", plus, ints(nearBreaker.ConsecutiveConnect, farBreaker.ConsecutiveConnect), "Failures to connect in a row that open it."),
+			ours("ratio", ratio, share(nearBreaker.Ratio, farBreaker.Ratio), "Share of failures within the window that opens it, up to 1."),
+			ours("ratioMin", plus, ints(nearBreaker.RatioMin, farBreaker.RatioMin), "Attempts within the window before the share counts."),
+			ours("window", dur, secs(nearBreaker.Window, farBreaker.Window), "How far back attempts count."),
+			ours("openFor", dur, secs(nearBreaker.OpenFor, farBreaker.OpenFor), "How long it stays open the first time; doubles each time it opens again."),
+			ours("openMax", dur, secs(nearBreaker.OpenMax, farBreaker.OpenMax), "The longest it stays open."),
+			ours("jitter", ratio, share(nearBreaker.Jitter, farBreaker.Jitter), "Share by which the open time varies, so that replicas do not return together."),
+			ours("lease", dur, secs(nearBreaker.Lease, farBreaker.Lease), "A trial request that never reports back is forgotten after this."),
+		), "", ""),
+		ours("limits", obj(
+			ours("headerBytes", plus, ints(nearLimits.HeaderBytes, farLimits.HeaderBytes), "The largest head of an answer."),
+			ours("eventBytes", plus, ints(nearLimits.EventBytes, farLimits.EventBytes), "The largest streamed event."),
+			ours("answerBytes", plus, ints(nearLimits.AnswerBytes, farLimits.AnswerBytes), "The largest answer that is not streamed."),
+			ours("preambleBytes", plus, ints(nearLimits.PreambleBytes, farLimits.PreambleBytes), "Events held back until the first content, while another target could still be tried."),
+			ours("conns", plus, ints(nearLimits.Conns, farLimits.Conns), "Connections open at once."),
+			ours("idleConns", plus, ints(nearLimits.IdleConns, farLimits.IdleConns), "Idle connections kept for the next request."),
+			ours("idle", dur, secs(nearLimits.Idle, farLimits.Idle), "How long an idle connection is kept; below the server's own limit."),
+		), "", ""),
+	)
+}
