@@ -1,0 +1,217 @@
+package command
+
+import (
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// Completion prints a completion script.
+type Completion struct {
+	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
+}
+
+// Help teaches how to use the scripts.
+func (Completion) Help() string {
+	return `	bash:  source <(nearside completion bash)      # in ~/.bashrc
+	zsh:   source <(nearside completion zsh)       # in ~/.zshrc, after compinit
+	fish:  nearside completion fish > ~/.config/fish/completions/nearside.fish
+
+Exit codes: 0; 2 a shell that is not known.`
+}
+
+// Run prints the script.
+func (c *Completion) Run(env *Env, ctx *kong.Context) error {
+	words := wordsOf(ctx.Model)
+	var b strings.Builder
+	switch c.Shell {
+	case "bash":
+		bashScript(&b, words)
+	case "zsh":
+		zshScript(&b, words)
+	case "fish":
+		fishScript(&b, words)
+	}
+	_, err := io.WriteString(env.Stdout, b.String())
+	return err
+}
+
+// word is one command or flag that can be completed.
+type word struct {
+	name, help string
+	short      rune
+	values     []string // of a flag or an argument; nil for free text
+	file       bool     // takes a file
+	takes      bool     // a flag with a value
+	flags      []word   // of a command
+	args       []word
+}
+
+// wordsOf returns the commands with their flags.
+func wordsOf(app *kong.Application) []word {
+	var all []word
+	for _, n := range app.Children {
+		if n.Hidden {
+			continue
+		}
+		w := word{name: n.Name, help: n.Help}
+		for _, group := range n.AllFlags(true) {
+			for _, f := range group {
+				w.flags = append(w.flags, word{name: f.Name, help: f.Help, short: f.Short, values: enums(f.Value), file: f.PlaceHolder == "FILE", takes: !f.IsBool()})
+			}
+		}
+		for _, p := range n.Positional {
+			w.args = append(w.args, word{name: p.Name, help: p.Help, values: enums(p), file: p.Name == "file"})
+		}
+		all = append(all, w)
+	}
+	return all
+}
+
+func enums(v *kong.Value) []string {
+	if v.Enum == "" {
+		return nil
+	}
+	var all []string
+	for e := range v.EnumMap() {
+		if e != "" {
+			all = append(all, e)
+		}
+	}
+	sort.Strings(all)
+	return all
+}
+
+func names(words []word, prefix string) string {
+	var all []string
+	for _, w := range words {
+		all = append(all, prefix+w.name)
+	}
+	return strings.Join(all, " ")
+}
+
+// bashScript needs no bash-completion package: COMP_WORDS is all it reads.
+func bashScript(b *strings.Builder, words []word) {
+	fmt.Fprintf(b, `# bash completion for nearside
+_nearside() {
+  local cur="${COMP_WORDS[COMP_CWORD]}" prev="" cmd="" i
+  [ "$COMP_CWORD" -gt 0 ] && prev="${COMP_WORDS[COMP_CWORD-1]}"
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    case "${COMP_WORDS[i]}" in
+      %s) cmd="${COMP_WORDS[i]}"; break ;;
+    esac
+  done
+  COMPREPLY=()
+  case "$cmd:$prev" in
+`, strings.ReplaceAll(names(words, ""), " ", "|"))
+	for _, w := range words {
+		for _, f := range w.flags {
+			if !f.takes {
+				continue
+			}
+			at := w.name + ":--" + f.name
+			if f.short != 0 {
+				at += "|" + w.name + ":-" + string(f.short)
+			}
+			switch {
+			case len(f.values) > 0:
+				fmt.Fprintf(b, "    %s) COMPREPLY=($(compgen -W %q -- \"$cur\")); return ;;\n", at, strings.Join(f.values, " "))
+			case f.file:
+				fmt.Fprintf(b, "    %s) COMPREPLY=($(compgen -f -- \"$cur\")); return ;;\n", at)
+			default:
+				fmt.Fprintf(b, "    %s) return ;;\n", at)
+			}
+		}
+	}
+	b.WriteString("  esac\n  case \"$cmd\" in\n")
+	fmt.Fprintf(b, "    \"\") COMPREPLY=($(compgen -W %q -- \"$cur\")) ;;\n", names(words, "")+" --help")
+	for _, w := range words {
+		list := names(w.flags, "--")
+		file := false
+		for _, a := range w.args {
+			list += " " + strings.Join(a.values, " ")
+			file = file || a.file
+		}
+		fmt.Fprintf(b, "    %s) COMPREPLY=($(compgen -W %q -- \"$cur\"))", w.name, strings.TrimSpace(list))
+		if file {
+			b.WriteString("\n      [[ $cur == -* ]] || COMPREPLY+=($(compgen -f -- \"$cur\"))")
+		}
+		b.WriteString(" ;;\n")
+	}
+	b.WriteString("  esac\n}\ncomplete -o filenames -F _nearside nearside\n")
+}
+
+func zshScript(b *strings.Builder, words []word) {
+	b.WriteString("#compdef nearside\n# zsh completion for nearside\n_nearside() {\n  local -a commands\n  commands=(\n")
+	for _, w := range words {
+		fmt.Fprintf(b, "    %s\n", quoted(w.name+":"+w.help))
+	}
+	b.WriteString("  )\n  if (( CURRENT == 2 )); then\n    _describe command commands\n    return\n  fi\n  local cmd=$words[2]\n  shift words\n  (( CURRENT-- ))\n  case $cmd in\n")
+	for _, w := range words {
+		fmt.Fprintf(b, "    %s) _arguments", w.name)
+		for _, f := range w.flags {
+			spec := "--" + f.name + "[" + zshText(f.help) + "]"
+			if f.takes {
+				spec = "--" + f.name + "=[" + zshText(f.help) + "]:" + f.name + ":" + zshAction(f)
+			}
+			b.WriteString(" \\\n      " + quoted(spec))
+		}
+		for i, a := range w.args {
+			fmt.Fprintf(b, " \\\n      %s", quoted(fmt.Sprintf("%d:%s:%s", i+1, a.name, zshAction(a))))
+		}
+		b.WriteString(" ;;\n")
+	}
+	b.WriteString("  esac\n}\ncompdef _nearside nearside\n")
+}
+
+// zshText makes a help text safe inside the brackets of an _arguments spec.
+func zshText(s string) string {
+	return strings.NewReplacer(`\`, `\\`, "[", `\[`, "]", `\]`, ":", `\:`).Replace(s)
+}
+
+func zshAction(w word) string {
+	switch {
+	case len(w.values) > 0:
+		return "(" + strings.Join(w.values, " ") + ")"
+	case w.file:
+		return "_files"
+	}
+	return " "
+}
+
+func fishScript(b *strings.Builder, words []word) {
+	b.WriteString("# fish completion for nearside\ncomplete -c nearside -f\n")
+	for _, w := range words {
+		fmt.Fprintf(b, "complete -c nearside -n __fish_use_subcommand -a %s -d %s\n", w.name, quoted(w.help))
+		from := quoted("__fish_seen_subcommand_from " + w.name)
+		for _, f := range w.flags {
+			fmt.Fprintf(b, "complete -c nearside -n %s -l %s", from, f.name)
+			if f.short != 0 {
+				fmt.Fprintf(b, " -s %c", f.short)
+			}
+			switch {
+			case len(f.values) > 0:
+				fmt.Fprintf(b, " -x -a %s", quoted(strings.Join(f.values, " ")))
+			case f.file:
+				b.WriteString(" -r -F")
+			case f.takes:
+				b.WriteString(" -x")
+			}
+			fmt.Fprintf(b, " -d %s\n", quoted(f.help))
+		}
+		for _, a := range w.args {
+			switch {
+			case len(a.values) > 0:
+				fmt.Fprintf(b, "complete -c nearside -n %s -a %s\n", from, quoted(strings.Join(a.values, " ")))
+			case a.file:
+				fmt.Fprintf(b, "complete -c nearside -n %s -F\n", from)
+			}
+		}
+	}
+}
+
+// quoted is a text in single quotes, for all three shells.
+func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -1,0 +1,353 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/goccy/go-json"
+	"github.com/rs/zerolog"
+
+	"nearside/catalog"
+	"nearside/proxy"
+	"nearside/proxy/meter"
+	"nearside/shaping"
+	"nearside/shaping/wire"
+)
+
+// Explain shows what would happen to a request.
+type Explain struct {
+	ConfigFlag
+	File     string `arg:"" help:"File with a request's JSON body, or a capture {\"path\": …, \"body\": {…}}; - for standard input."`
+	Path     string `placeholder:"PATH" help:"Endpoint the request is for (/v1/chat/completions, /v1/responses, …). Without it: the capture's, else what the body looks like."`
+	Model    string `placeholder:"NAME" help:"Ask for this model instead of the body's."`
+	Fallback string `placeholder:"REFS" help:"As the header x-nearside-fallback: refs separated by commas, or none."`
+	JSON     bool   `help:"As JSON."`
+	Offline  bool   `help:"Do not look for servers on this machine."`
+}
+
+// Help teaches what explain does.
+func (Explain) Help() string {
+	return `Prints the plan of a request (which targets, in which order, and why others are
+skipped) and, for each target that can be tried, every difference between what came and
+what would be sent, with the rule and the setting behind it. The request is not sent.
+
+	nearside explain request.json
+	nearside explain request.json --model fast --fallback none
+	echo '{"model":"default","messages":[]}' | nearside explain -
+
+Exit codes: 0 a target would be tried; 1 none would; 2 bad flags, configuration or request.`
+}
+
+// explained is one target that would be tried, or not.
+type explained struct {
+	Ref     string   `json:"ref"`
+	Route   string   `json:"route"`
+	Skip    bool     `json:"skip"`
+	Reason  string   `json:"reason"`
+	URL     string   `json:"url,omitempty"`
+	Error   string   `json:"error,omitempty"`
+	Changes rawLines `json:"changes,omitempty"`
+	Dropped []string `json:"dropped,omitempty"`
+	Bytes   int      `json:"bytes,omitempty"`
+	warn    string
+	textual []shaping.Line
+}
+
+// rawLines are lines as shaping.AppendJSON writes them.
+type rawLines = json.RawMessage
+
+// Run explains.
+func (c *Explain) Run(env *Env) error {
+	ctx, stop := env.context()
+	defer stop()
+	raw, err := c.read(ctx, env)
+	if err != nil {
+		return err
+	}
+	file, _, err := env.load(c.Config)
+	if err != nil {
+		return err
+	}
+	path, body, err := c.request(raw)
+	if err != nil {
+		return err
+	}
+	dialect, below := dialectOf(path)
+	if dialect == 0 {
+		return usageError{fmt.Errorf("%s is not an endpoint whose body can be explained (--path)", path)}
+	}
+	var e wire.Envelope
+	lim := wire.ScanLimits{Depth: file.Proxy.Limits.Depth, Fields: file.Proxy.Limits.Fields}
+	if err := wire.Scan(body, lim, &e); err != nil {
+		return usageError{fmt.Errorf("the request would be refused: %w", err)}
+	}
+	if c.Model != "" {
+		body = named(body, &e, c.Model)
+		if err := wire.Scan(body, lim, &e); err != nil {
+			return fmt.Errorf("BUG: scan the renamed request: %w", err)
+		}
+	}
+	comp := env.composer(ctx, file, c.Offline)
+	defer comp.close()
+	snap, err := comp.snapshot()
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return errStopped
+	}
+	srv := proxy.New(snap, proxy.Options{Log: zerolog.Nop(), Meter: meter.New(meter.Options{Version: env.Version}), Dialer: env.Dialer, Version: env.Version})
+	plan, err := srv.Explain(e.ModelName, c.Fallback, proxy.ExplainRequest{Dialect: dialect, TextBytes: e.TextBytes, Output: int(e.MaxTokens)})
+	if err != nil {
+		return err // 404: the error names the nearest names
+	}
+	all := make([]explained, 0, len(plan.Steps))
+	tried := 0
+	for _, st := range plan.Steps {
+		x := explained{Ref: st.Ref, Route: st.Route, Skip: st.Skip, Reason: st.Reason}
+		if !st.Skip {
+			tried++
+			shape(&x, snap, body, &e, dialect, below)
+		}
+		all = append(all, x)
+	}
+	if c.JSON {
+		err = c.writeJSON(env, plan, path, dialect, &e, all)
+	} else {
+		c.writeText(env.Stdout, plan, path, dialect, &e, all)
+	}
+	if err == nil && tried == 0 {
+		return exitError{ExitFailed, errors.New("no target would be tried")}
+	}
+	return err
+}
+
+// explainBytesMax bounds what is read; no proxy is configured to take more.
+const explainBytesMax = 256 << 20
+
+// read returns the file. Reading a terminal cannot be interrupted, so a stop
+// leaves the reader behind: the process ends right after.
+func (c *Explain) read(ctx context.Context, env *Env) ([]byte, error) {
+	if c.File != "-" {
+		info, err := os.Stat(c.File)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		if info.Size() > explainBytesMax {
+			return nil, usageError{fmt.Errorf("%s is larger than %d bytes", c.File, explainBytesMax)}
+		}
+		p, err := os.ReadFile(c.File)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		return p, nil
+	}
+	type result struct {
+		p   []byte
+		err error
+	}
+	ch := make(chan result, 1)
+	go func() {
+		p, err := io.ReadAll(io.LimitReader(env.Stdin, explainBytesMax+1))
+		ch <- result{p, err}
+	}()
+	select {
+	case r := <-ch:
+		switch {
+		case r.err != nil:
+			return nil, fmt.Errorf("read standard input: %w", r.err)
+		case len(r.p) > explainBytesMax:
+			return nil, usageError{fmt.Errorf("standard input is larger than %d bytes", explainBytesMax)}
+		}
+		return r.p, nil
+	case <-ctx.Done():
+		return nil, errStopped
+	}
+}
+
+// request tells a capture from a body and finds the endpoint.
+func (c *Explain) request(raw []byte) (path string, body []byte, err error) {
+	var shown struct {
+		Path     string          `json:"path"`
+		Body     json.RawMessage `json:"body"`
+		Messages json.RawMessage `json:"messages"`
+		Input    json.RawMessage `json:"input"`
+		Prompt   json.RawMessage `json:"prompt"`
+	}
+	body = bytes.TrimSpace(raw)
+	if err := json.Unmarshal(body, &shown); err != nil {
+		return "", nil, usageError{fmt.Errorf("%s is no JSON object: %w", c.File, err)}
+	}
+	path = c.Path
+	if inner := bytes.TrimSpace(shown.Body); len(inner) > 0 && inner[0] == '{' && shown.Messages == nil && shown.Input == nil {
+		body = inner
+		if path == "" {
+			path = shown.Path
+		}
+		if err := json.Unmarshal(body, &shown); err != nil {
+			return "", nil, usageError{fmt.Errorf("the capture's body is no JSON object: %w", err)}
+		}
+	}
+	if path == "" {
+		switch {
+		case shown.Messages != nil:
+			path = "/v1/chat/completions"
+		case shown.Input != nil:
+			path = "/v1/responses"
+		case shown.Prompt != nil:
+			path = "/v1/completions"
+		default:
+			return "", nil, usageError{errors.New("the body has neither messages nor input: name its endpoint with --path")}
+		}
+	}
+	if i := strings.IndexByte(path, '?'); i >= 0 {
+		path = path[:i]
+	}
+	return path, body, nil
+}
+
+// dialectOf returns the dialect of an endpoint, and its path below the base
+// URL. It is 0 for one that is not served or takes no JSON.
+func dialectOf(path string) (wire.Dialect, string) {
+	below := "/" + strings.Trim(strings.TrimPrefix(path, "/v1"), "/")
+	switch below {
+	case "/chat/completions":
+		return wire.Chat, below
+	case "/responses":
+		return wire.Responses, below
+	case "/completions":
+		return wire.Completions, below
+	case "/embeddings", "/rerank", "/moderations", "/audio/speech", "/images/generations":
+		return wire.Plain, below
+	}
+	return 0, ""
+}
+
+// named returns the body with another model in it.
+func named(body []byte, e *wire.Envelope, model string) []byte {
+	value := wire.AppendString(nil, model)
+	if e.Model.Present() {
+		return wire.Splice(nil, body, []wire.Edit{{Span: e.Model, With: value}})
+	}
+	at := bytes.IndexByte(body, '{') + 1
+	with := append([]byte(`"model":`), value...)
+	if len(e.Fields) > 0 {
+		with = append(with, ',')
+	}
+	return wire.Splice(nil, body, []wire.Edit{{Span: wire.Span{Start: at, End: at}, With: with}})
+}
+
+// shape says what would be sent to one target.
+func shape(x *explained, snap *proxy.Snapshot, body []byte, e *wire.Envelope, d wire.Dialect, below string) {
+	res, err := snap.Catalog.Resolve(x.Ref, catalog.ResolveOptions{})
+	if err != nil || len(res.Models) == 0 || res.Models[0].Ref() != x.Ref {
+		x.Error = "BUG: the target is no longer known"
+		return
+	}
+	m := res.Models[0]
+	x.warn, _ = m.Window().Verdict()
+	s, err := shaping.New(m, d)
+	if err != nil {
+		x.Error = err.Error()
+		return
+	}
+	var r shaping.Request
+	if err := s.Request(body, e, &r); err != nil {
+		x.Error = err.Error()
+		return
+	}
+	if r.Path != "" {
+		below = r.Path
+	}
+	x.URL = m.BaseURL + below
+	x.textual = shaping.Explain(body, &r)
+	x.Changes = shaping.AppendJSON(nil, x.textual)
+	x.Dropped = append(x.Dropped, r.Dropped...)
+	x.Bytes = wire.SplicedLen(body, r.Edits)
+}
+
+func (c *Explain) writeText(w io.Writer, plan *proxy.Plan, path string, d wire.Dialect, e *wire.Envelope, all []explained) {
+	fmt.Fprintf(w, "request  %s (%s), %d bytes, about %d prompt tokens", path, d, e.Size, catalog.EstimateTokens(e.TextBytes, 0))
+	if e.MaxTokens > 0 {
+		fmt.Fprintf(w, ", at most %d for the answer", e.MaxTokens)
+	}
+	if e.Stream {
+		fmt.Fprint(w, ", streamed")
+	}
+	if e.ToolCount > 0 {
+		fmt.Fprintf(w, ", %s", count(e.ToolCount, "tool"))
+	}
+	for _, has := range []struct {
+		it   bool
+		name string
+	}{{e.Images, "images"}, {e.Audio, "audio"}} {
+		if has.it {
+			fmt.Fprintf(w, ", %s", has.name)
+		}
+	}
+	fmt.Fprintf(w, "\nasked    %q → %s", plan.Requested, plan.Name)
+	if plan.Strict {
+		fmt.Fprint(w, " (nothing else is tried)")
+	}
+	fmt.Fprintln(w)
+	for _, v := range plan.Via {
+		fmt.Fprintf(w, "         %s\n", v)
+	}
+	fmt.Fprintln(w, "plan")
+	rows := make([][]string, 0, len(all))
+	n := 0
+	for _, x := range all {
+		mark, why := "skip", x.Reason
+		if !x.Skip {
+			n++
+			mark = decimal(n) + "."
+			if x.warn != "" {
+				why += "; " + x.warn
+			}
+		}
+		rows = append(rows, []string{mark, x.Ref, x.Route, why})
+	}
+	table(w, "  ", rows)
+	n = 0
+	for _, x := range all {
+		if x.Skip {
+			continue
+		}
+		n++
+		fmt.Fprintf(w, "\n%d. %s", n, x.Ref)
+		if x.Error != "" {
+			fmt.Fprintf(w, "\n   cannot be said to it: %s\n", x.Error)
+			continue
+		}
+		fmt.Fprintf(w, "  POST %s\n", x.URL)
+		text := strings.TrimSuffix(string(shaping.AppendText(nil, x.textual)), "\n")
+		fmt.Fprintf(w, "   %s\n", strings.ReplaceAll(text, "\n", "\n   "))
+		if len(x.Dropped) > 0 {
+			fmt.Fprintf(w, "   not sent: %s\n", strings.Join(x.Dropped, ", "))
+		}
+		fmt.Fprintf(w, "   %d bytes came, %d would be sent\n", e.Size, x.Bytes)
+	}
+	fmt.Fprintln(w, "\nthe request was not sent")
+}
+
+func (c *Explain) writeJSON(env *Env, plan *proxy.Plan, path string, d wire.Dialect, e *wire.Envelope, all []explained) error {
+	return env.json(struct {
+		Path         string      `json:"path"`
+		Dialect      string      `json:"dialect"`
+		Bytes        int         `json:"bytes"`
+		PromptTokens int         `json:"promptTokens"`
+		MaxTokens    int64       `json:"maxTokens,omitempty"`
+		Stream       bool        `json:"stream"`
+		Tools        int         `json:"tools,omitempty"`
+		Requested    string      `json:"requested"`
+		Name         string      `json:"name"`
+		Via          []string    `json:"via,omitempty"`
+		Strict       bool        `json:"strict"`
+		Targets      []explained `json:"targets"`
+	}{path, d.String(), e.Size, catalog.EstimateTokens(e.TextBytes, 0), e.MaxTokens, e.Stream, e.ToolCount, plan.Requested, plan.Name, plan.Via, plan.Strict, all})
+}

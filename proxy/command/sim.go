@@ -1,0 +1,109 @@
+package command
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"nearside/upstream/sim"
+)
+
+// Sim runs a simulated model server.
+type Sim struct {
+	Profile    string        `default:"generic" help:"The server to imitate (--list)."`
+	Listen     string        `short:"l" default:"127.0.0.1:0" placeholder:"ADDR" help:"Address to listen on; port 0 is a free one."`
+	Models     []string      `placeholder:"A,B" help:"Models it lists. Without it: one of the profile's."`
+	List       bool          `help:"List the profiles and the faults, and end."`
+	Reply      string        `placeholder:"TEXT" help:"The text of every answer. Without it: an echo of the request."`
+	Reasoning  string        `placeholder:"TEXT" help:"Thinking before every answer."`
+	Context    int           `default:"32768" help:"Context window in tokens."`
+	Key        string        `placeholder:"KEY" help:"Ask for this key as a Bearer token."`
+	Slow       bool          `help:"Answer about as slowly as the real server; the four below beat it."`
+	Load       time.Duration `help:"Time to load a model, before its first answer."`
+	Prefill    time.Duration `help:"Time for 1000 tokens of a prompt."`
+	FirstToken time.Duration `help:"Time before the first token."`
+	PerToken   time.Duration `help:"Time between tokens."`
+	Tokens     int           `help:"Tokens of every answer."`
+	Verbose    bool          `short:"v" help:"Print a line for every request."`
+}
+
+// Help teaches what sim does.
+func (Sim) Help() string {
+	return `Answers as a real model server would, without a model: for trying a configuration, a
+client, or a failure. Its answers are marked with the header x-nearside-simulated: 1.
+
+	nearside sim
+	nearside sim --profile lmstudio --listen 127.0.0.1:1234 --models qwen3-4b,gemma-3 --slow
+	nearside sim --list
+
+Exit codes: 0 stopped by Ctrl-C; 1 it could not listen; 2 bad flags.`
+}
+
+// Run serves until it is stopped.
+func (c *Sim) Run(env *Env) error {
+	if c.List {
+		c.list(env)
+		return nil
+	}
+	profile, err := sim.ParseProfile(c.Profile)
+	if err != nil {
+		return usageError{fmt.Errorf("--profile: %w", err)}
+	}
+	for _, d := range []time.Duration{c.Load, c.Prefill, c.FirstToken, c.PerToken} {
+		if d < 0 {
+			return usageError{fmt.Errorf("%v: a time cannot be negative", d)}
+		}
+	}
+	if c.Context < 1 || c.Tokens < 0 {
+		return usageError{fmt.Errorf("--context must be at least 1 and --tokens at least 0")}
+	}
+	opt := sim.Options{Profile: profile, Models: c.Models, Timing: c.timing(profile), Context: c.Context, Key: c.Key, Reply: c.Reply, Reasoning: c.Reasoning,
+		Mark: true, Keep: -1}
+	if c.Verbose {
+		opt.Log = func(msg string) { fmt.Fprintln(env.Stderr, msg) }
+	}
+	s := sim.New(opt)
+	defer s.Close()
+	u, err := s.Start(c.Listen)
+	if err != nil {
+		return err
+	}
+	models := "any model name"
+	if len(c.Models) > 0 {
+		models = strings.Join(c.Models, ", ")
+	} else if profile != sim.Generic {
+		models = "one model of its own"
+	}
+	fmt.Fprintf(env.Stdout, "SIMULATED %s at %s/v1 (%s): no model runs here, answers are made up; Ctrl-C stops it\n", profile, u, models)
+	<-env.Stop
+	return nil
+}
+
+// timing is the profile's with --slow, and what the flags say.
+func (c *Sim) timing(p sim.Profile) sim.Timing {
+	var t sim.Timing
+	if c.Slow {
+		t = p.Timing()
+	}
+	for _, one := range []struct {
+		to *time.Duration
+		by time.Duration
+	}{{&t.Load, c.Load}, {&t.Prefill, c.Prefill}, {&t.FirstToken, c.FirstToken}, {&t.PerToken, c.PerToken}} {
+		if one.by > 0 {
+			*one.to = one.by
+		}
+	}
+	if c.Tokens > 0 {
+		t.Tokens = c.Tokens
+	}
+	return t
+}
+
+func (c *Sim) list(env *Env) {
+	fmt.Fprintln(env.Stdout, "profiles:")
+	var rows [][]string
+	for _, p := range sim.Profiles() {
+		rows = append(rows, []string{string(p), p.Summary()})
+	}
+	table(env.Stdout, "  ", rows)
+}
