@@ -107,7 +107,7 @@ func (l *loader) expand(v *json5.Value, path string, stack []string) *json5.Valu
 	if include == nil {
 		return v
 	}
-	at, from := join(path, includeKey), include.Value
+	at, from, pos := join(path, includeKey), include.Value, include.Pos
 	v.Members = slices.DeleteFunc(v.Members, func(m json5.Member) bool { return m.Key == includeKey })
 	names := []*json5.Value{from}
 	if from.Kind == json5.Array {
@@ -130,7 +130,7 @@ func (l *loader) expand(v *json5.Value, path string, stack []string) *json5.Valu
 		return v
 	}
 	if all.Kind != json5.Object {
-		l.at(include.Pos, at, "the included file must hold an object, because other keys stand beside %s", includeKey)
+		l.at(pos, at, "the included file must hold an object, because other keys stand beside %s", includeKey)
 		return v
 	}
 	// What stands beside the include wins, and its object is where the path is.
