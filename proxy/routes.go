@@ -223,8 +223,14 @@ func (s *Server) stateOf(snap *Snapshot, t *target) (state, why string) {
 func (s *Server) models(ctx *fasthttp.RequestCtx) {
 	snap := s.snap.Load()
 	list := snap.Catalog.List()
+	// Hosted models of the built-in catalogue whose key is missing would only
+	// be in the way of who chooses from the list; ?all=true shows them too.
+	all := ctx.QueryArgs().GetBool("all")
 	data := make([]modelEntry, 0, len(list))
 	for _, e := range list {
+		if m := e.Model; !all && m != nil && e.Kind == "model" && m.Provider.Source == catalog.FromBuiltin && m.Provider.Unavailable != "" {
+			continue
+		}
 		data = append(data, s.entry(snap, e))
 	}
 	writeJSON(ctx, 200, map[string]any{"object": "list", "data": data})

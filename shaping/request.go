@@ -11,7 +11,7 @@ import (
 // once for all requests. The error is a *wire.Error with status 400 when this
 // version cannot say such a request to the model's provider.
 func New(m *catalog.Model, client wire.Dialect) (*Shape, error) {
-	if !speaks(m.API, client) {
+	if !m.Speaks(client) {
 		return nil, unsupported(m, client)
 	}
 	s := &Shape{model: m, client: client, native: native(m.BaseURL)}
@@ -44,20 +44,6 @@ func (s *Shape) Request(body []byte, env *wire.Envelope, out *Request) error {
 	}
 	out.finish()
 	return nil
-}
-
-// speaks says whether a provider's api takes a client's dialect as it is. The
-// text endpoint and the routed-only endpoints exist beside both OpenAI apis.
-func speaks(api catalog.API, client wire.Dialect) bool {
-	switch client {
-	case wire.Chat:
-		return api == catalog.Completions
-	case wire.Responses:
-		return api == catalog.Responses
-	case wire.Completions, wire.Plain:
-		return api == catalog.Completions || api == catalog.Responses
-	}
-	return false
 }
 
 func unsupported(m *catalog.Model, client wire.Dialect) *wire.Error {

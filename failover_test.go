@@ -1,0 +1,262 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+)
+
+// quick makes the deadlines short enough for tests.
+const quick = `providers: {
+    near: {deadlines: {connectMs: 500, headersMs: 400, firstContentMs: 400, gapMs: 400}, breaker: {disabled: true}},
+  }`
+
+// deadAddress is an address where nothing listens.
+func deadAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return "http://" + ln.Addr().String() + "/v1"
+}
+
+// A fault of the near backend before its first content is the far backend's
+// turn; the client sees one whole answer and headers that say why.
+func TestFaultsBeforeContentGoToTheNextTarget(t *testing.T) {
+	html := "<!doctype html><html><body>gateway</body></html>"
+	errorBody := `{"error":{"message":"boom","type":"server_error","code":null}}`
+	sse := func(parts ...string) string { return sseHead + chunked(parts...) }
+	cases := []struct {
+		name    string
+		near    step
+		stream  string // reason in x-nearside-attempts for a streamed request; "-" not run
+		whole   string
+		comment string
+	}{
+		{name: "500", near: whole(500, errorBody), stream: "status_500", whole: "status_500"},
+		{name: "502 without a body", near: whole(502, ""), stream: "status_502", whole: "status_502"},
+		{name: "503 loading", near: whole(503, `{"error":{"message":"Loading model","type":"unavailable_error","code":503}}`), stream: "loading", whole: "loading"},
+		{name: "429", near: whole(429, errorBody, "Retry-After: 1"), stream: "status_429", whole: "-"},
+		{name: "408", near: whole(408, errorBody), stream: "status_408", whole: "status_408"},
+		{name: "401", near: whole(401, `{"error":"Unauthorized"}`), stream: "status_401", whole: "status_401"},
+		{name: "403", near: whole(403, errorBody), stream: "status_403", whole: "status_403"},
+		{name: "404 model", near: whole(404, `{"error":"no such model"}`), stream: "status_404", whole: "status_404"},
+		{name: "HTML 200", near: raw(answer(200, "text/html", html)), stream: "html", whole: "html"},
+		{name: "HTML 500", near: raw(answer(500, "text/html", html)), stream: "html", whole: "html"},
+		{name: "redirect", near: whole(307, "", "Location: http://169.254.169.254/"), stream: "redirect", whole: "redirect"},
+		{name: "closed before a byte", near: rawClose(""), stream: "connection_closed", whole: "connection_closed"},
+		{name: "reset before a byte", near: reset(""), stream: "connection_reset|connection_closed", whole: "connection_reset|connection_closed"},
+		{name: "half a head", near: rawClose("HTTP/1.1 200 OK\r\nContent-"), stream: "connection_closed", whole: "connection_closed"},
+		{name: "no HTTP", near: rawClose("SSH-2.0-OpenSSH_9.2\r\n\r\n"), stream: "malformed_answer", whole: "malformed_answer"},
+		{name: "never answers", near: stall(""), stream: "headers_timeout", whole: "headers_timeout"},
+		{name: "head, then silence", near: stall(sse()), stream: "first_content_timeout", whole: "-"},
+		{name: "role, then silence", near: stall(sse(chatRole)), stream: "first_content_timeout", whole: "-"},
+		{name: "keep-alives only", near: stall(sse(": keepalive 1/40\n\n", ": keepalive 2/40\n\n")), stream: "first_content_timeout", whole: "-"},
+		{name: "role, then close", near: rawClose(sse(chatRole)), stream: "truncated", whole: "-"},
+		{name: "role, then a whole end", near: raw(sse(chatRole) + lastChunk), stream: "truncated", whole: "-"},
+		{name: "role, then DONE", near: raw(sse(chatRole, chatDone) + lastChunk), stream: "truncated|empty_answer", whole: "-"},
+		{name: "finish without content", near: raw(sse(chatRole, chunk(`{}`, "stop"), chatDone) + lastChunk), stream: "empty_answer", whole: "-"},
+		{name: "error as the first event", near: raw(sse(data(errorBody)) + lastChunk), stream: "error_in_answer", whole: "-"},
+		{name: "error after the role", near: raw(sse(chatRole, data(errorBody)) + lastChunk), stream: "error_in_answer", whole: "-"},
+		{name: "error with 200", near: whole(200, `{"error":"Unexpected endpoint or method. (POST /v1/x)"}`), stream: "error_in_answer", whole: "error_in_answer"},
+		{name: "malformed first event", near: raw(sse(data(`{"choices":[`)) + lastChunk), stream: "malformed_chunk", whole: "-"},
+		{name: "no choices", near: whole(200, `{"object":"chat.completion","choices":[]}`), stream: "-", whole: "error_in_answer|malformed_answer|empty_answer"},
+		{name: "empty message", near: chatWhole(""), stream: "-", whole: "empty_answer"},
+		{name: "cut body", near: rawClose("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{\"choices\":"), stream: "-", whole: "truncated"},
+		{name: "cut chunks", near: rawClose("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(`{"choices":[]}`)), stream: "-", whole: "truncated"},
+		{name: "101", near: rawClose("HTTP/1.1 101 Switching Protocols\r\n\r\n"), stream: "malformed_answer", whole: "malformed_answer"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			near, far := newBackend(t, c.near), newBackend(t, chat("from ", "far"))
+			p := start(t, configOf(quick, provider("near", near.url, "openai-completions"), provider("far", far.url, "openai-completions")))
+			for body, want := range map[string]string{helloStream: c.stream, hello: c.whole} {
+				if want == "-" {
+					continue
+				}
+				got := p.post("/v1/chat/completions", body)
+				attempts := got.header.Get("X-Nearside-Attempts")
+				matched := false
+				for _, reason := range strings.Split(want, "|") {
+					matched = matched || attempts == "near/m="+reason+", far/m=ok"
+				}
+				if got.status != 200 || got.err != nil || got.text() != "from far" || !matched {
+					t.Errorf("%s\n got %d %q, attempts %q, %v\nwant 200 \"from far\", attempts near/m=%s, far/m=ok\n%s", body, got.status, got.text(), attempts, got.err, want, got.body)
+				}
+				if m := got.header.Get("X-Nearside-Model"); m != "far/m" {
+					t.Errorf("x-nearside-model = %q", m)
+				}
+				if body == helloStream && strings.Count(got.body, "data: [DONE]") != 1 {
+					t.Errorf("not exactly one [DONE]:\n%s", got.body)
+				}
+			}
+		})
+	}
+}
+
+// The request's own fault is not tried elsewhere, and the client hears it with
+// its status.
+func TestRequestFaultsAreNotTriedElsewhere(t *testing.T) {
+	f := func(name string, near step, status int, code string) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, far := newBackend(t, near), newBackend(t, chat("far"))
+			p := start(t, configOf(quick, provider("near", b.url, "openai-completions"), provider("far", far.url, "openai-completions")))
+			got := p.post("/v1/chat/completions", hello)
+			e := got.failure()
+			if got.status != status || far.count() != 0 || e == nil || fmt.Sprint(e["code"]) != code {
+				t.Errorf("got %d, code %v, far asked %d times; want %d, %s, 0\n%s", got.status, e["code"], far.count(), status, code, got.body)
+			}
+			for _, key := range []string{"message", "type", "param", "code"} {
+				if _, ok := e[key]; !ok {
+					t.Errorf("the error has no %q: %s", key, got.body)
+				}
+			}
+		})
+	}
+	f("400", whole(400, `{"error":{"message":"bad temperature","type":"invalid_request_error","param":"temperature","code":"invalid_value"}}`), 400, "invalid_value")
+	f("422", whole(422, `{"detail":[{"loc":["body","x"],"msg":"field required"}]}`), 422, "<nil>")
+	f("context overflow", whole(400, `{"error":{"code":400,"message":"request (60010 tokens) exceeds the available context size (8192 tokens)","type":"exceed_context_size_error","n_prompt_tokens":60010,"n_ctx":8192}}`), 400, "context_length_exceeded")
+	f("llama.cpp's 500 for bad JSON", whole(500, `{"error":{"code":500,"message":"[json.exception.parse_error.101] parse error","type":"server_error"}}`), 400, "<nil>")
+}
+
+// When everything failed the client gets one error that names each target, the
+// most useful status, and no invitation to try the same again.
+func TestAllTargetsFailed(t *testing.T) {
+	near, far := newBackend(t, whole(500, `{"error":"near is broken"}`)), newBackend(t, whole(429, `{"error":{"message":"slow down"}}`, "Retry-After: 7"))
+	p := start(t, configOf(quick, provider("near", near.url, "openai-completions"), provider("far", far.url, "openai-completions")))
+	for _, body := range []string{hello, helloStream} {
+		got := p.post("/v1/chat/completions", body)
+		message := fmt.Sprint(got.failure()["message"])
+		if got.status != 429 || !strings.Contains(message, "near/m") || !strings.Contains(message, "near is broken") || !strings.Contains(message, "far/m") {
+			t.Errorf("got %d %s", got.status, got.body)
+		}
+		if body == hello && got.header.Get("Retry-After") != "7" {
+			t.Errorf("Retry-After = %q, want 7", got.header.Get("Retry-After"))
+		}
+		break // the second request would find far cooling down, which TestRetryAfterIsHonoured shows
+	}
+	dead := start(t, configOf(quick, provider("near", deadAddress(t), "openai-completions"), provider("far", deadAddress(t), "openai-completions")))
+	got := dead.post("/v1/chat/completions", hello)
+	if got.status != 502 || got.header.Get("X-Should-Retry") != "false" || got.header.Get("X-Nearside-Attempts") != "near/m=connect_refused, far/m=connect_refused" {
+		t.Errorf("got %d, x-should-retry %q, attempts %q\n%s", got.status, got.header.Get("X-Should-Retry"), got.header.Get("X-Nearside-Attempts"), got.body)
+	}
+}
+
+// A backend that asked to be left alone is left alone.
+func TestRetryAfterIsHonoured(t *testing.T) {
+	near, far := newBackend(t, whole(429, `{"error":{"message":"slow down"}}`, "Retry-After: 60"), chat("near")), newBackend(t, chat("far"))
+	p := start(t, configOf(quick, provider("near", near.url, "openai-completions"), provider("far", far.url, "openai-completions")))
+	p.post("/v1/chat/completions", hello)
+	got := p.post("/v1/chat/completions", hello)
+	if got.header.Get("X-Nearside-Attempts") != "near/m=cooling_down, far/m=ok" || near.count() != 1 {
+		t.Errorf("attempts %q, near asked %d times", got.header.Get("X-Nearside-Attempts"), near.count())
+	}
+	got = p.post("/v1/chat/completions", `{"model":"near/m","messages":[]}`, "X-Nearside-Fallback", "none")
+	if got.status != 429 || got.header.Get("Retry-After") == "" || near.count() != 1 {
+		t.Errorf("a strict request: %d, retry-after %q, near asked %d times\n%s", got.status, got.header.Get("Retry-After"), near.count(), got.body)
+	}
+}
+
+// A connection that was kept and died is not the target's failure: one more
+// try on the same target, on a fresh connection.
+func TestStaleConnectionIsTriedOnceMore(t *testing.T) {
+	first := true
+	near := newBackend(t, func(b *backend, c net.Conn, a asked) bool {
+		chat("near")(b, c, a)
+		if first { // hang up on the kept connection only once the next request is written
+			first = false
+			var p [1]byte
+			c.Read(p[:])
+			c.(*net.TCPConn).SetLinger(0)
+			return false
+		}
+		return true
+	})
+	far := newBackend(t, chat("far"))
+	p := start(t, configOf(quick, provider("near", near.url, "openai-completions"), provider("far", far.url, "openai-completions")))
+	for i := range 3 {
+		got := p.post("/v1/chat/completions", hello)
+		if got.text() != "near" || got.header.Get("X-Nearside-Attempts") != "near/m=ok" {
+			t.Errorf("request %d: %q, attempts %q", i, got.text(), got.header.Get("X-Nearside-Attempts"))
+		}
+	}
+	if far.count() != 0 {
+		t.Errorf("far was asked %d times", far.count())
+	}
+}
+
+// After content there is no other target: the stream ends with an error event,
+// never with a finish that nobody said.
+func TestFaultsAfterContentEndWithAnError(t *testing.T) {
+	errorBody := `{"error":{"message":"boom","type":"server_error","code":null}}`
+	f := func(name string, near step) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, far := newBackend(t, near), newBackend(t, chat("far"))
+			p := start(t, configOf(quick, provider("near", b.url, "openai-completions"), provider("far", far.url, "openai-completions")))
+			got := p.post("/v1/chat/completions", helloStream)
+			if got.status != 200 || got.text() != "some words" || got.failure() == nil {
+				t.Errorf("got %d %q, error %v\n%s", got.status, got.text(), got.failure(), got.body)
+			}
+			if strings.Contains(got.body, "data: [DONE]") || strings.Contains(got.body, `"finish_reason":"`) || far.count() != 0 {
+				t.Errorf("a broken stream looks finished, or far was asked (%d):\n%s", far.count(), got.body)
+			}
+			r := p.receipt(got)
+			if r["outcome"] != "error" {
+				t.Errorf("outcome %v, want error", r["outcome"])
+			}
+		})
+	}
+	words := sseHead + chunked(chatRole, said("some "), said("words"))
+	f("close", rawClose(words))
+	f("reset", func(b *backend, c net.Conn, a asked) bool { return reset(words)(b, c, a) })
+	f("end at a chunk's boundary", rawClose(words))
+	f("a whole end without a finish", raw(words+lastChunk))
+	f("DONE without a finish", raw(words+chunked(chatDone)+lastChunk))
+	f("silence", stall(words))
+	f("keep-alives only", stall(words+chunked(": ping\n\n", ": ping\n\n")))
+	f("an error event", raw(words+chunked(data(errorBody), chatDone)+lastChunk))
+	f("a malformed event", raw(words+chunked(data(`{"choices":`))+lastChunk))
+	f("malformed framing", rawClose(words+"zz\r\n"))
+}
+
+// A finish that was said is a finish, whatever the framing does behind it.
+func TestFinishedStreamsStayFinished(t *testing.T) {
+	f := func(name string, near step) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBackend(t, near)
+			p := start(t, configOf(quick, provider("near", b.url, "openai-completions")))
+			got := p.post("/v1/chat/completions", helloStream)
+			if got.status != 200 || got.text() != "some words" || got.failure() != nil || strings.Count(got.body, "data: [DONE]\n\n") != 1 || got.err != nil {
+				t.Errorf("got %d %q, error %v, %v\n%s", got.status, got.text(), got.failure(), got.err, got.body)
+			}
+		})
+	}
+	words := chunked(chatRole, said("some "), said("words"), chunk(`{}`, "stop"))
+	f("no DONE", raw(sseHead+words+lastChunk))
+	f("no DONE, close", rawClose(sseHead+words))
+	f("no last chunk", rawClose(sseHead+words+chunked(chatDone)))
+	f("DONE, then silence", stall(sseHead+words+chunked(chatDone)))
+	f("something after DONE", raw(sseHead+words+chunked(chatDone, said("ghost"))+lastChunk))
+	f("ends with the connection", rawClose("HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"+strings.Join([]string{chatRole, said("some "), said("words"), chunk(`{}`, "stop"), chatDone}, "")))
+	f("1xx first", raw("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"+sseHead+words+chunked(chatDone)+lastChunk))
+	f("CRLF", raw(sseHead+chunked(strings.ReplaceAll(chatRole+said("some ")+said("words")+chunk(`{}`, "stop")+chatDone, "\n", "\r\n"))+lastChunk))
+	f("split everywhere", func(b *backend, c net.Conn, a asked) bool {
+		c.(*net.TCPConn).SetNoDelay(true)
+		all := sseHead + words + chunked(chatDone) + lastChunk
+		for i := range len(all) {
+			if _, err := c.Write([]byte{all[i]}); err != nil {
+				return false
+			}
+		}
+		return true
+	})
+	f("no final blank line", raw(sseHead+words+chunked("data: [DONE]")+lastChunk))
+	f("no content type", raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"+words+chunked(chatDone)+lastChunk))
+}

@@ -1,0 +1,366 @@
+package command
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/rs/zerolog"
+
+	"nearside/catalog"
+	"nearside/proxy"
+	"nearside/proxy/config"
+	"nearside/proxy/meter"
+)
+
+// Serve runs the proxy.
+type Serve struct {
+	Config string `short:"c" placeholder:"FILE" type:"path" help:"Configuration file. Without it: $$NEARSIDE_CONFIG, ./config.json5, then nearside/config.json5 in your configuration folder."`
+	Listen string `short:"l" placeholder:"ADDR" help:"Address to listen on (host:port); beats proxy.listen of the file."`
+}
+
+// Help teaches what serve does.
+func (Serve) Help() string {
+	return `Looks for model servers on this machine, starts to listen and prints where, which
+backends were found, what "default" means, and a request to try. The file is
+read again when it changes and on SIGHUP; a bad one keeps the old one running.
+Ctrl-C lets streams finish (proxy.drain.graceSeconds); a second one stops at once.
+
+Exit codes: 0 stopped; 1 could not start or streams had to be cut; 2 bad flags or configuration.`
+}
+
+// Run serves until env.Stop.
+func (c *Serve) Run(env *Env) error {
+	path, err := config.Find(c.Config, env.Getenv)
+	if err != nil && !errors.Is(err, config.ErrNone) {
+		return usageError{err}
+	}
+	file, problems := config.Load(path, env.configOptions())
+	if len(problems.Errors()) > 0 {
+		env.problems(problems)
+		return usageError{fmt.Errorf("%s has %d problems; nothing was started", path, len(problems.Errors()))}
+	}
+	if c.Listen != "" {
+		file.Proxy.Listen = c.Listen
+	}
+	logs := newLogWriter(env.Stderr, file.Log)
+	defer logs.Close()
+	log := zerolog.New(logs).Level(levelOf(file.Log.Level)).With().Timestamp().Logger()
+	for _, w := range problems.Warnings() {
+		log.Warn().Str("detail", w.String()).Msg("configuration")
+	}
+
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	comp := &composer{log: log, dialer: env.Dialer, file: file}
+	defer comp.close()
+	comp.look(ctx)
+	snap, err := comp.snapshot()
+	if err != nil {
+		return err
+	}
+	cert, err := certificate(&file.Proxy)
+	if err != nil {
+		return usageError{err}
+	}
+	ln, err := net.Listen("tcp", file.Proxy.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w (choose another address with --listen or proxy.listen)", file.Proxy.Listen, err)
+	}
+	srv := proxy.New(snap, proxy.Options{Log: log, Meter: meter.New(meter.Options{Version: env.Version}), Dialer: env.Dialer, Version: env.Version})
+	srv.Reloaded(proxy.Reload{At: time.Now(), OK: true})
+	c.greet(env.Stdout, ln.Addr().String(), cert != nil, path, snap, comp, problems)
+
+	var background sync.WaitGroup
+	var applying sync.Mutex
+	apply := func() {
+		applying.Lock()
+		defer applying.Unlock()
+		was := srv.Snapshot()
+		snap, err := comp.snapshot()
+		if err != nil {
+			log.Error().Err(err).Msg("configuration")
+			return
+		}
+		srv.Apply(snap)
+		told(log, was, snap)
+	}
+	reload := func() {
+		next, problems := config.Load(path, env.configOptions())
+		r := proxy.Reload{At: time.Now(), OK: len(problems.Errors()) == 0}
+		if !r.OK {
+			for _, p := range problems.Errors() {
+				r.Problems = append(r.Problems, p.String())
+				log.Error().Str("problem", p.String()).Msg("the new configuration is not used")
+			}
+			srv.Reloaded(r)
+			return
+		}
+		if next.Digest == srv.Snapshot().Digest {
+			srv.Reloaded(r)
+			return
+		}
+		if c.Listen != "" {
+			next.Proxy.Listen = c.Listen
+		}
+		comp.load(next)
+		comp.look(ctx)
+		apply()
+		srv.Reloaded(r)
+		log.Info().Str("file", path).Str("digest", next.Digest).Msg("configuration reloaded")
+	}
+	var reloading sync.Mutex
+	once := func() {
+		reloading.Lock()
+		defer reloading.Unlock()
+		reload()
+	}
+	background.Go(func() { comp.keepLooking(ctx, apply) })
+	background.Go(func() {
+		files := func() []string {
+			comp.mu.Lock()
+			defer comp.mu.Unlock()
+			return comp.file.Files
+		}
+		if err := config.Watch(ctx, files, watchDebounce, once); err != nil && ctx.Err() == nil {
+			log.Warn().Err(err).Msg("changes of the configuration file are not noticed; send SIGHUP instead")
+		}
+	})
+	background.Go(func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-env.Reload:
+				once()
+			}
+		}
+	})
+
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ctx, ln, cert) }()
+	var result error
+	select {
+	case err := <-served:
+		result = err
+	case <-env.Stop:
+		fmt.Fprintln(env.Stdout, "stopping: streams may finish (Ctrl-C again to cut them)")
+		drain, cut := context.WithCancel(context.Background())
+		go func() {
+			select {
+			case <-env.Stop:
+				cut()
+			case <-drain.Done():
+			}
+		}()
+		result = srv.Shutdown(drain)
+		cut()
+		if err := <-served; result == nil && err != nil && !errors.Is(err, net.ErrClosed) {
+			result = err
+		}
+	}
+	cancel()
+	background.Wait()
+	return result
+}
+
+const watchDebounce = 200 * time.Millisecond
+
+// told logs how backends came and went with a snapshot.
+func told(log zerolog.Logger, was, now *proxy.Snapshot) {
+	for id, st := range now.States {
+		if old, ok := was.States[id]; !ok || old.State != st.State {
+			log.Info().Str("backend", id).Str("from", old.State).Str("to", st.State).Str("detail", st.Detail).Msg("backend state")
+		}
+	}
+	for id, st := range was.States {
+		if _, ok := now.States[id]; !ok {
+			log.Info().Str("backend", id).Str("from", st.State).Str("to", "gone").Msg("backend state")
+		}
+	}
+}
+
+func certificate(cfg *proxy.Config) (*tls.Config, error) {
+	if cfg.TLSCert == "" && cfg.TLSKey == "" {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("proxy.tls: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}, nil
+}
+
+// greet prints what a person wants to know at the start.
+func (c *Serve) greet(w io.Writer, addr string, secure bool, path string, snap *proxy.Snapshot, comp *composer, problems config.Problems) {
+	base := "http://" + addr
+	if secure {
+		base = "https://" + addr
+	}
+	if path == "" {
+		path = "built-in defaults (no configuration file found)"
+	}
+	fmt.Fprintf(w, "nearside listens on %s/v1   (configuration: %s)\n", base, path)
+	if comp.simulating(snap) {
+		fmt.Fprintln(w, "no model server was found and no provider is configured: answers are SIMULATED (model sim/"+simModel+") until one is")
+	}
+	unavailable := 0
+	for _, p := range snap.Catalog.Providers {
+		if p.Source == catalog.FromSim {
+			continue
+		}
+		if p.Unavailable != "" {
+			if p.Source == catalog.FromConfig {
+				fmt.Fprintf(w, "  %-12s unavailable: %s\n", p.ID, p.Unavailable)
+			} else {
+				unavailable++
+			}
+			continue
+		}
+		if p.Source == catalog.FromBuiltin && len(p.Models) > 0 {
+			fmt.Fprintf(w, "  %-12s far   %s, %d models of the built-in catalogue\n", p.ID, p.BaseURL, len(p.Models))
+			continue
+		}
+		st := snap.States[p.ID]
+		route, state := "far ", st.State
+		if p.Near {
+			route = "near"
+		}
+		if state == "" {
+			state = "not probed"
+		}
+		names := make([]string, 0, 4)
+		for i, m := range p.Models {
+			if i == 3 {
+				names = append(names, fmt.Sprintf("… %d more", len(p.Models)-3))
+				break
+			}
+			names = append(names, m.ID)
+		}
+		fmt.Fprintf(w, "  %-12s %s  %s  %s  %s\n", p.ID, route, p.BaseURL, state, strings.Join(names, ", "))
+		if st.Detail != "" && state != "ready" {
+			fmt.Fprintf(w, "  %-12s       %s\n", "", st.Detail)
+		}
+	}
+	if unavailable > 0 {
+		fmt.Fprintf(w, "  %d built-in hosted providers wait for their key (nearside models --all)\n", unavailable)
+	}
+	if res, err := snap.Catalog.Resolve("", catalog.ResolveOptions{}); err == nil && len(res.Models) > 0 {
+		refs := make([]string, 0, len(res.Models))
+		for i, m := range res.Models {
+			if i == 4 {
+				refs = append(refs, "…")
+				break
+			}
+			refs = append(refs, m.Ref())
+		}
+		fmt.Fprintf(w, "default: %s\n", strings.Join(refs, " → "))
+	}
+	if n := len(problems.Warnings()); n > 0 {
+		fmt.Fprintf(w, "%d warnings: nearside check\n", n)
+	}
+	fmt.Fprintf(w, "try:  curl -s %s/v1/chat/completions -H 'content-type: application/json' -d '{\"model\":\"default\",\"messages\":[{\"role\":\"user\",\"content\":\"Say hello\"}]}'\n", base)
+}
+
+// logWriter gathers log lines and writes them at least ten times a second and
+// whenever something is worse than information, so that a line costs an
+// exchange no system call. Close writes what is left.
+type logWriter struct {
+	mu   sync.Mutex // guards all below
+	w    io.Writer
+	buf  []byte
+	stop chan struct{}
+	done chan struct{}
+	once sync.Once
+}
+
+const (
+	logFlushEvery = 100 * time.Millisecond
+	logBufferMax  = 64 << 10
+)
+
+func newLogWriter(w io.Writer, cfg config.Log) *logWriter {
+	console := cfg.Format == "console"
+	if f, ok := w.(*os.File); ok && cfg.Format != "json" && isatty.IsTerminal(f.Fd()) {
+		console = true
+	}
+	if console {
+		w = zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly}
+	}
+	l := &logWriter{w: w, stop: make(chan struct{}), done: make(chan struct{})}
+	go func() {
+		defer close(l.done)
+		tick := time.NewTicker(logFlushEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				l.Flush()
+			case <-l.stop:
+				l.Flush()
+				return
+			}
+		}
+	}()
+	return l
+}
+
+// Write keeps one line.
+func (l *logWriter) Write(p []byte) (int, error) { return l.WriteLevel(zerolog.InfoLevel, p) }
+
+// WriteLevel keeps one line, and writes all when it is a warning or worse.
+func (l *logWriter) WriteLevel(level zerolog.Level, p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, console := l.w.(zerolog.ConsoleWriter); console {
+		return l.w.Write(p) // it takes one line at a time
+	}
+	l.buf = append(l.buf, p...)
+	if level >= zerolog.WarnLevel || len(l.buf) >= logBufferMax {
+		l.flush()
+	}
+	return len(p), nil
+}
+
+// Flush writes what is kept.
+func (l *logWriter) Flush() {
+	l.mu.Lock()
+	l.flush()
+	l.mu.Unlock()
+}
+
+func (l *logWriter) flush() {
+	if len(l.buf) > 0 {
+		_, _ = l.w.Write(l.buf) // a log that cannot be written must not stop the service
+		l.buf = l.buf[:0]
+	}
+}
+
+// Close writes what is left and stops. It may be called twice.
+func (l *logWriter) Close() error {
+	l.once.Do(func() { close(l.stop) })
+	<-l.done
+	return nil
+}
+
+var _ zerolog.LevelWriter = (*logWriter)(nil)
+
+// levelOf is zerolog's level of a checked name; "off" disables.
+func levelOf(name string) zerolog.Level {
+	if name == "off" {
+		return zerolog.Disabled
+	}
+	level, err := zerolog.ParseLevel(name)
+	if err != nil || name == "" {
+		return zerolog.InfoLevel
+	}
+	return level
+}
