@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"nearside/upstream/sim"
 )
 
 // Completion prints a completion script.
@@ -60,19 +62,33 @@ func wordsOf(app *kong.Application) []word {
 		w := word{name: n.Name, help: n.Help}
 		for _, group := range n.AllFlags(true) {
 			for _, f := range group {
-				w.flags = append(w.flags, word{name: f.Name, help: f.Help, short: f.Short, values: enums(f.Value), file: f.PlaceHolder == "FILE", takes: !f.IsBool()})
+				w.flags = append(w.flags, word{name: f.Name, help: f.Help, short: f.Short, values: valuesOf(n.Name, f.Value), file: f.PlaceHolder == "FILE", takes: !f.IsBool()})
 			}
 		}
 		for _, p := range n.Positional {
-			w.args = append(w.args, word{name: p.Name, help: p.Help, values: enums(p), file: p.Name == "file"})
+			w.args = append(w.args, word{name: p.Name, help: p.Help, values: valuesOf(n.Name, p), file: p.Name == "file"})
 		}
 		all = append(all, w)
 	}
 	return all
 }
 
-func enums(v *kong.Value) []string {
-	if v.Enum == "" {
+// valuesOf returns what a flag or argument can be; nil for free text.
+func valuesOf(command string, v *kong.Value) []string {
+	switch {
+	case command == "sim" && v.Name == "profile":
+		var all []string
+		for _, p := range sim.Profiles() {
+			all = append(all, string(p))
+		}
+		return all
+	case command == "sim" && v.Name == "fault":
+		var all []string
+		for _, f := range faults() {
+			all = append(all, f.name)
+		}
+		return all
+	case v.Enum == "":
 		return nil
 	}
 	var all []string

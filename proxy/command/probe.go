@@ -51,6 +51,7 @@ type answered struct {
 	served          string // the model that the answer names
 	text            string
 	thought         bool
+	simulated       bool
 	finish          string
 	first, total    time.Duration
 	usage           wire.Usage
@@ -154,7 +155,10 @@ func (c *Probe) tell(env *Env, a *answered, err error) error {
 	if a.hasUsage {
 		line += fmt.Sprintf(", %d tokens in, %d out", a.usage.Input, a.usage.Output)
 	}
-	fmt.Fprintf(env.Stderr, "%s\n", line)
+	if a.simulated {
+		line += ", SIMULATED"
+	}
+	fmt.Fprintln(env.Stderr, line)
 	return nil
 }
 
@@ -184,13 +188,14 @@ func (c *Probe) envelope(a *answered, err error) any {
 		Provider       string         `json:"provider"`
 		Model          string         `json:"model"`
 		Served         string         `json:"served,omitempty"`
+		Simulated      bool           `json:"simulated,omitempty"`
 		Attempts       []probeAttempt `json:"attempts"`
 		Outputs        []output       `json:"outputs"`
 		Usage          *counts        `json:"usage,omitempty"`
 		FirstContentMS int64          `json:"firstContentMs,omitempty"`
 		TotalMS        int64          `json:"totalMs"`
 		Error          string         `json:"error,omitempty"`
-	}{OK: err == nil, Capability: "model.run", Transport: "local", Provider: a.provider, Model: a.model, Served: a.served,
+	}{OK: err == nil, Capability: "model.run", Transport: "local", Provider: a.provider, Model: a.model, Served: a.served, Simulated: a.simulated,
 		Attempts: a.attempts, Outputs: []output{}, FirstContentMS: a.first.Milliseconds(), TotalMS: a.total.Milliseconds()}
 	if c.Gateway != "" {
 		out.Transport = "gateway"
@@ -289,6 +294,7 @@ func (c *Probe) local(ctx context.Context, env *Env, a *answered, start time.Tim
 	if err := at.ReadHead(); err != nil {
 		return outcome(kindOf(err), c.hint(m, err))
 	}
+	a.simulated = string(at.Head.Get("x-nearside-simulated")) == "1"
 	name, err := c.hear(a, d, at.Head.Status, string(at.Head.Get("content-type")), string(at.Head.Get("location")), &at, b.Limits(), func() {
 		a.first = time.Since(start)
 		at.Progress(time.Now())
@@ -314,7 +320,7 @@ func (c *Probe) find(ctx context.Context, env *Env) (*proxy.Snapshot, *catalog.M
 		if err == nil && len(res.Models) > 0 {
 			return snap, res.Models[0], nil
 		}
-		if looked || ctx.Err() != nil {
+		if looked || !file.Discovery.Enabled || ctx.Err() != nil {
 			if err == nil {
 				err = errors.New("no model is configured or found; see nearside models")
 			}
@@ -357,6 +363,7 @@ func (c *Probe) through(ctx context.Context, env *Env, a *answered, start time.T
 		return fmt.Errorf("%s: %w (is the proxy running there?)", at, inner(err))
 	}
 	defer resp.Body.Close()
+	a.simulated = resp.Header.Get("X-Nearside-Simulated") == "1"
 	for _, one := range strings.Split(resp.Header.Get("X-Nearside-Attempts"), ",") {
 		if ref, name, ok := strings.Cut(strings.TrimSpace(one), "="); ok {
 			provider, id, _ := strings.Cut(ref, "/")

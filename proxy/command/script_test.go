@@ -2,6 +2,7 @@ package command
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -236,6 +237,63 @@ func TestSimAnswersUntilStopped(t *testing.T) {
 	if _, err := http.Get(u + "/models"); err == nil {
 		t.Fatal("the server still answers after sim has ended")
 	}
+}
+
+// A fault that does not happen would teach a client's author that all is well.
+func TestSimFaultsAreFaults(t *testing.T) {
+	for _, f := range append(faults(), fault{name: "none"}) {
+		s := sim.New(sim.Options{Models: []string{"m"}, Mark: true, Keep: -1})
+		if f.name != "none" {
+			s.Push(sim.Script{Name: f.name, Steps: f.steps, Times: -1})
+		}
+		u, err := s.Start("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ask(t, u)
+		s.Close()
+		want := map[string]string{"none": "whole", "loading": "status 503", "busy": "status 429", "locked": "status 401", "broken": "status 500",
+			"page": "no finish", "silent": "nothing", "stall": "stopped", "cut": "cut", "reset": "no answer", "error": "no finish", "unfinished": "no finish"}[f.name]
+		if got != want {
+			t.Errorf("fault %s\n got %q\nwant %q", f.name, got, want)
+		}
+	}
+}
+
+// ask sends a streamed request and says how it ended. Whoever never answers is
+// given a moment.
+func ask(t *testing.T, u string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u+"/v1/chat/completions",
+		strings.NewReader(`{"model":"m","stream":true,"messages":[{"role":"user","content":"one two three"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	client := directClient(false)
+	defer client.CloseIdleConnections()
+	resp, err := client.Do(req)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return "nothing"
+	case err != nil:
+		return "no answer"
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	switch {
+	case resp.StatusCode != http.StatusOK:
+		return "status " + strconv.Itoa(resp.StatusCode)
+	case errors.Is(err, context.DeadlineExceeded):
+		return "stopped"
+	case err != nil:
+		return "cut"
+	case !strings.Contains(string(body), `"finish_reason":"stop"`):
+		return "no finish"
+	}
+	return "whole"
 }
 
 // Ctrl-C must end a command that waits for a slow backend, or a person kills

@@ -13,6 +13,7 @@ type Sim struct {
 	Profile    string        `default:"generic" help:"The server to imitate (--list)."`
 	Listen     string        `short:"l" default:"127.0.0.1:0" placeholder:"ADDR" help:"Address to listen on; port 0 is a free one."`
 	Models     []string      `placeholder:"A,B" help:"Models it lists. Without it: one of the profile's."`
+	Fault      string        `placeholder:"NAME" help:"Fail every model request in this way (--list)."`
 	List       bool          `help:"List the profiles and the faults, and end."`
 	Reply      string        `placeholder:"TEXT" help:"The text of every answer. Without it: an echo of the request."`
 	Reasoning  string        `placeholder:"TEXT" help:"Thinking before every answer."`
@@ -34,6 +35,7 @@ client, or a failure. Its answers are marked with the header x-nearside-simulate
 
 	nearside sim
 	nearside sim --profile lmstudio --listen 127.0.0.1:1234 --models qwen3-4b,gemma-3 --slow
+	nearside sim --fault stall                   see what a client does when a stream stops
 	nearside sim --list
 
 Exit codes: 0 stopped by Ctrl-C; 1 it could not listen; 2 bad flags.`
@@ -64,6 +66,13 @@ func (c *Sim) Run(env *Env) error {
 	}
 	s := sim.New(opt)
 	defer s.Close()
+	if c.Fault != "" {
+		f, err := faultOf(c.Fault)
+		if err != nil {
+			return usageError{err}
+		}
+		s.Push(sim.Script{Name: f.name, Steps: f.steps, Times: -1})
+	}
 	u, err := s.Start(c.Listen)
 	if err != nil {
 		return err
@@ -73,6 +82,9 @@ func (c *Sim) Run(env *Env) error {
 		models = strings.Join(c.Models, ", ")
 	} else if profile != sim.Generic {
 		models = "one model of its own"
+	}
+	if c.Fault != "" {
+		models += ", fault " + c.Fault
 	}
 	fmt.Fprintf(env.Stdout, "SIMULATED %s at %s/v1 (%s): no model runs here, answers are made up; Ctrl-C stops it\n", profile, u, models)
 	<-env.Stop
@@ -106,4 +118,44 @@ func (c *Sim) list(env *Env) {
 		rows = append(rows, []string{string(p), p.Summary()})
 	}
 	table(env.Stdout, "  ", rows)
+	fmt.Fprintln(env.Stdout, "\nfaults:")
+	rows = nil
+	for _, f := range faults() {
+		rows = append(rows, []string{f.name, f.summary})
+	}
+	table(env.Stdout, "  ", rows)
+}
+
+// fault is one way in which every model request can fail.
+type fault struct {
+	name, summary string
+	steps         []sim.Step
+}
+
+func faults() []fault {
+	page := sim.Reply(200, "<!doctype html><title>not an API</title>", "Content-Type: text/html")
+	return []fault{
+		{"loading", "503: the model is being loaded", []sim.Step{sim.Fail(503, "Loading model")}},
+		{"busy", "429 with Retry-After: 2", []sim.Step{sim.Fail(429, "too many requests", "Retry-After: 2")}},
+		{"locked", "401: the key is refused", []sim.Step{sim.Fail(401, "invalid API key")}},
+		{"broken", "500: an error of the server's own", []sim.Step{sim.Fail(500, "out of memory")}},
+		{"page", "200 with a web page in place of an answer", []sim.Step{page}},
+		{"silent", "takes the request and never answers", []sim.Step{sim.Hold()}},
+		{"stall", "streams its first token, then nothing", []sim.Step{sim.Begin(), sim.UpTo("content"), sim.Hold()}},
+		{"cut", "closes the connection after the first token", []sim.Step{sim.Begin(), sim.UpTo("content"), sim.Close()}},
+		{"reset", "resets the connection before an answer", []sim.Step{sim.Reset()}},
+		{"error", "an error inside a stream that began well", []sim.Step{sim.Begin(), sim.UpTo("content"), sim.ErrorEvent("out of memory"), sim.End()}},
+		{"unfinished", "a stream that ends without a finish", []sim.Step{sim.Begin(), sim.Rest("finish", "usage", "done"), sim.End()}},
+	}
+}
+
+func faultOf(name string) (fault, error) {
+	var all []string
+	for _, f := range faults() {
+		if f.name == name {
+			return f, nil
+		}
+		all = append(all, f.name)
+	}
+	return fault{}, fmt.Errorf("--fault: no fault called %q (there are %s)", name, strings.Join(all, ", "))
 }

@@ -39,14 +39,14 @@ func tokens(n int) string {
 	switch {
 	case n <= 0:
 		return "-"
-	case n >= 1<<20 && n%(1<<20) == 0:
-		return decimal(n>>20) + "Mi"
-	case n >= 1024 && n%1024 == 0:
-		return decimal(n>>10) + "Ki"
-	case n >= 1_000_000 && n%1_000_000 == 0:
+	case n%1_000_000 == 0:
 		return decimal(n/1_000_000) + "M"
-	case n >= 1000 && n%1000 == 0:
+	case n%1000 == 0: // before the powers of two: 128000 is 128k, not 125Ki
 		return decimal(n/1000) + "k"
+	case n%(1<<20) == 0:
+		return decimal(n>>20) + "Mi"
+	case n%1024 == 0:
+		return decimal(n>>10) + "Ki"
 	}
 	return decimal(n)
 }
