@@ -75,6 +75,7 @@ type Provider struct {
 	Also []API
 	// Defaults for models that the configuration does not list.
 	ContextWindow, ContextTokens, MaxTokens int
+	Params                                  []Param
 }
 
 // Model is one model of a provider.

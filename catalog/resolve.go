@@ -9,49 +9,109 @@ import (
 // DefaultName is the chain that an absent model means.
 const DefaultName = "default"
 
-// index is what New makes of the lists, for lookups.
+// index is what New makes of the lists, for lookups. Nothing in it changes
+// afterwards, so slices of it are handed out.
 type index struct {
-	providers map[string]*Provider
-	models    map[string]*Model   // by ref
-	bare      map[string][]*Model // by lower-cased id
-	aliases   map[string]*Alias   // exact ones, lower-cased
-	patterns  []*Alias            // longest literal part first
-	chains    map[string]*Chain   // by lower-cased name
+	providers map[string]*Provider // by lower-cased id
+	models    map[string]*Model    // by ref, its provider lower-cased
+	bare      map[string][]*Model  // by lower-cased id
+	absent    map[string]*Model    // named by chains and aliases, of providers that are not there
+	aliases   map[string]*alias    // exact ones, lower-cased
+	patterns  []*alias             // longest literal part first
+	chains    map[string]*chain    // by lower-cased name
+	entries   []Entry
+	named     map[string]int // places of the chains and aliases among entries, by lower-cased name
 }
 
-// New builds the catalogue. It keeps the slices it is given.
+// alias is an alias prepared for lookups.
+type alias struct {
+	*Alias
+	to    string
+	parts []string // of a pattern: what stands around its stars, lower-cased
+	via   string
+}
+
+// chain is a chain prepared for lookups.
+type chain struct {
+	*Chain
+	models []*Model // one for each ref, the absent ones too
+	via    []string
+	rest   string
+}
+
+// New builds the catalogue. It keeps the slices it is given; neither they nor
+// what they point to may change afterwards.
 func New(providers []*Provider, aliases []Alias, chains []Chain) *Catalog {
 	c := &Catalog{Providers: providers, Aliases: aliases, Chains: chains}
 	x := &c.index
-	x.providers, x.models, x.bare = map[string]*Provider{}, map[string]*Model{}, map[string][]*Model{}
-	x.aliases, x.chains = map[string]*Alias{}, map[string]*Chain{}
+	x.providers, x.models, x.bare, x.absent = map[string]*Provider{}, map[string]*Model{}, map[string][]*Model{}, map[string]*Model{}
+	x.aliases, x.chains = map[string]*alias{}, map[string]*chain{}
 	for _, p := range providers {
-		x.providers[p.ID] = p
+		lower := strings.ToLower(p.ID)
+		x.providers[lower] = p
 		for _, m := range p.Models {
-			x.models[m.Ref()] = m
+			x.models[lower+"/"+m.ID] = m
 			id := strings.ToLower(m.ID)
 			x.bare[id] = append(x.bare[id], m)
 		}
 	}
+	for i := range chains {
+		x.chains[strings.ToLower(chains[i].Name)] = c.prepare(&c.Chains[i])
+	}
 	for i := range aliases {
-		a := &c.Aliases[i]
-		if strings.Contains(a.Name, "*") {
+		a := &alias{Alias: &c.Aliases[i], to: strings.TrimSpace(aliases[i].To), via: fmt.Sprintf("alias %q (%s)", aliases[i].Name, aliases[i].From)}
+		name := strings.ToLower(strings.TrimSpace(a.Name))
+		if strings.Contains(name, "*") {
+			a.parts = strings.Split(name, "*")
 			x.patterns = append(x.patterns, a)
 		} else {
-			x.aliases[strings.ToLower(a.Name)] = a
+			x.aliases[name] = a
 		}
+		c.expect(a.to)
 	}
 	sort.SliceStable(x.patterns, func(i, j int) bool { return literal(x.patterns[i].Name) > literal(x.patterns[j].Name) })
-	for i := range chains {
-		x.chains[strings.ToLower(chains[i].Name)] = &c.Chains[i]
-	}
+	c.enter()
 	return c
+}
+
+// prepare finds a chain's models.
+func (c *Catalog) prepare(ch *Chain) *chain {
+	p := &chain{Chain: ch, via: []string{fmt.Sprintf("chain %q (%s)", ch.Name, ch.From)}}
+	p.rest = "then the rest of " + p.via[0]
+	for _, ref := range ch.Refs {
+		c.expect(ref)
+		m, _, err := c.find(ref)
+		if err != nil {
+			m = missing("", ref, err.Error())
+		}
+		p.models = append(p.models, m)
+	}
+	p.models = distinct(p.models)
+	return p
+}
+
+// expect makes a model up for a ref of the configuration whose provider is not
+// there, such as a server that discovery has not found yet: it is unavailable,
+// which a plan says, rather than unknown.
+func (c *Catalog) expect(ref string) {
+	provider, id, ok := ParseRef(ref)
+	if !ok || c.provider(provider) != nil || c.index.absent[provider+"/"+id] != nil || len(c.index.bare[strings.ToLower(ref)]) > 0 {
+		return
+	}
+	c.index.absent[provider+"/"+id] = missing(provider, id, fmt.Sprintf("no provider called %q is configured or was found", provider))
+}
+
+func missing(provider, id, why string) *Model {
+	p := &Provider{ID: provider, API: Completions, Unavailable: why}
+	return &Model{Provider: p, ID: id, Name: id, API: p.API, Input: []string{"text"}, Unavailable: why}
 }
 
 func literal(pattern string) int { return len(pattern) - strings.Count(pattern, "*") }
 
 // ParseRef splits a ref at its first slash. The provider comes lower-cased, the
 // id keeps its case. It says false where a side is empty or there is no slash.
+// Other names of a provider (z.ai for zai) are left as they are: only a
+// catalogue knows whether a provider is configured under that very name.
 func ParseRef(s string) (provider, id string, ok bool) {
 	p, id, found := strings.Cut(strings.TrimSpace(s), "/")
 	p, id = strings.ToLower(strings.TrimSpace(p)), strings.TrimSpace(id)
@@ -60,8 +120,8 @@ func ParseRef(s string) (provider, id string, ok bool) {
 
 // ResolveOptions change what a name resolves to.
 type ResolveOptions struct {
-	// Fallback is the request's x-nearside-fallback: empty, "none", or refs
-	// separated by commas.
+	// Fallback is the request's x-nearside-fallback: empty, "none", or refs,
+	// aliases and chains separated by commas. A chain brings all its refs.
 	Fallback string
 	// Ready says whether a model can answer now. It is asked only for default
 	// where none is configured; nil means that all can.
@@ -69,107 +129,86 @@ type ResolveOptions struct {
 }
 
 // Resolution is what a requested name means: models to try in order, and how
-// that came about.
+// that came about. Its slices belong to the catalogue and must not be changed;
+// appending to them is safe.
 type Resolution struct {
 	Requested string
 	Name      string   // canonical: a ref, or the name of a chain
 	Via       []string // the steps, for people
-	Models    []*Model
-	Strict    bool // nothing else is tried when the first fails
+	Models    []*Model // each once; unusable ones too
+	Strict    bool     // nothing else is tried when the first fails
 }
 
-// NotFound says that a name means nothing, with the nearest that do.
-type NotFound struct {
-	Name      string
-	Nearest   []string
-	Ambiguous []string // refs that a bare id could mean
-}
+// stepsMax bounds how many aliases may follow one another, fallbacksMax how
+// many names a request may give as fallbacks.
+const (
+	stepsMax     = 8
+	fallbacksMax = 16
+)
 
-func (e *NotFound) Error() string {
-	if len(e.Ambiguous) > 0 {
-		return fmt.Sprintf("model %q is ambiguous: %s", e.Name, strings.Join(e.Ambiguous, ", "))
-	}
-	msg := fmt.Sprintf("model %q not found", e.Name)
-	if len(e.Nearest) > 0 {
-		quoted := make([]string, len(e.Nearest))
-		for i, n := range e.Nearest {
-			quoted[i] = fmt.Sprintf("%q", n)
-		}
-		msg += "; did you mean " + strings.Join(quoted, " or ") + "?"
-	}
-	return msg
-}
-
-// BadName says that a name cannot be one: a side of the slash is empty.
-type BadName struct{ Name string }
-
-func (e *BadName) Error() string {
-	return fmt.Sprintf("model %q is not a valid name: provider/model-id is expected", e.Name)
-}
-
-// stepsMax bounds how many aliases may follow one another.
-const stepsMax = 8
-
-// Resolve says what a requested name means. The error is a *NotFound or a
-// *BadName. Models that cannot be used stay in the result: the plan names why
-// it skips them.
+// Resolve says what a requested name means. The error is or wraps a *NotFound
+// or a *BadName. Models that cannot be used stay in the result: the plan names
+// why it skips them. Resolve may be called concurrently.
 func (c *Catalog) Resolve(name string, opt ResolveOptions) (Resolution, error) {
-	r := Resolution{Requested: name, Name: strings.TrimSpace(name)}
-	if r.Name == "" {
-		r.Name = DefaultName
-	}
-	if err := c.resolve(&r, opt); err != nil {
+	r := Resolution{Requested: name}
+	if err := c.resolve(&r, name, opt.Ready); err != nil {
 		return r, err
 	}
-	switch opt.Fallback = strings.TrimSpace(opt.Fallback); {
-	case strings.EqualFold(opt.Fallback, "none"):
-		r.Models, r.Strict = r.Models[:min(1, len(r.Models))], true
+	fallback := strings.TrimSpace(opt.Fallback)
+	if fallback == "" {
+		return r, nil
+	}
+	first := min(1, len(r.Models))
+	r.Models = r.Models[:first:first]
+	if strings.EqualFold(fallback, "none") {
+		r.Strict = true
 		r.Via = append(r.Via, "strict: x-nearside-fallback is none")
-	case opt.Fallback != "":
-		r.Models = r.Models[:min(1, len(r.Models))]
-		r.Strict = false
-		for _, f := range strings.Split(opt.Fallback, ",") {
-			var next Resolution
-			next.Name = strings.TrimSpace(f)
-			if next.Name == "" {
-				continue
-			}
-			if err := c.resolve(&next, opt); err != nil {
-				return r, err
-			}
-			r.Models = append(r.Models, next.Models[:min(1, len(next.Models))]...)
+		return r, nil
+	}
+	for n := 0; fallback != ""; {
+		var one string
+		one, fallback, _ = strings.Cut(fallback, ",")
+		if one = strings.TrimSpace(one); one == "" {
+			continue
 		}
-		r.Via = append(r.Via, "fallbacks of x-nearside-fallback")
+		if n++; n > fallbacksMax {
+			return r, fmt.Errorf("x-nearside-fallback: %w", &BadName{Name: one, Why: fmt.Sprintf("is one too many: at most %d fallbacks are taken", fallbacksMax)})
+		}
+		var next Resolution
+		if err := c.resolve(&next, one, opt.Ready); err != nil {
+			return r, fmt.Errorf("x-nearside-fallback: %w", err)
+		}
+		if _, _, isRef := ParseRef(next.Name); isRef {
+			next.Models = next.Models[:min(1, len(next.Models))]
+		}
+		r.Models = append(r.Models, next.Models...)
 	}
 	r.Models = distinct(r.Models)
+	r.Strict = len(r.Models) <= 1
+	r.Via = append(r.Via, "fallbacks of x-nearside-fallback")
 	return r, nil
 }
 
-func (c *Catalog) resolve(r *Resolution, opt ResolveOptions) error {
+func (c *Catalog) resolve(r *Resolution, name string, ready func(*Model) bool) error {
 	x := &c.index
-	for range stepsMax {
-		key := strings.ToLower(r.Name)
-		a := x.aliases[key]
-		if a == nil && x.chains[key] == nil && x.models[r.Name] == nil {
-			for _, p := range x.patterns {
-				if matches(strings.ToLower(p.Name), key) {
-					a = p
-					break
-				}
-			}
-		}
-		if a == nil || strings.EqualFold(a.To, r.Name) {
-			break
-		}
-		r.Via = append(r.Via, fmt.Sprintf("alias %q (%s)", a.Name, a.From))
-		r.Name = a.To
+	if name = strings.TrimSpace(name); name == "" {
+		name = DefaultName
+	}
+	r.Name = name
+	var last *alias
+	for a := c.alias(name); a != nil && len(r.Via) < stepsMax && !strings.EqualFold(a.to, r.Name); a = x.aliases[strings.ToLower(r.Name)] {
+		r.Via, r.Name, last = append(r.Via, a.via), a.to, a
 	}
 	key := strings.ToLower(r.Name)
 	if ch := x.chains[key]; ch != nil {
 		r.Name = ch.Name
-		r.Via = append(r.Via, fmt.Sprintf("chain %q (%s)", ch.Name, ch.From))
-		c.chain(r, ch, "")
-		r.Strict = len(r.Models) <= 1
+		if r.Via == nil {
+			r.Via = ch.via[:1:1]
+		} else {
+			r.Via = append(r.Via, ch.via[0])
+		}
+		n := len(ch.models)
+		r.Models, r.Strict = ch.models[:n:n], n <= 1
 		return nil
 	}
 	if key == DefaultName {
@@ -180,101 +219,193 @@ func (c *Catalog) resolve(r *Resolution, opt ResolveOptions) error {
 				continue
 			}
 			for _, m := range p.Models {
-				if opt.Ready == nil || opt.Ready(m) {
+				if ready == nil || ready(m) {
 					r.Models = append(r.Models, m)
 				}
 			}
 		}
+		r.Models = distinct(r.Models)
 		return nil
 	}
-	m, err := c.model(r.Name)
+	m, how, err := c.find(r.Name)
 	if err != nil {
+		if last != nil {
+			return fmt.Errorf("%s: %w", last.via, err)
+		}
 		return err
 	}
+	if how != "" {
+		r.Via = append(r.Via, how)
+	}
 	r.Name = m.Ref()
-	r.Models = append(r.Models, m)
-	r.Strict = true
-	if ch := x.chains[DefaultName]; ch != nil {
-		for _, ref := range ch.Refs {
-			if ref == r.Name {
-				r.Via = append(r.Via, fmt.Sprintf("then the rest of chain %q (%s)", ch.Name, ch.From))
-				c.chain(r, ch, ref)
-				r.Strict = len(ch.Refs) <= 1
-				break
-			}
+	ch := x.chains[DefaultName]
+	if ch == nil || len(ch.models) < 2 || !contains(ch.models, m) {
+		r.Models, r.Strict = []*Model{m}, true
+		return nil
+	}
+	r.Models = append(make([]*Model, 0, len(ch.models)), m)
+	for _, other := range ch.models {
+		if !same(other, m) {
+			r.Models = append(r.Models, other)
+		}
+	}
+	r.Via = append(r.Via, ch.rest)
+	return nil
+}
+
+// alias returns the alias that a requested name is, or whose pattern catches
+// it. A pattern without a slash does not catch chains and listed refs: "*" is
+// for what is not known otherwise.
+func (c *Catalog) alias(name string) *alias {
+	x := &c.index
+	key := strings.ToLower(name)
+	if a := x.aliases[key]; a != nil || len(x.patterns) == 0 {
+		return a
+	}
+	known := x.chains[key] != nil || c.listed(name) != nil
+	for _, a := range x.patterns {
+		if (!known || strings.Contains(a.Name, "/")) && matches(a.parts, key) {
+			return a
 		}
 	}
 	return nil
 }
 
-// chain appends a chain's models but the one of except.
-func (c *Catalog) chain(r *Resolution, ch *Chain, except string) {
-	for _, ref := range ch.Refs {
-		if ref == except {
-			continue
-		}
-		if m, err := c.model(ref); err == nil {
-			r.Models = append(r.Models, m)
-		}
+// listed returns the model that a ref names, if its provider lists it.
+func (c *Catalog) listed(ref string) *Model {
+	if m := c.index.models[ref]; m != nil {
+		return m
 	}
+	provider, id, ok := ParseRef(ref)
+	if !ok {
+		return nil
+	}
+	p := c.provider(provider)
+	if p == nil {
+		return nil
+	}
+	lower := strings.ToLower(p.ID)
+	if m := c.index.models[lower+"/"+id]; m != nil {
+		return m
+	}
+	// A provider's name in front of an id counts once: OpenRouter calls one of
+	// its own models openrouter/auto.
+	if m := c.index.models[lower+"/"+lower+"/"+id]; m != nil {
+		return m
+	}
+	if rest, doubled := cutPrefixFold(id, lower+"/"); doubled {
+		return c.index.models[lower+"/"+rest]
+	}
+	return nil
 }
 
-// model finds a ref or a bare id. Ids that a known provider does not list are
-// passed through.
-func (c *Catalog) model(name string) (*Model, error) {
-	x := &c.index
-	if m := x.models[name]; m != nil {
-		return m, nil
+// provider returns a provider by its lower-cased id, or else by another name
+// that it is known by.
+func (c *Catalog) provider(id string) *Provider {
+	if p := c.index.providers[id]; p != nil {
+		return p
 	}
-	provider, id, ok := ParseRef(name)
-	if ok {
-		if m := x.models[provider+"/"+id]; m != nil {
-			return m, nil
-		}
-		p := x.providers[provider]
-		if p == nil {
-			p = x.providers[providerAlias(provider)]
-		}
-		if p != nil {
-			if m := x.models[p.ID+"/"+id]; m != nil {
-				return m, nil
-			}
-			return passedThrough(p, id), nil
-		}
-	} else if strings.Contains(name, "/") {
-		return nil, &BadName{name}
+	return c.index.providers[providerAlias(id)]
+}
+
+// find returns the model of a ref or a bare id, and what is to be said of how
+// it was found. Ids that a known provider does not list are passed through.
+func (c *Catalog) find(name string) (m *Model, how string, err error) {
+	if m = c.listed(name); m != nil {
+		return m, "", nil
 	}
-	switch all := x.bare[strings.ToLower(name)]; len(all) {
-	case 0:
-		return nil, &NotFound{Name: name, Nearest: c.nearest(name)}
-	case 1:
-		return all[0], nil
-	default:
-		var usable []*Model
-		for _, m := range all {
-			if m.Unavailable == "" && m.Provider.Unavailable == "" {
-				usable = append(usable, m)
+	all := c.index.bare[strings.ToLower(name)]
+	provider, id, isRef := ParseRef(name)
+	if !isRef && strings.Contains(name, "/") {
+		return nil, "", &BadName{Name: name}
+	}
+	if isRef {
+		if p := c.provider(provider); p != nil {
+			// LM Studio's own ids look like refs (openai/gpt-oss-20b). What a
+			// server here lists is not sent to a hosted provider that nobody
+			// configured and that does not list it.
+			if p.Source == FromBuiltin {
+				if m = only(all); m != nil && (m.Provider.Source != FromBuiltin || p.Unavailable != "") {
+					return m, fmt.Sprintf("the only model with the id %q", m.ID), nil
+				}
 			}
+			return passedThrough(p, id), fmt.Sprintf("passed through: %s does not list it", p.ID), nil
 		}
-		if len(usable) == 1 {
-			return usable[0], nil
+		if m = c.index.absent[provider+"/"+id]; m != nil {
+			return m, "", nil
 		}
-		e := &NotFound{Name: name}
-		for _, m := range all {
+	}
+	if m = only(all); m != nil {
+		return m, fmt.Sprintf("the only model with the id %q", m.ID), nil
+	}
+	e := &NotFound{Name: name}
+	for _, m := range all {
+		if len(e.Ambiguous) < ambiguousMax {
 			e.Ambiguous = append(e.Ambiguous, m.Ref())
 		}
-		return nil, e
 	}
+	if len(all) == 0 {
+		e.Nearest = c.nearest(name)
+	}
+	return nil, "", e
+}
+
+// only returns the one model that a bare id can mean: configured and found
+// providers count before the built-in ones, usable models before others.
+func only(all []*Model) *Model {
+	if len(all) == 1 {
+		return all[0]
+	}
+	configured := func(m *Model) bool { return m.Provider.Source != FromBuiltin }
+	usable := func(m *Model) bool { return m.Unavailable == "" && m.Provider.Unavailable == "" }
+	m, n := one(all, configured)
+	switch {
+	case n == 1:
+		return m
+	case n > 1:
+		m, n = one(all, func(m *Model) bool { return configured(m) && usable(m) })
+	default:
+		m, n = one(all, usable)
+	}
+	if n == 1 {
+		return m
+	}
+	return nil
+}
+
+// one returns a model that is so, and how many are.
+func one(all []*Model, is func(*Model) bool) (found *Model, n int) {
+	for _, m := range all {
+		if is(m) {
+			found = m
+			n++
+		}
+	}
+	return found, n
 }
 
 func passedThrough(p *Provider, id string) *Model {
-	return &Model{Provider: p, ID: id, Name: id, API: p.API, BaseURL: p.BaseURL, Input: []string{"text"},
+	// These two know their models without their own name in front.
+	if p.Kind == KindLMStudio || p.Kind == KindOllama {
+		if rest, ok := cutPrefixFold(id, p.ID+"/"); ok && rest != "" {
+			id = rest
+		}
+	}
+	return &Model{Provider: p, ID: id, Name: id, API: p.API, BaseURL: p.BaseURL, Input: []string{"text"}, Params: p.Params,
 		ContextWindow: p.ContextWindow, ContextTokens: p.ContextTokens, MaxTokens: p.MaxTokens}
 }
 
+func cutPrefixFold(s, prefix string) (rest string, ok bool) {
+	if len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix) {
+		return s[len(prefix):], true
+	}
+	return s, false
+}
+
+// providerAlias returns the id that OpenClaw knows a provider by.
 func providerAlias(id string) string {
 	switch id {
-	case "modelstudio", "qwencloud":
+	case "modelstudio", "qwencloud", "dashscope":
 		return "qwen"
 	case "z.ai", "z-ai":
 		return "zai"
@@ -290,27 +421,38 @@ func providerAlias(id string) string {
 	return id
 }
 
-func distinct(all []*Model) []*Model {
-	if len(all) < 2 {
-		return all
-	}
-	seen := make(map[string]bool, len(all))
-	kept := all[:0:0]
-	for _, m := range all {
-		if ref := m.Ref(); !seen[ref] {
-			seen[ref] = true
-			kept = append(kept, m)
+func same(a, b *Model) bool { return a == b || a.Provider == b.Provider && a.ID == b.ID }
+
+func contains(all []*Model, m *Model) bool {
+	for _, other := range all {
+		if same(other, m) {
+			return true
 		}
 	}
-	return kept
+	return false
 }
 
-// matches compares a name with a pattern in which * stands for anything.
-func matches(pattern, name string) bool {
-	parts := strings.Split(pattern, "*")
-	if len(parts) == 1 {
-		return pattern == name
+// distinct returns the models without repetitions, in a new slice when there
+// are any.
+func distinct(all []*Model) []*Model {
+	for i, m := range all {
+		if !contains(all[:i], m) {
+			continue
+		}
+		kept := append([]*Model(nil), all[:i]...)
+		for _, m := range all[i+1:] {
+			if !contains(kept, m) {
+				kept = append(kept, m)
+			}
+		}
+		return kept
 	}
+	return all
+}
+
+// matches compares a name with the parts of a pattern, between which anything
+// may stand.
+func matches(parts []string, name string) bool {
 	rest, ok := strings.CutPrefix(name, parts[0])
 	if !ok {
 		return false
@@ -323,120 +465,4 @@ func matches(pattern, name string) bool {
 		rest = rest[i+len(p):]
 	}
 	return strings.HasSuffix(rest, parts[len(parts)-1])
-}
-
-// nearestMax and nearestFar bound what is suggested.
-const (
-	nearestMax = 3
-	nearestFar = 3
-)
-
-func (c *Catalog) nearest(name string) []string {
-	type scored struct {
-		name string
-		far  int
-	}
-	var all []scored
-	low := strings.ToLower(name)
-	add := func(candidate, shown string) {
-		if d := distance(low, strings.ToLower(candidate), nearestFar); d <= nearestFar && d <= max(1, len(low)/2) {
-			all = append(all, scored{shown, d})
-		} else if len(low) >= 3 && strings.Contains(strings.ToLower(candidate), low) {
-			all = append(all, scored{shown, nearestFar + 1})
-		}
-	}
-	for _, a := range c.Aliases {
-		add(a.Name, a.Name)
-	}
-	for _, ch := range c.Chains {
-		add(ch.Name, ch.Name)
-	}
-	for _, p := range c.Providers {
-		for _, m := range p.Models {
-			add(m.Ref(), m.Ref())
-			add(m.ID, m.Ref())
-		}
-	}
-	sort.SliceStable(all, func(i, j int) bool { return all[i].far < all[j].far })
-	var out []string
-	seen := map[string]bool{}
-	for _, s := range all {
-		if !seen[s.name] && len(out) < nearestMax {
-			seen[s.name] = true
-			out = append(out, s.name)
-		}
-	}
-	return out
-}
-
-// distance is the edit distance, or more than most when it is larger.
-func distance(a, b string, most int) int {
-	if len(a)-len(b) > most || len(b)-len(a) > most {
-		return most + 1
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diag := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := diag
-			if a[i-1] != b[j-1] {
-				cost++
-			}
-			diag = row[j]
-			row[j] = min(cost, row[j]+1, row[j-1]+1)
-		}
-	}
-	return row[len(b)]
-}
-
-// Entry is one name that a client may ask for.
-type Entry struct {
-	ID    string
-	Kind  string // model, alias, chain
-	Model *Model // of a model; of an alias that means one
-	To    []string
-}
-
-// List returns every name: default and the chains, aliases without a pattern,
-// and the declared models.
-func (c *Catalog) List() []Entry {
-	var all []Entry
-	if c.index.chains[DefaultName] == nil {
-		all = append(all, Entry{ID: DefaultName, Kind: "chain"})
-	}
-	for _, ch := range c.Chains {
-		all = append(all, Entry{ID: ch.Name, Kind: "chain", To: ch.Refs})
-	}
-	for _, a := range c.Aliases {
-		if strings.Contains(a.Name, "*") {
-			continue
-		}
-		e := Entry{ID: a.Name, Kind: "alias", To: []string{a.To}}
-		e.Model = c.index.models[a.To]
-		all = append(all, e)
-	}
-	for _, p := range c.Providers {
-		for _, m := range p.Models {
-			all = append(all, Entry{ID: m.Ref(), Kind: "model", Model: m})
-		}
-	}
-	return all
-}
-
-// Lookup returns the entry of a name that List has, or of a bare id that
-// exactly one provider has.
-func (c *Catalog) Lookup(name string) (Entry, bool) {
-	for _, e := range c.List() {
-		if e.ID == name || e.Kind != "model" && strings.EqualFold(e.ID, name) {
-			return e, true
-		}
-	}
-	if m, err := c.model(name); err == nil && m.Declared {
-		return Entry{ID: m.Ref(), Kind: "model", Model: m}, true
-	}
-	return Entry{}, false
 }
