@@ -26,7 +26,7 @@ type conn struct {
 
 	gone   chan struct{} // closed by the reader when nothing more will be read
 	ours   atomic.Bool   // we closed it: no departure
-	phase  atomic.Value  // Phase
+	at     atomic.Int32  // index in phases
 	early  atomic.Bool   // bytes of a further request wait while one is answered
 	once   sync.Once
 	served int // requests answered
@@ -37,10 +37,19 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn, n int) *conn {
-	c := &conn{s: s, c: nc, n: n, br: bufio.NewReaderSize(nc, 4096), gone: make(chan struct{})}
-	c.phase.Store(PhaseIdle)
-	return c
+	return &conn{s: s, c: nc, n: n, br: bufio.NewReaderSize(nc, 4096), gone: make(chan struct{})}
 }
+
+// The phases as a connection keeps them.
+const (
+	atIdle int32 = iota
+	atRequest
+	atWait
+	atHead
+	atBody
+)
+
+var phaseNames = [...]Phase{PhaseIdle, PhaseRequest, PhaseWait, PhaseHead, PhaseBody}
 
 // close closes the connection as our own doing.
 func (c *conn) close() {
@@ -60,7 +69,7 @@ func (c *conn) reset() {
 func (c *conn) left(err error) {
 	c.once.Do(func() {
 		if !c.ours.Load() {
-			d := Departure{Conn: c.n, Request: c.last, Phase: c.phase.Load().(Phase), Reset: errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE), At: time.Now()}
+			d := Departure{Conn: c.n, Request: c.last, Phase: phaseNames[c.at.Load()], Reset: errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE), At: time.Now()}
 			select {
 			case c.s.gone <- d:
 			default:
@@ -84,12 +93,12 @@ func (c *conn) serve() {
 
 // exchange reads one request and answers it; false ends the connection.
 func (c *conn) exchange() bool {
-	c.phase.Store(PhaseIdle)
+	c.at.Store(atIdle)
 	if _, err := c.br.Peek(1); err != nil {
 		c.left(err)
 		return false
 	}
-	c.phase.Store(PhaseRequest)
+	c.at.Store(atRequest)
 	h, err := c.readHead()
 	if err != nil {
 		c.left(err)
@@ -98,8 +107,10 @@ func (c *conn) exchange() bool {
 	if sc, ok := c.s.beforeBody(h, c); ok {
 		r := c.s.note(h, nil, c)
 		c.last = r.N
-		c.phase.Store(PhaseWait)
-		c.answer(h, nil, r, sc)
+		c.at.Store(atWait)
+		if c.answer(h, nil, r, sc) {
+			c.drain()
+		}
 		return false // what is left of the body cannot be told from a next request
 	}
 	if h.get("Expect") != "" && h.minor > 0 {
@@ -115,7 +126,7 @@ func (c *conn) exchange() bool {
 	}
 	r := c.s.note(h, body, c)
 	c.last = r.N
-	c.phase.Store(PhaseWait)
+	c.at.Store(atWait)
 	return c.answer(h, body, r, c.s.pick(r, h))
 }
 
@@ -130,16 +141,17 @@ func (c *conn) answer(h *head, body []byte, r Request, sc Script) bool {
 		}
 		return keep
 	}
-	done := make(chan struct{})
-	var keep bool
+	done, finished := make(chan struct{}), make(chan struct{})
+	var keep, woke bool
 	go func() {
+		defer close(finished)
 		keep = t.run()
 		if !keep {
 			c.close()
 		}
 		close(done)
-		if c.early.Load() {
-			c.c.SetReadDeadline(time.Unix(1, 0)) // wakes watch
+		if woke = c.early.Load(); woke {
+			c.c.SetReadDeadline(time.Unix(1, 0)) // watch waits for more than it has
 		}
 	}()
 	err := c.watch(done)
@@ -147,8 +159,22 @@ func (c *conn) answer(h *head, body []byte, r Request, sc Script) bool {
 		c.left(err)
 		c.c.SetWriteDeadline(time.Unix(1, 0)) // a write that waits for the client ends
 	}
-	<-done
+	<-finished
+	if woke {
+		c.c.SetReadDeadline(time.Time{})
+	}
 	return keep && err == nil
+}
+
+// drain ends our direction and reads on until the client closes: closing with
+// unread bytes would reset the connection and take the answer with it.
+func (c *conn) drain() {
+	if t, ok := c.c.(interface{ CloseWrite() error }); ok {
+		t.CloseWrite()
+	}
+	c.at.Store(atIdle)
+	_, err := io.Copy(io.Discard, io.LimitReader(c.br, bodyBytesMax))
+	c.left(err)
 }
 
 // watch reads ahead until the answer is complete and the next request begins,
@@ -173,7 +199,7 @@ func (c *conn) watch(done <-chan struct{}) error {
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			<-done
-			return c.c.SetReadDeadline(time.Time{})
+			return nil
 		default:
 			return err
 		}

@@ -1,0 +1,185 @@
+package sim
+
+import (
+	"net/url"
+	"strings"
+	"time"
+)
+
+// plan returns the profile's answer to a request.
+func (s *Server) plan(h *head, body []byte) *plan {
+	k := s.kit
+	path := h.path
+	if p, err := url.PathUnescape(path); err == nil {
+		path = p
+	}
+	if k.profile == Generic && h.method == "POST" && path == "/v1/chat/completions" && s.opt.Key == "" {
+		if p := s.quick(body); p != nil {
+			return p
+		}
+	}
+	if p := s.guard(h, path); p != nil {
+		return p
+	}
+	if h.method == "GET" || h.method == "HEAD" {
+		p := s.ownGet(path)
+		if h.method == "HEAD" {
+			p.events = nil
+		}
+		return p
+	}
+	if h.method != "POST" {
+		return s.nothing(h)
+	}
+	switch path {
+	case "/v1/chat/completions", "/chat/completions":
+		if path[1] == 'c' && k.profile != MLX && k.profile != LlamaCPP {
+			break
+		}
+		return s.told(h, body, dialectChat)
+	case "/v1/responses":
+		if k.profile != MLX {
+			return s.told(h, body, dialectResponses)
+		}
+	case "/v1/completions":
+		return s.told(h, body, dialectCompletions)
+	}
+	if p := s.ownPost(path, body); p != nil {
+		return p
+	}
+	if p := s.plain(h, path, body); p != nil {
+		return p
+	}
+	return s.nothing(h)
+}
+
+// guard answers what is refused before the path matters.
+func (s *Server) guard(h *head, path string) *plan {
+	k := s.kit
+	switch {
+	case k.profile == MLX && h.query != "":
+		return s.nothing(h)
+	case k.profile == MLX && h.method == "POST" && h.get("Content-Length") == "":
+		return s.failure(411, "", "Content-Length header is required")
+	case k.profile == LMStudio && strings.HasPrefix(h.target, "//"):
+		return s.failure(400, "", "Unexpected double slash in the path")
+	}
+	if s.opt.Key == "" || h.get("Authorization") == "Bearer "+s.opt.Key {
+		return nil
+	}
+	switch {
+	case k.profile == Generic:
+		p := s.json(401, []byte(js(object{"error": object{"message": "Incorrect API key provided.", "type": "invalid_request_error", "param": nil, "code": "invalid_api_key"}})))
+		return p
+	case k.profile == LlamaCPP && (path == "/health" || path == "/v1/health" || path == "/v1/models" || path == "/models"):
+		return nil // open to all
+	case k.profile == LlamaCPP && h.get("X-Api-Key") == s.opt.Key:
+		return nil
+	case k.profile == LlamaCPP:
+		return s.failure(401, "authentication_error", "Invalid API Key")
+	case k.profile == VLLM && !strings.HasPrefix(path, "/v1"):
+		return nil
+	case k.profile == VLLM || k.profile == SGLang:
+		return s.json(401, []byte(`{"error":"Unauthorized"}`))
+	case k.profile == LMStudio:
+		return s.failure(401, "", "Invalid API token")
+	}
+	return nil // the others have no keys
+}
+
+// nothing answers for a path that is not there.
+func (s *Server) nothing(h *head) *plan {
+	switch s.kit.profile {
+	case LMStudio:
+		return s.json(200, []byte(js(object{"error": "Unexpected endpoint or method. (" + h.method + " " + h.path + ")"})))
+	case Ollama:
+		return s.typed(404, "text/plain", "404 page not found")
+	case MLX:
+		return s.typed(404, "application/json", "Not Found")
+	case VLLM, SGLang:
+		return s.json(404, []byte(`{"detail":"Not Found"}`))
+	case LlamaCPP:
+		return s.failure(404, "not_found_error", "File Not Found")
+	}
+	return s.json(404, []byte(js(object{"error": object{"message": "Unknown request URL: " + h.method + " " + h.path, "type": "invalid_request_error", "param": nil, "code": "unknown_url"}})))
+}
+
+// json returns a whole answer.
+func (s *Server) json(status int, body []byte) *plan {
+	return s.typed(status, s.kit.jsonType, string(body))
+}
+
+func (s *Server) typed(status int, ctype, body string) *plan {
+	p := &plan{status: status, ctype: ctype, events: []event{{kindBody, []byte(body)}}}
+	switch {
+	case s.kit.old:
+		p.eof, p.close = true, true
+		p.headers = []string{"Date: " + time.Now().UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT"), "Access-Control-Allow-Origin: *", "Access-Control-Allow-Methods: *", "Access-Control-Allow-Headers: *"}
+	case s.kit.profile == Ollama:
+		p.headers = []string{"Date: " + time.Now().UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT")}
+	case s.kit.failClose && status >= 400:
+		p.close = true
+	}
+	return p
+}
+
+func (s *Server) failure(status int, typ, message string) *plan {
+	return s.json(status, s.kit.errorBody(status, typ, message))
+}
+
+// timed sets how slowly an answer comes.
+func (s *Server) timed(p *plan, model string, prompt, tokens int) {
+	t := &s.opt.Timing
+	if t.Load > 0 && s.firstUse(model) {
+		p.wait += t.Load
+	}
+	p.wait += t.FirstToken + time.Duration(int64(t.Prefill)*int64(prompt)/1000)
+	p.pace = t.PerToken
+	if !p.stream && tokens > 1 {
+		p.after = time.Duration(tokens-1) * t.PerToken
+	}
+}
+
+// told answers a request for text in one of the dialects.
+func (s *Server) told(h *head, body []byte, dialect string) *plan {
+	a, p := s.admitted(body, dialect)
+	if p != nil {
+		p.dialect = dialect
+		return p
+	}
+	r := s.compose(a)
+	if a.stream {
+		p = s.typed(200, "text/event-stream", "")
+		p.headers = append(append([]string(nil), s.kit.sse...), p.headers...)
+		p.stream, p.early = true, s.kit.headEarly
+	}
+	choices := 1
+	switch s.kit.profile {
+	case Generic, LlamaCPP, VLLM, SGLang:
+		choices = a.n
+	}
+	switch {
+	case dialect == dialectResponses && a.stream:
+		p.events = s.responseEvents(a, r)
+	case dialect == dialectResponses:
+		p = s.json(200, []byte(s.responseWhole(a, r)))
+	case dialect == dialectChat && a.stream:
+		r.id = s.id("chatcmpl-")
+		p.events = s.chatEvents(a, r, choices)
+	case dialect == dialectChat:
+		r.id = s.id("chatcmpl-")
+		p = s.json(200, s.chatWhole(r, choices))
+	case a.stream:
+		r.id = s.id("cmpl-")
+		p.events = s.textEvents(a, r)
+	default:
+		r.id = s.id("cmpl-")
+		p = s.json(200, s.textWhole(r))
+	}
+	if s.kit.profile == MLX && !a.stream {
+		p.eof = false // completions have a length, and the connection ends all the same
+	}
+	p.dialect = dialect
+	s.timed(p, r.model, r.prompt, r.tokens)
+	return p
+}
