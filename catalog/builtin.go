@@ -10,7 +10,11 @@ import (
 // builtinJSON is OpenClaw's catalogue of hosted providers as of 2026.5.5, with
 // the newest entries of 2026.9.6: prices in USD per million tokens (input,
 // output, cache read, cache write), windows in tokens. No price means that
-// none is known, not that it is free.
+// none is known, not that it is free. Of several addresses of a provider it has
+// the global one. Left out are providers whose address is not fixed (Azure,
+// Vertex, Bedrock, Cloudflare), that want a login or the exchange of a token
+// before a request (Codex, Copilot, the MiniMax portal), that speak none of our
+// apis (Google), and servers of one's own.
 //
 //go:embed builtin.json
 var builtinJSON []byte

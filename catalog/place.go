@@ -55,7 +55,7 @@ func PlaceOf(baseURL string) Place {
 		return PlaceUnknown
 	case host == "localhost" || strings.HasSuffix(host, ".localhost") || host == "localhost.localdomain":
 		return PlaceLoopback
-	case host == "metadata.google.internal":
+	case host == "metadata.google.internal" || host == "metadata.goog" || host == "instance-data.ec2.internal":
 		return PlaceLinkLocal
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
@@ -63,7 +63,7 @@ func PlaceOf(baseURL string) Place {
 		switch {
 		case ip.IsLoopback() || ip.IsUnspecified():
 			return PlaceLoopback
-		case ip.IsLinkLocalUnicast():
+		case ip.IsLinkLocalUnicast() || metadata(ip):
 			return PlaceLinkLocal
 		case ip.IsPrivate() || tailnet.Contains(ip):
 			return PlacePrivate
@@ -71,6 +71,10 @@ func PlaceOf(baseURL string) Place {
 		return PlacePublic
 	}
 	if !strings.Contains(host, ".") {
+		// 2130706433 and 0x7f000001 are addresses to some resolvers, not names.
+		if host[0] >= '0' && host[0] <= '9' && strings.Trim(host, "0123456789abcdefx") == "" {
+			return PlacePublic
+		}
 		return PlacePrivate
 	}
 	for _, s := range privateSuffixes {
@@ -84,12 +88,35 @@ func PlaceOf(baseURL string) Place {
 // tailnet is carrier-grade NAT, which tailnets use.
 var tailnet = netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64}), 10)
 
+// metadata says whether an address is a cloud's metadata service outside of the
+// link-local range; some lie where private networks do.
+func metadata(ip netip.Addr) bool {
+	for _, p := range metadataPrefixes {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+var metadataPrefixes = [...]netip.Prefix{
+	netip.MustParsePrefix("100.100.100.200/32"), // Alibaba
+	netip.MustParsePrefix("168.63.129.16/32"),   // Azure
+	netip.MustParsePrefix("192.0.0.192/32"),     // Oracle
+	netip.MustParsePrefix("fd00:ec2::/32"),      // AWS
+	netip.MustParsePrefix("fd20:ce::254/128"),   // Google
+	netip.MustParsePrefix("fd00:42::42/128"),    // Scaleway
+}
+
 // IsOpenAI says whether a base URL is OpenAI's own, or Azure's OpenAI: the
 // native routes. Every other is a proxy-like route that gets no field which
 // only OpenAI knows.
 func IsOpenAI(baseURL string) bool {
-	host := hostOf(baseURL)
-	return host == "api.openai.com" || host == "chatgpt.com" || strings.HasSuffix(host, ".openai.azure.com")
+	switch EndpointOf(baseURL) {
+	case EndpointOpenAI, EndpointCodex, EndpointAzure:
+		return true
+	}
+	return false
 }
 
 // IsKeyMarker says whether a key is a text that only says that there is none.

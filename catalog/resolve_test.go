@@ -152,7 +152,7 @@ func TestIdsThatLookLikeRefs(t *testing.T) {
 
 // What is configured counts before what is built in, a key before none.
 func TestBareIdsOfSeveralProviders(t *testing.T) {
-	make := func(id string, s Source, unavailable string) *Provider {
+	having := func(id string, s Source, unavailable string) *Provider {
 		p := &Provider{ID: id, API: Completions, Source: s, Unavailable: unavailable}
 		p.Models = []*Model{{Provider: p, ID: "M", Declared: true}}
 		return p
@@ -164,12 +164,12 @@ func TestBareIdsOfSeveralProviders(t *testing.T) {
 			t.Errorf("got %q, %v; want %q", got, err, want)
 		}
 	}
-	f("a/M", make("a", FromBuiltin, "no key"))
-	f("b/M", make("a", FromBuiltin, "no key"), make("b", FromBuiltin, ""))
-	f("b/M", make("a", FromBuiltin, ""), make("b", FromConfig, "no key"))
-	f("c/M", make("a", FromBuiltin, ""), make("b", FromConfig, "no key"), make("c", FromDiscovery, ""))
-	f("", make("a", FromBuiltin, ""), make("b", FromBuiltin, ""))
-	f("", make("a", FromConfig, ""), make("b", FromDiscovery, ""))
+	f("a/M", having("a", FromBuiltin, "no key"))
+	f("b/M", having("a", FromBuiltin, "no key"), having("b", FromBuiltin, ""))
+	f("b/M", having("a", FromBuiltin, ""), having("b", FromConfig, "no key"))
+	f("c/M", having("a", FromBuiltin, ""), having("b", FromConfig, "no key"), having("c", FromDiscovery, ""))
+	f("", having("a", FromBuiltin, ""), having("b", FromBuiltin, ""))
+	f("", having("a", FromConfig, ""), having("b", FromDiscovery, ""))
 }
 
 // A server of the chain that is not there is a step that a plan can explain,
@@ -325,146 +325,5 @@ func TestDefaultWithoutOneIsTheFirstReadyNearModel(t *testing.T) {
 	}
 	if r, _ := c.Resolve("default", ResolveOptions{}); refs(r) != "lmstudio/small lmstudio/Shared mlx/mlx-community/Qwen3-30B-A3B-6bit" {
 		t.Errorf("got %q", refs(r))
-	}
-}
-
-func TestListAndLookup(t *testing.T) {
-	c := pair()
-	seen := map[string]string{}
-	for _, e := range c.List() {
-		seen[e.ID] = e.Kind
-	}
-	for id, kind := range map[string]string{"default": "chain", "coder": "chain", "Local": "alias", "lmstudio/small": "model", "openai/gpt-5": "model"} {
-		if seen[id] != kind {
-			t.Errorf("List has %q as %q, want %q", id, seen[id], kind)
-		}
-	}
-	if seen["gpt-*"] != "" {
-		t.Error("List has a pattern")
-	}
-	if e, ok := c.Lookup("local"); !ok || e.ID != "Local" {
-		t.Errorf("Lookup(local) = %v %v", e, ok)
-	}
-	if e, ok := c.Lookup("small"); !ok || e.ID != "lmstudio/small" {
-		t.Errorf("Lookup(small) = %v %v", e, ok)
-	}
-	if _, ok := c.Lookup("mlx/unlisted"); ok {
-		t.Error("Lookup made a model up")
-	}
-}
-
-func TestBaseURLsHaveAPlace(t *testing.T) {
-	f := func(u string, want Place) {
-		t.Helper()
-		if got := PlaceOf(u); got != want {
-			t.Errorf("PlaceOf(%q) = %v, want %v", u, got, want)
-		}
-	}
-	f("http://127.0.0.1:1234/v1", PlaceLoopback)
-	f("http://127.9.9.9", PlaceLoopback)
-	f("http://[::1]:8080", PlaceLoopback)
-	f("http://LOCALHOST.:8080", PlaceLoopback)
-	f("a.localhost", PlaceLoopback)
-	f("http://192.168.1.20:11434/v1", PlacePrivate)
-	f("http://100.64.3.4", PlacePrivate)
-	f("http://[fd12::1]/v1", PlacePrivate)
-	f("http://[::ffff:10.0.0.1]/v1", PlacePrivate)
-	f("http://box.local", PlacePrivate)
-	f("http://box:8000", PlacePrivate)
-	f("http://box.tail1234.ts.net", PlacePrivate)
-	f("http://169.254.169.254/latest", PlaceLinkLocal)
-	f("http://metadata.google.internal", PlaceLinkLocal)
-	f("http://[fe80::1]", PlaceLinkLocal)
-	f("https://api.openai.com/v1", PlacePublic)
-	f("http://8.8.8.8", PlacePublic)
-	f("", PlaceUnknown)
-	for u, want := range map[string]bool{"https://api.openai.com/v1": true, "https://x.openai.azure.com/openai": true, "https://openai.com.evil.example": false, "http://127.0.0.1": false} {
-		if IsOpenAI(u) != want {
-			t.Errorf("IsOpenAI(%q) = %v", u, !want)
-		}
-	}
-}
-
-// The numbers are OpenClaw's: warn below max(8000, 20 %), refuse below
-// min(max(4000, 10 %), max(window, 4000)).
-func TestWindowGuards(t *testing.T) {
-	f := func(window, capped, detected int, warn, refuse bool) {
-		t.Helper()
-		m := &Model{ContextWindow: window, ContextTokens: capped, DetectedWindow: detected}
-		w, r := m.Window().Verdict()
-		if (w != "") != warn || (r != "") != refuse {
-			t.Errorf("window %d capped to %d, server's %d: warn %q, refuse %q; want %v, %v", window, capped, detected, w, r, warn, refuse)
-		}
-	}
-	f(200000, 0, 0, false, false)
-	f(8000, 0, 0, false, false)
-	f(7999, 0, 0, true, false)
-	f(4000, 0, 0, true, false)
-	f(3999, 0, 0, false, true)
-	f(200000, 16000, 0, true, false)
-	f(0, 0, 0, false, false)
-	f(131072, 0, 8192, true, false) // configured above the server's
-	f(131072, 0, 2048, false, true)
-	f(8192, 0, 131072, false, false)
-	m := &Model{ContextWindow: 10000}
-	if !m.Fits(9000, 1000) || m.Fits(9001, 1000) || !(&Model{}).Fits(1<<30, 0) {
-		t.Error("Fits is off")
-	}
-}
-
-func TestKnownEfforts(t *testing.T) {
-	f := func(id, want string) {
-		t.Helper()
-		if got := strings.Join(KnownEfforts(id), " "); got != want {
-			t.Errorf("KnownEfforts(%q) = %q, want %q", id, got, want)
-		}
-	}
-	f("gpt-5", "minimal low medium high")
-	f("gpt-5-2025-08-07", "minimal low medium high")
-	f("GPT-5.1", "none low medium high")
-	f("gpt-5.4", "none low medium high xhigh")
-	f("gpt-5.4-pro", "medium high xhigh")
-	f("gpt-5-pro", "high")
-	f("gpt-5.1-codex-mini", "medium")
-	f("gpt-5.2-codex", "low medium high xhigh")
-	f("qwen3", "low medium high")
-	if (&Model{ID: "gpt-5"}).Efforts() != nil {
-		t.Error("a model without reasoning has efforts")
-	}
-}
-
-func TestBuiltinCatalogue(t *testing.T) {
-	byID := map[string]BuiltinProvider{}
-	models := 0
-	for _, b := range Builtin() {
-		if byID[b.Provider.ID].Provider != nil {
-			t.Errorf("provider %q stands twice", b.Provider.ID)
-		}
-		byID[b.Provider.ID] = b
-		seen := map[string]bool{}
-		for _, m := range b.Provider.Models {
-			models++
-			if seen[m.ID] || strings.ContainsAny(m.ID, " ,(") || m.ContextWindow <= 0 || m.MaxTokens <= 0 {
-				t.Errorf("%s: stands twice or is malformed: %+v", m.Ref(), m)
-			}
-			seen[m.ID] = true
-		}
-		if len(b.KeyEnv) == 0 || PlaceOf(b.Provider.BaseURL) != PlacePublic || b.Provider.API.Dialect() == 0 {
-			t.Errorf("%s: keys %v, %s, %s", b.Provider.ID, b.KeyEnv, b.Provider.BaseURL, b.Provider.API)
-		}
-	}
-	if len(byID) != 35 || models != 273 {
-		t.Errorf("%d providers with %d models", len(byID), models)
-	}
-	c := New([]*Provider{byID["openai"].Provider, byID["anthropic"].Provider, byID["nvidia"].Provider}, nil, nil)
-	r, err := c.Resolve("openai/gpt-5.4", ResolveOptions{})
-	if err != nil || r.Models[0].Cost.Input != 2.5 || r.Models[0].Cost.Output != 15 || r.Models[0].ContextWindow != 272000 || !r.Models[0].Reasoning {
-		t.Errorf("gpt-5.4: %+v, %v", r.Models[0], err)
-	}
-	if m := byID["nvidia"].Provider.Models[0]; m.Compat.RequiresStringContent == nil || !*m.Compat.RequiresStringContent {
-		t.Errorf("%s does not require string content", m.Ref())
-	}
-	if byID["anthropic"].Provider.API != Messages || byID["openai"].KeyEnv[0] != "OPENAI_API_KEY" {
-		t.Error("anthropic's api or openai's key variable is off")
 	}
 }

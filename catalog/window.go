@@ -1,10 +1,6 @@
 package catalog
 
-import (
-	"fmt"
-	"regexp"
-	"strings"
-)
+import "fmt"
 
 // Window is the context window a model is used with. The guards are
 // OpenClaw's.
@@ -14,12 +10,22 @@ type Window struct {
 	Source    string // the setting or server that says so
 	Declared  int    // as configured; 0 when not
 	Detected  int    // as the server said; 0 when it did not
+
+	setting string // what the configuration would use, contextWindow or contextTokens
+	wanted  int
+	kind    Kind
 }
 
 // Window returns the model's window: what the configuration says, no larger
-// than what the server says, capped by contextTokens.
+// than what the server says, capped by contextTokens. The cap may be the
+// model's, its provider's or that of agents.defaults; the configuration hands
+// over the smallest, and the guards compare it with the window without it.
 func (m *Model) Window() Window {
 	w := Window{Declared: m.ContextWindow, Detected: m.DetectedWindow, Effective: m.ContextWindow, Source: "contextWindow"}
+	w.wanted, w.setting = m.ContextWindow, "contextWindow"
+	if m.Provider != nil {
+		w.kind = m.Provider.Kind
+	}
 	if w.Effective == 0 || w.Detected > 0 && w.Detected < w.Effective {
 		w.Effective = m.DetectedWindow
 		if w.Effective > 0 {
@@ -27,9 +33,14 @@ func (m *Model) Window() Window {
 		}
 	}
 	w.Reference = w.Effective
-	if t := m.ContextTokens; t > 0 && (t < w.Effective || w.Effective == 0) {
-		w.Effective, w.Source = t, "contextTokens"
-		w.Reference = max(w.Reference, t)
+	if t := m.ContextTokens; t > 0 {
+		if w.wanted == 0 || t < w.wanted {
+			w.wanted, w.setting = t, "contextTokens"
+		}
+		if t < w.Effective || w.Effective == 0 {
+			w.Effective, w.Source = t, "contextTokens"
+			w.Reference = max(w.Reference, t)
+		}
 	}
 	return w
 }
@@ -43,26 +54,54 @@ const (
 )
 
 // Verdict returns a warning for a small window and the reason for refusing one
-// that is too small to be of use. Both are empty when there is nothing to say;
-// an unknown window is taken as it comes.
+// that is too small to be of use; both name the setting to change. Both are
+// empty when there is nothing to say; an unknown window is taken as it comes.
 func (w Window) Verdict() (warn, refuse string) {
 	if w.Effective <= 0 {
 		return "", ""
 	}
 	least := min(max(blockFloor, w.Reference*blockPercent/100), max(w.Effective, blockFloor))
 	if w.Effective < least {
-		return "", fmt.Sprintf("its context window of %d tokens (%s) is too small, the least is %d: raise the limit at the server or in the configuration, or choose a larger model", w.Effective, w.Source, least)
+		return "", fmt.Sprintf("its context window of %d tokens (%s) is too small, the least is %d: %s, or choose a larger model", w.Effective, w.Source, least, w.remedy())
 	}
-	if w.Declared > 0 && w.Detected > 0 && w.Declared > w.Detected {
-		return fmt.Sprintf("contextWindow is %d but the server holds %d tokens: lower contextWindow or raise the server's limit", w.Declared, w.Detected), ""
+	if w.Detected > 0 && w.wanted > w.Detected {
+		warn = fmt.Sprintf("%s is %d but the server holds %d tokens: lower %s or %s", w.setting, w.wanted, w.Detected, w.setting, serverLimit(w.kind))
 	}
 	if low := max(warnFloor, w.Reference*warnPercent/100); w.Effective < low {
-		return fmt.Sprintf("its context window of %d tokens (%s) is small, below %d agents lose their instructions", w.Effective, w.Source, low), ""
+		if warn != "" {
+			return warn + fmt.Sprintf("; below %d agents lose their instructions", low), ""
+		}
+		return fmt.Sprintf("its context window of %d tokens (%s) is small, below %d agents lose their instructions: %s", w.Effective, w.Source, low, w.remedy()), ""
 	}
-	return "", ""
+	return warn, ""
 }
 
-// The estimate counts four bytes of text as a token, and a fifth more, since
+// remedy says what to change for a larger window.
+func (w Window) remedy() string {
+	if w.Source == "the server" {
+		return serverLimit(w.kind)
+	}
+	return "raise " + w.Source + " in the configuration"
+}
+
+// serverLimit says how a server is given a larger window.
+func serverLimit(k Kind) string {
+	switch k {
+	case KindLMStudio:
+		return "load the model with a larger context length in LM Studio"
+	case KindOllama:
+		return "raise Ollama's num_ctx (OLLAMA_CONTEXT_LENGTH)"
+	case KindLlamaCPP:
+		return "start llama-server with a larger --ctx-size"
+	case KindVLLM:
+		return "start vLLM with a larger --max-model-len"
+	case KindSGLang:
+		return "start SGLang with a larger --context-length"
+	}
+	return "raise the server's limit"
+}
+
+// The estimate counts four bytes of text as a token, and a tenth more, since
 // code and other scripts have shorter ones.
 const (
 	bytesPerToken  = 4
@@ -80,46 +119,5 @@ func EstimateTokens(textBytes int64, images int) int {
 // window. An unknown window fits all.
 func (m *Model) Fits(prompt, output int) bool {
 	w := m.Window().Effective
-	return w <= 0 || prompt+output <= w
-}
-
-var dated = regexp.MustCompile(`-\d{4}-\d{2}-\d{2}$`)
-var proOf5 = regexp.MustCompile(`^gpt-5\.[2-9]-pro$`)
-var minorOf5 = regexp.MustCompile(`^gpt-5\.[2-9]`)
-var codexOf5 = regexp.MustCompile(`^gpt-5(\.\d+)?-codex`)
-
-// Efforts returns the reasoning efforts that a reasoning model accepts: those
-// declared, else those known for its id. It is empty for other models.
-func (m *Model) Efforts() []string {
-	if len(m.Compat.SupportedReasoningEfforts) > 0 {
-		return m.Compat.SupportedReasoningEfforts
-	}
-	if !m.Reasoning {
-		return nil
-	}
-	return KnownEfforts(m.ID)
-}
-
-// KnownEfforts returns the efforts of a model id by OpenClaw's table.
-func KnownEfforts(id string) []string {
-	id = dated.ReplaceAllString(strings.ToLower(id), "")
-	switch {
-	case id == "gpt-5.1-codex-mini":
-		return []string{"medium"}
-	case id == "gpt-5.1-codex-max":
-		return []string{"none", "medium", "high", "xhigh"}
-	case codexOf5.MatchString(id):
-		return []string{"low", "medium", "high", "xhigh"}
-	case id == "gpt-5-pro":
-		return []string{"high"}
-	case proOf5.MatchString(id):
-		return []string{"medium", "high", "xhigh"}
-	case minorOf5.MatchString(id):
-		return []string{"none", "low", "medium", "high", "xhigh"}
-	case id == "gpt-5.1":
-		return []string{"none", "low", "medium", "high"}
-	case id == "gpt-5":
-		return []string{"minimal", "low", "medium", "high"}
-	}
-	return []string{"low", "medium", "high"}
+	return w <= 0 || prompt <= w && output <= w-prompt // a client may ask for any output
 }
