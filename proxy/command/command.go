@@ -39,6 +39,7 @@ type CLI struct {
 	Explain    Explain    `cmd:"" help:"Show where a request would go and what would be changed in it."`
 	Probe      Probe      `cmd:"" help:"Ask one model for one tiny completion."`
 	Sim        Sim        `cmd:"" help:"Run a simulated model server."`
+	Bench      Bench      `cmd:"" help:"Measure what the proxy costs beside a bare relay."`
 	Health     Health     `cmd:"" help:"Ask a running proxy whether it is well."`
 	Version    Version    `cmd:"" help:"Print the version."`
 	Completion Completion `cmd:"" help:"Print a completion script for your shell."`

@@ -1,0 +1,76 @@
+package command
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"nearside/bench"
+)
+
+// Bench measures.
+type Bench struct {
+	Overhead bool `help:"What the proxy costs beside a bare relay: processor time, memory, added delay, departures."`
+	Rounds   int  `default:"5" help:"How often everything is repeated; 15 where differences under 1.3 matter."`
+	Quick    bool `help:"Short tests and few streams: shows that it works, not what it costs."`
+	JSON     bool `name:"json" help:"Print the figures as JSON."`
+	Check    bool `help:"End with 1 when a figure is beyond what is acceptable."`
+
+	// The processes that --overhead starts of this same binary.
+	Child    string   `hidden:"" enum:",sim,bare" default:"" help:"Run as a process of --overhead."`
+	Upstream []string `hidden:"" help:"NAME=HOST:PORT of a backend, for --child=bare."`
+}
+
+// Help teaches what bench does.
+func (Bench) Help() string {
+	return `Starts this binary three times on 127.0.0.1 (a simulated backend, a relay that parses
+nothing, and the proxy with its defaults), measures relay and proxy in turn, and prints
+the figures beside what they may be. It needs Linux and a machine that does nothing else.
+
+	nearside bench --overhead
+	nearside bench --overhead --rounds 15 --json
+	nearside bench --overhead --quick --check
+
+Exit codes: 0 measured; 1 it failed, or with --check a figure is too high; 2 bad flags.`
+}
+
+// Run measures until it is done or stopped.
+func (c *Bench) Run(env *Env) error {
+	switch c.Child {
+	case bench.ChildSim:
+		return bench.ServeSim(env.Stdout, env.Stop)
+	case bench.ChildBare:
+		return bench.ServeBare(env.Stdout, c.Upstream, env.Stop)
+	}
+	if !c.Overhead {
+		return usageError{fmt.Errorf("bench: say what to measure: --overhead")}
+	}
+	if c.Rounds < 1 || c.Rounds > bench.RoundsMax {
+		return usageError{fmt.Errorf("--rounds: from 1 to %d", bench.RoundsMax)}
+	}
+	binary, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this binary: %w", err)
+	}
+	ctx, end := env.context()
+	defer end()
+	report, err := bench.Overhead(ctx, bench.Options{Binary: binary, Rounds: c.Rounds, Quick: c.Quick, Progress: env.Stderr, Version: env.Version})
+	if ctx.Err() != nil {
+		return errStopped
+	}
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		err = env.json(report)
+	} else {
+		err = report.Write(env.Stdout)
+	}
+	if err != nil || !c.Check {
+		return err
+	}
+	if over := report.Exceeded(); len(over) > 0 {
+		return fmt.Errorf("beyond what is acceptable: %s", strings.Join(over, "; "))
+	}
+	return nil
+}
