@@ -1,0 +1,180 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// capture reads a recorded answer: status line, headers, blank line, body.
+func capture(t testing.TB, name string) (status int, contentType string, body []byte) {
+	t.Helper()
+	b, err := os.ReadFile("testdata/" + name + ".txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, body, ok := bytes.Cut(bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n")), []byte("\n\n"))
+	lines := strings.Split(string(head), "\n")
+	if f := strings.Fields(lines[0]); ok && len(f) > 1 {
+		status, _ = strconv.Atoi(f[1])
+	}
+	for _, l := range lines[1:] {
+		if k, v, _ := strings.Cut(l, ": "); strings.EqualFold(k, "content-type") {
+			contentType = v
+		}
+	}
+	return status, contentType, body
+}
+
+func TestParseErrorReadsRecordedErrors(t *testing.T) {
+	f := func(name string, want Error) {
+		t.Helper()
+		status, ct, body := capture(t, "error-"+name)
+		if d := cmp.Diff(&want, ParseError(status, ct, body)); d != "" {
+			t.Errorf("%s: %s (-want +got)\n%s", name, body, d)
+		}
+	}
+	f("llama.cpp-chat-ctxover", Error{400, "request (60010 tokens) exceeds the available context size (8192 tokens), try increasing it", invalidRequest, "", "context_length_exceeded"})
+	f("llama.cpp-chat-badjson", Error{500, "[json.exception.parse_error.101] parse error at line 1, column 17: syntax error while parsing object key - unexpected end of input; expected string literal", "server_error", "", ""})
+	f("llama.cpp-chat-image", Error{500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj", "server_error", "", ""})
+	f("llama.cpp-embeddings", Error{501, "This server does not support embeddings. Start it with `--embeddings`", "server_error", "", "not_supported_error"})
+	f("llama.cpp-nope", Error{404, "File Not Found", "not_found_error", "", ""})
+	f("ollama-chat-badmodel", Error{404, "model 'no-such' not found", "not_found_error", "", ""})
+	f("ollama-chat-image", Error{400, "Multimodal data provided, but model does not support multimodal requests.", invalidRequest, "", ""})
+	f("ollama-chat-nomodel", Error{400, "model is required", invalidRequest, "", ""})
+	f("ollama-nope", Error{404, "404 page not found", "not_found_error", "", ""})
+	f("mlx-chat-badjson", Error{400, "Invalid JSON in request body: Expecting property name enclosed in double quotes: line 1 column 26 (char 25)", invalidRequest, "", ""})
+	f("mlx-chat-badmodel", Error{404, "401 Client Error. Repository Not Found for url: https://huggingface.co/api/models/no-such/revision/main.", "not_found_error", "", ""})
+	f("mlx-chat-badrole", Error{404, "Unexpected message role.", "not_found_error", "", ""})
+}
+
+func TestParseErrorReadsEveryShape(t *testing.T) {
+	f := func(status int, body string, want Error) {
+		t.Helper()
+		if d := cmp.Diff(&want, ParseError(status, "application/json", []byte(body))); d != "" {
+			t.Errorf("%d %s (-want +got)\n%s", status, body, d)
+		}
+	}
+	f(400, `{"error":{"message":"m","type":"invalid_request_error","param":"tools","code":"unsupported_parameter"}}`, Error{400, "m", invalidRequest, "tools", "unsupported_parameter"})
+	f(400, `{"error":{"message":"m","type":"BadRequestError","param":null,"code":400}}`, Error{400, "m", invalidRequest, "", ""})
+	f(429, `{"error":{"message":"busy","code":"1302"}}`, Error{429, "busy", "rate_limit_error", "", "1302"})
+	f(400, `{"object":"error","message":"m","type":"BadRequestError","param":null,"code":400}`, Error{400, "m", invalidRequest, "", ""})
+	f(503, `{"error":{"code":503,"type":"unavailable_error","message":"Loading model"}}`, Error{503, "Loading model", "server_error", "", "unavailable_error"})
+	f(529, `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`, Error{529, "Overloaded", "server_error", "", "overloaded_error"})
+	f(404, `{"detail":"Not Found"}`, Error{404, "Not Found", "not_found_error", "", ""})
+	f(422, `{"detail":[{"type":"missing","loc":["body","messages",0,"role"],"msg":"Field required"}]}`, Error{422, "Field required", invalidRequest, "messages[0].role", "missing"})
+	f(500, `{"message":"m"}`, Error{500, "m", "server_error", "", ""})
+	f(400, `{"statusCode":400,"error":"Bad Request","message":"what is wrong"}`, Error{400, "what is wrong", invalidRequest, "", ""})
+	f(400, `[{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT"}}]`, Error{400, "m", invalidRequest, "", ""})
+	f(200, `{"error":"Unexpected endpoint or method. (GET /v1/x)"}`, Error{502, "Unexpected endpoint or method. (GET /v1/x)", "server_error", "", ""})
+	f(200, `{"error":{"message":"m","code":429}}`, Error{429, "m", "rate_limit_error", "", ""})
+	f(200, `{"type":"response.failed","response":{"id":"r","error":{"code":"rate_limit_exceeded","message":"m"}}}`, Error{502, "m", "server_error", "", "rate_limit_exceeded"})
+	f(200, `{"type":"error","code":"x","message":"m","param":"p"}`, Error{502, "m", "server_error", "p", "x"})
+	f(500, `{"error":{}}`, Error{500, `{"error":{}}`, "server_error", "", ""})
+	f(500, `{"error":{"message":"cut o`, Error{500, `{"error":{"message":"cut o`, "server_error", "", ""})
+	f(500, `{"error":{"type":"x"}}`, Error{500, "the backend answered 500 without a message (x)", "server_error", "", "x"})
+	f(500, "", Error{500, "the backend answered 500 without a body", "server_error", "", ""})
+	f(500, `"just text"`, Error{500, "just text", "server_error", "", ""})
+	f(502, "upstream\r\n\tis\x00 away", Error{502, "upstream is away", "server_error", "", ""})
+	f(503, "<!DOCTYPE html><p>secret</p>", Error{503, "the backend answered with an HTML page (status 503); its base URL may be wrong or lack /v1", "server_error", "", ""})
+	f(400, `{"error":{"message":"{\"message\":\"inner\",\"type\":\"server_error\"}"}}`, Error{400, "inner", "server_error", "", ""})
+
+	long := ParseError(500, "text/plain", []byte(strings.Repeat("é ", 5000))).Message
+	if n := len([]rune(long)); n > textMax+1 || !strings.HasSuffix(long, "…") {
+		t.Errorf("plain text: kept %d characters: %.40q", n, long)
+	}
+	deep := strings.Repeat(`{"error":`, 1000) + `"m"` + strings.Repeat("}", 1000)
+	if e := ParseError(500, "", []byte(deep)); e.Message == "" {
+		t.Error("a deep error has no message")
+	}
+}
+
+func TestParseErrorRecognisesFullContext(t *testing.T) {
+	f := func(want bool, status int, message string) {
+		t.Helper()
+		body, _ := json.Marshal(map[string]any{"error": map[string]any{"message": message}})
+		e := ParseError(status, "application/json", body)
+		if got := e.Code == "context_length_exceeded"; got != want || got && (e.Status != 400 || e.Type != invalidRequest || e.Message != message) {
+			t.Errorf("%d %q: got %+v, want overflow %v", status, message, *e, want)
+		}
+	}
+	f(true, 400, "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens")
+	f(true, 400, "prompt is too long: 210000 tokens > 200000 maximum")
+	f(true, 500, "ollama error: context length exceeded")
+	f(true, 400, "The input (5000 tokens) is longer than the model's context length (4096 tokens).")
+	f(true, 400, "The decoder prompt (length 5000) is longer than the maximum model length of 4096.")
+	f(true, 400, "Trying to keep the first 9000 tokens when context the overflows. However, the model is loaded with context length of only 4096 tokens")
+	f(true, 400, "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000")
+	f(true, 400, "INPUT TOKEN COUNT EXCEEDS THE MAXIMUM number of tokens allowed")
+	f(true, 400, "上下文长度超限")
+	f(false, 429, "Request too large for model on tokens per min (TPM): maximum context length")
+	f(false, 400, "max_tokens must be positive")
+	f(false, 404, "model not found")
+}
+
+func TestIsErrorBody(t *testing.T) {
+	f := func(want bool, body string) {
+		t.Helper()
+		if got := IsErrorBody([]byte(body)); got != want {
+			t.Errorf("IsErrorBody(%s): got %v, want %v", body, got, want)
+		}
+	}
+	f(true, `{"error":"Unexpected endpoint"}`)
+	f(true, `{"error":{"message":"m"}}`)
+	f(true, `{"object":"error","message":"m"}`)
+	f(true, `{"type":"error","error":{"message":"m"}}`)
+	f(true, `{"error":{"message":"m"},"choices":null}`)
+	f(false, `{"id":"x","error":null,"output":[]}`)
+	f(false, `{"error":{"message":"m"},"choices":[]}`)
+	f(false, `{"object":"list","data":[]}`)
+	f(false, `{"error":""}`)
+	f(false, `{"error":{}}`)
+	f(false, `{"text":"hello"}`)
+	f(false, `[]`)
+	f(false, ``)
+	for _, name := range []string{"answer-llama.cpp-chat", "answer-llama.cpp-messages", "answer-ollama-resp", "answer-ollama-completions"} {
+		if _, _, body := capture(t, name); IsErrorBody(body) {
+			t.Errorf("%s is taken for an error", name)
+		}
+	}
+}
+
+func TestAppendError(t *testing.T) {
+	f := func(e Error, want string) {
+		t.Helper()
+		if got := string(AppendError(nil, &e)); got != want {
+			t.Errorf("AppendError(%+v)\n got %s\nwant %s", e, got, want)
+		}
+	}
+	f(Error{400, "a \"b\"\n<c>", invalidRequest, "model", "x"}, `{"error":{"message":"a \"b\"\n<c>","type":"invalid_request_error","param":"model","code":"x"}}`)
+	f(Error{Status: 503, Message: "m"}, `{"error":{"message":"m","type":"server_error","param":null,"code":null}}`)
+	f(Error{Status: 404}, `{"error":{"message":"","type":"not_found_error","param":null,"code":null}}`)
+}
+
+func FuzzParseError(f *testing.F) {
+	for _, s := range []string{`{"error":{"message":"m","code":1}}`, `{"detail":[{"loc":["a",1],"msg":"x"}]}`, "<html>", `{"error":"{\"error\":1}"}`, `["`, `{"message":"\ud800"}`} {
+		f.Add(200, "application/json", []byte(s))
+	}
+	f.Fuzz(func(t *testing.T, status int, ct string, body []byte) {
+		e := ParseError(status, ct, body)
+		if e.Message == "" || e.Status < 400 || e.Type == "" {
+			t.Fatalf("%d %q: got %+v", status, body, *e)
+		}
+		if len(e.Message) > messageMax+100 {
+			t.Fatalf("message of %d bytes", len(e.Message))
+		}
+		out := AppendError(nil, e)
+		var back struct {
+			Error struct{ Message, Type, Param, Code *string }
+		}
+		if err := json.Unmarshal(out, &back); err != nil || back.Error.Message == nil || *back.Error.Message != strings.ToValidUTF8(e.Message, "\uFFFD") {
+			t.Fatalf("%s: %v", out, err)
+		}
+		IsErrorBody(body)
+	})
+}
