@@ -188,3 +188,13 @@ func TestNavigationDoesNotAllocate(t *testing.T) {
 		t.Fatalf("got %v allocations, want 0", n)
 	}
 }
+
+func BenchmarkAppendString(b *testing.B) {
+	s := strings.Repeat("The quick brown fox jumps over the lazy dog; \"twice\".\n", 200)
+	dst := make([]byte, 0, 2*len(s))
+	b.SetBytes(int64(len(s)))
+	b.ReportAllocs()
+	for b.Loop() {
+		dst = AppendString(dst[:0], s)
+	}
+}

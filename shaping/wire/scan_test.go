@@ -206,7 +206,11 @@ func agentBody(size int) []byte {
 	b.WriteString(`{"model":"lmstudio/qwen3-coder-30b","messages":[{"role":"system","content":"You are a coding agent. Follow the user's instructions.\n\nRules:\n- be brief\n"}`)
 	line := `func (s *Server) handle(w http.ResponseWriter, r *http.Request) {\n\tif r.Method != \"POST\" {\n\t\thttp.Error(w, \"method not allowed\", 405)\n\t\treturn\n\t}\n`
 	text := `Please look at the file and explain why the test fails on the second run. I think that the cache is not reset between cases, but I am not sure about that at all. `
-	for i := 0; b.Len() < size-len(agentTools)-60; i++ {
+	tools := agentTools
+	if size <= 4000 {
+		tools = `,"tools":[]`
+	}
+	for i := 0; b.Len() < size-len(tools)-60; i++ {
 		switch i % 3 {
 		case 0:
 			b.WriteString(`,{"role":"user","content":"` + strings.Repeat(text, 3) + `"}`)
@@ -217,10 +221,7 @@ func agentBody(size int) []byte {
 		}
 	}
 	b.WriteString(`],"stream":true,"stream_options":{"include_usage":true},"temperature":0.2`)
-	if size > 4000 {
-		b.WriteString(agentTools)
-	}
-	b.WriteString(`}`)
+	b.WriteString(tools + `}`)
 	return b.Bytes()
 }
 

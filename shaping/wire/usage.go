@@ -1,5 +1,7 @@
 package wire
 
+import "bytes"
+
 // FindUsage reads what a backend says it counted from an answer, a stream's
 // chunk or event, or a usage object, at at: usage at the top, in response
 // (Responses events), in message (Messages' start) or in the first choice;
@@ -10,6 +12,12 @@ package wire
 // last). Whatever the dialect, u.Input includes what came from the cache: where
 // a backend counts that apart it is added. Total is at least the sum.
 func FindUsage(p []byte, at Span, u *Usage) bool {
+	// Nearly every chunk of a stream says nothing of usage: looking for the
+	// words costs a fraction of walking its members.
+	text := p[min(at.Start, len(p)):min(max(at.Start, at.End), len(p))]
+	if !bytes.Contains(text, []byte("usage")) && !bytes.Contains(text, []byte("timings")) && !bytes.Contains(text, []byte("_tokens")) {
+		return false
+	}
 	var usage, timings Span
 	direct := false
 	for it := Members(p, at); it.Next(); {
