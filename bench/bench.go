@@ -80,7 +80,7 @@ func Overhead(ctx context.Context, opt Options) (*Report, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	r := &runner{opt: opt, sizes: sizesOf(&opt), dir: dir, bodies: map[string][]byte{}, samples: map[string][]sample{}}
+	r := &runner{opt: opt, sizes: sizesOf(&opt), dir: dir, machine: machine(), bodies: map[string][]byte{}, samples: map[string][]sample{}}
 	defer r.stop()
 	started := time.Now()
 	if err := r.start(ctx); err != nil {

@@ -73,7 +73,7 @@ func TestOverheadTellsWhyAProcessDidNotStart(t *testing.T) {
 
 // The table is pasted into documents and read on a terminal.
 func TestTableFitsHundredColumns(t *testing.T) {
-	r := &Report{Version: "dev-0123456789ab", Rounds: 15, Seconds: 600, Machine: Machine{CPUs: 2, Model: "AMD EPYC", OS: "linux", Kernel: "6.18.44-fc-v445", Go: "go1.26.8"}}
+	r := &Report{Version: "dev-0123456789ab", Rounds: 15, Seconds: 600, Machine: Machine{CPUs: 2, Model: "AMD EPYC", OS: "linux", Kernel: "6.18.44-fc-v445", Go: "go1.26.8", Load: "0.10 0.20 0.30"}}
 	for _, b := range budgets {
 		r.Figures = append(r.Figures, figure(b, []sample{{bare: 512.4, ours: 1328.2}, {bare: 612.4, ours: 1524.9}, {bare: 502, ours: 1292}}))
 	}

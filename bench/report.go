@@ -29,6 +29,7 @@ type Machine struct {
 	Kernel string `json:"kernel"`
 	Go     string `json:"go"`
 	OS     string `json:"os"`
+	Load   string `json:"load"` // averages of 1, 5 and 15 minutes before the run
 }
 
 // Figure is one line of the report.
@@ -53,7 +54,7 @@ const (
 
 func (r *runner) report(started time.Time) *Report {
 	out := &Report{Version: r.opt.Version, Started: started.UTC().Truncate(time.Second), Seconds: math.Round(time.Since(started).Seconds()),
-		Machine: machine(), Rounds: r.opt.Rounds, Quick: r.opt.Quick}
+		Machine: r.machine, Rounds: r.opt.Rounds, Quick: r.opt.Quick}
 	for _, b := range budgets {
 		out.Figures = append(out.Figures, figure(b, r.samples[b.figure]))
 	}
@@ -126,8 +127,11 @@ func (r *Report) Exceeded() []string {
 func (r *Report) Write(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "nearside %s, %s\n", r.Version, r.Started.Format("2006-01-02 15:04 UTC"))
-	fmt.Fprintf(&b, "%d CPUs %s, %s %s, %s; loopback; ", r.Machine.CPUs, r.Machine.Model, r.Machine.OS, r.Machine.Kernel, r.Machine.Go)
+	fmt.Fprintf(&b, "%d CPUs %s, %s %s, %s; loopback\n", r.Machine.CPUs, r.Machine.Model, r.Machine.OS, r.Machine.Kernel, r.Machine.Go)
 	fmt.Fprintf(&b, "%d rounds in %.0f s", r.Rounds, r.Seconds)
+	if r.Machine.Load != "" {
+		fmt.Fprintf(&b, "; load before: %s", r.Machine.Load)
+	}
 	if r.Quick {
 		b.WriteString("; --quick: too short to be believed")
 	}
@@ -187,10 +191,14 @@ func columns(b *strings.Builder, rows [][]string) {
 	}
 }
 
+// machine describes where this runs, as it is now.
 func machine() Machine {
 	m := Machine{CPUs: runtime.NumCPU(), Go: runtime.Version(), OS: runtime.GOOS}
 	if p, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
 		m.Kernel = strings.TrimSpace(string(p))
+	}
+	if p, err := os.ReadFile("/proc/loadavg"); err == nil {
+		m.Load = loadOf(string(p))
 	}
 	if p, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(p)) {
@@ -201,4 +209,10 @@ func machine() Machine {
 		}
 	}
 	return m
+}
+
+// loadOf returns the three averages of /proc/loadavg.
+func loadOf(text string) string {
+	f := strings.Fields(text)
+	return strings.Join(f[:min(3, len(f))], " ")
 }

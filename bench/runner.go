@@ -28,6 +28,8 @@ type runner struct {
 	ours   *peer
 	leaves leaveBook
 
+	machine Machine // before anything was started
+
 	bodies  map[string][]byte
 	samples map[string][]sample // by figure
 }
