@@ -1,0 +1,142 @@
+package shaping
+
+import (
+	"nearside/shaping/wire"
+)
+
+// AnswerInfo is what is known of a whole answer without decoding it.
+type AnswerInfo struct {
+	Usage    wire.Usage
+	HasUsage bool
+	// Finish is the first choice's finish_reason, or the response's status;
+	// empty where the dialect has none.
+	Finish string
+}
+
+// Answer checks the body of a backend's 200 in dialect d and appends to edits
+// what is to change in it for a client of the same dialect: the model becomes
+// the served ref; an empty model leaves the backend's. Only what the body's own
+// dialect calls an answer passes: an error in a 200, a body that is not JSON, a
+// chat or response that ended without having said anything, and one that did
+// not end are a *wire.Error, the backend's own or one with a Code of this
+// package. Of Plain only an error or the model is looked for, and what is not a
+// JSON object passes untouched.
+func Answer(d wire.Dialect, body []byte, model string, edits []wire.Edit) (AnswerInfo, []wire.Edit, error) {
+	var info AnswerInfo
+	var err *wire.Error
+	whole := wire.Whole(body)
+	switch {
+	case d == wire.Responses:
+		info, err = wholeResponse(body)
+	case d == wire.Chat || d == wire.Completions:
+		info, err = wholeChat(d, body)
+	case wire.Kind(first(whole.Of(body))) != '{':
+		return info, edits, nil
+	default:
+		err = plain(body, whole, &info)
+	}
+	if err != nil {
+		return info, edits, err
+	}
+	if model == "" {
+		return info, edits, nil
+	}
+	if at, ok := wire.Get(body, whole, "model"); ok {
+		if !wire.EqualString(at.Of(body), model) {
+			edits = append(edits, wire.Edit{Span: at, With: wire.AppendString(nil, model)})
+		}
+	} else if d == wire.Chat || d == wire.Completions || d == wire.Responses {
+		end := whole.End - 1 // such an object has members
+		edits = append(edits, wire.Edit{Span: wire.Span{Start: end, End: end}, With: wire.AppendString([]byte(`,"model":`), model)})
+	}
+	return info, edits, nil
+}
+
+func malformedAnswer(message string) *wire.Error { return badAnswer(CodeMalformedAnswer, message) }
+
+// wholeChat reads an answer as a stream of one event: the same things make it
+// an error, empty or broken off.
+func wholeChat(dialect wire.Dialect, body []byte) (AnswerInfo, *wire.Error) {
+	var info AnswerInfo
+	d := CopyDecoder{dialect: dialect}
+	if err := d.chunk(&Delta{Data: body}); err != nil {
+		if err.Code == CodeMalformed {
+			err = malformedAnswer("the backend's answer is not a JSON object")
+		}
+		return info, err
+	}
+	info.Usage, info.HasUsage = d.Usage()
+	switch {
+	case !d.begun.any():
+		return info, malformedAnswer("the backend's answer holds no choices")
+	case d.Empty():
+		return info, badAnswer(CodeEmpty, "the backend's answer says nothing: no text, no reasoning, no refusal, no tool call")
+	case !d.ended:
+		return info, badAnswer(CodeTruncated, "the backend's answer lacks a finish_reason")
+	}
+	if v, ok := wire.Get(body, wire.Whole(body), "choices", "0", "finish_reason"); ok {
+		info.Finish = text(v.Of(body))
+	}
+	return info, nil
+}
+
+func wholeResponse(body []byte) (AnswerInfo, *wire.Error) {
+	var info AnswerInfo
+	c := cursor{p: body}
+	var failure, status, output, usage wire.Span
+	for c.enter('{'); c.member(); {
+		switch string(c.key) {
+		case "error":
+			failure = c.value()
+		case "status":
+			status = c.value()
+		case "output":
+			output = c.value()
+		case "usage":
+			usage = c.value()
+		default:
+			c.value()
+		}
+	}
+	if !c.end() {
+		return info, malformedAnswer("the backend's answer is not a JSON object")
+	}
+	if filled(failure.Of(body)) {
+		return info, reported(body)
+	}
+	info.Finish = text(status.Of(body))
+	info.Usage, info.HasUsage = findUsage(body, usage)
+	switch info.Finish {
+	case "failed", "cancelled":
+		return info, failedResponse(body, wire.Whole(body))
+	case "in_progress", "queued", "incomplete":
+		return info, nil
+	}
+	switch {
+	case !output.Present() || body[output.Start] != '[':
+		return info, malformedAnswer("the backend's response holds no output")
+	case !filled(output.Of(body)):
+		return info, badAnswer(CodeEmpty, "the backend's response has no output items")
+	}
+	return info, nil
+}
+
+// plain looks at an answer of which nothing but its error and usage is known.
+func plain(body []byte, whole wire.Span, info *AnswerInfo) *wire.Error {
+	for it := wire.Members(body, whole); it.Next(); {
+		v := it.Value
+		switch string(it.Key.Of(body)) {
+		case "error":
+			if filled(v.Of(body)) {
+				return reported(body)
+			}
+		case "object":
+			if string(v.Of(body)) == `"error"` {
+				return reported(body)
+			}
+		case "usage":
+			info.Usage, info.HasUsage = findUsage(body, v)
+		}
+	}
+	return nil
+}

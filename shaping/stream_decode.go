@@ -1,0 +1,236 @@
+package shaping
+
+import (
+	"bytes"
+
+	"nearside/shaping/wire"
+)
+
+// CopyDecoder reads a backend's stream for a client of the same dialect: it
+// looks at each event without decoding it and hands its bytes on. It serves
+// chat, completions and responses, allocates nothing a regular event, and may
+// be reused after Reset. It is not for concurrent use.
+//
+// Event fails with a *wire.Error: the backend's own when it reports one inside
+// its 200, else one with a Code of this package. What follows the [DONE] marker
+// is ignored.
+type CopyDecoder struct {
+	dialect wire.Dialect
+
+	content bool // something was said
+	meant   bool // it ended for a reason that explains an empty answer
+	ended   bool // every choice that was begun has ended; the response is terminal
+	done    bool // [DONE] came
+
+	begun, over indexes // choices that were seen, and that have a finish_reason
+
+	usage    wire.Usage
+	hasUsage bool
+}
+
+var _ Decoder = (*CopyDecoder)(nil)
+
+// NewDecoder returns a decoder for one attempt's stream in dialect d: Chat,
+// Completions or Responses.
+func NewDecoder(d wire.Dialect) *CopyDecoder { return &CopyDecoder{dialect: d} }
+
+// Reset makes the decoder as new.
+func (d *CopyDecoder) Reset(dialect wire.Dialect) { *d = CopyDecoder{dialect: dialect} }
+
+var doneMarker = []byte("[DONE]")
+
+// Event looks at one event. The Delta points into it.
+func (d *CopyDecoder) Event(ev wire.Event) (Delta, error) {
+	data := bytes.TrimSpace(ev.Data)
+	delta := Delta{Name: ev.Name, Data: data}
+	switch {
+	case d.done || bytes.Equal(data, doneMarker):
+		d.done = true
+		return Delta{Done: true}, nil
+	case len(data) == 0:
+		return delta, nil
+	case string(ev.Name) == "error":
+		return delta, reported(data)
+	}
+	var err *wire.Error
+	if d.dialect == wire.Responses {
+		err = d.response(&delta)
+	} else {
+		err = d.chunk(&delta)
+	}
+	if err != nil {
+		return delta, err
+	}
+	return delta, nil
+}
+
+// Usage returns what the backend counted, the latest it said.
+func (d *CopyDecoder) Usage() (wire.Usage, bool) { return d.usage, d.hasUsage }
+
+// Empty says that the answer has ended regularly without having said anything.
+// It is of use from the Delta with Finish on: nothing has been committed then,
+// so another target may be asked. An answer cut by length or a content filter
+// is not empty in this sense, nor is any of Completions.
+func (d *CopyDecoder) Empty() bool { return d.ended && !d.content && !d.meant }
+
+// End says whether what came was whole; it is to be called after the Delta with
+// Done or at the end of the body. A missing [DONE] is no fault, a missing
+// finish is one even when [DONE] came.
+func (d *CopyDecoder) End() error {
+	switch {
+	case d.Empty():
+		return badAnswer(CodeEmpty, "the backend ended its answer without having said anything")
+	case d.ended:
+		return nil
+	case d.done:
+		return badAnswer(CodeTruncated, "the backend's stream said [DONE] without a finish")
+	case d.content:
+		return badAnswer(CodeTruncated, "the backend's stream broke off in the middle of the answer")
+	}
+	return badAnswer(CodeTruncated, "the backend's stream ended before any content")
+}
+
+var errMalformed = wire.Error{
+	Status: statusBadAnswer, Type: serverError, Code: CodeMalformed,
+	Message: "the backend's stream holds an event that is not a JSON object",
+}
+
+// malformed is a fresh error: its holder may write to it.
+func malformed() *wire.Error {
+	e := errMalformed
+	return &e
+}
+
+// count keeps the usage that stands at v of p.
+func (d *CopyDecoder) count(p []byte, v wire.Span) bool {
+	u, ok := findUsage(p, v)
+	if ok {
+		d.usage, d.hasUsage = u, true
+	}
+	return ok
+}
+
+// chunk looks at a chunk of chat or completions.
+func (d *CopyDecoder) chunk(delta *Delta) *wire.Error {
+	c := cursor{p: delta.Data}
+	var usage wire.Span
+	failed, choiceFailed := false, false
+	for c.enter('{'); c.member(); {
+		switch string(c.key) {
+		case "choices":
+			if c.kind() != '[' {
+				c.value() // null on some usage chunks
+				break
+			}
+			for c.enter('['); c.element(); {
+				content, broke := d.choice(&c)
+				delta.Content = delta.Content || content
+				choiceFailed = choiceFailed || broke
+			}
+		case "usage":
+			usage = c.value()
+		case "error":
+			v := c.value()
+			failed = failed || filled(v.Of(c.p))
+		case "object":
+			v := c.value()
+			failed = failed || string(v.Of(c.p)) == `"error"`
+		default:
+			c.value()
+		}
+	}
+	switch {
+	case !c.end():
+		return malformed()
+	case failed:
+		return reported(delta.Data)
+	case choiceFailed:
+		return badAnswer("", "the backend broke its answer off with an error")
+	}
+	delta.Usage = d.count(c.p, usage)
+	if !d.ended && d.over.any() && d.over == d.begun {
+		d.ended, delta.Finish = true, true
+	}
+	d.content = d.content || delta.Content
+	return nil
+}
+
+// choice looks at one choice and says whether it carries content, and whether
+// it ended by a failure.
+func (d *CopyDecoder) choice(c *cursor) (content, failed bool) {
+	if c.kind() != '{' {
+		c.value()
+		return false, false
+	}
+	index := int64(0)
+	finished := false
+	for c.enter('{'); c.member(); {
+		switch string(c.key) {
+		case "index":
+			v := c.value()
+			index, _ = wire.Int(v.Of(c.p))
+		case "delta", "message":
+			content = says(c) || content
+		case "text":
+			v := c.value()
+			content = filled(v.Of(c.p)) || content
+		case "finish_reason":
+			switch v := c.value(); string(v.Of(c.p)) {
+			case "null", `""`, "":
+			case `"error"`, `"abort"`:
+				failed = true
+			case `"length"`, `"content_filter"`:
+				d.meant, finished = true, true
+			default:
+				finished = true
+			}
+		default:
+			c.value()
+		}
+	}
+	if finished && d.dialect == wire.Completions {
+		d.meant = true // nothing to add is a fine completion, of code above all
+	}
+	d.begun.add(index)
+	if finished {
+		d.over.add(index)
+	}
+	return content, failed
+}
+
+// says tells whether a delta or message carries anything that a client could
+// show or run: text, reasoning, a refusal, a call, audio.
+func says(c *cursor) bool {
+	if c.kind() != '{' {
+		c.value()
+		return false
+	}
+	content := false
+	for c.enter('{'); c.member(); {
+		switch string(c.key) {
+		case "content", "reasoning_content", "reasoning", "reasoning_text", "reasoning_details",
+			"refusal", "tool_calls", "function_call", "audio":
+			v := c.value()
+			content = filled(v.Of(c.p)) || content
+		default:
+			c.value()
+		}
+	}
+	return content
+}
+
+// indexes is a set of choice indexes; n is at most 128, what is beyond shares
+// the last place.
+type indexes [2]uint64
+
+func (x *indexes) add(i int64) {
+	i = min(max(i, 0), 127)
+	x[i>>6] |= 1 << (i & 63)
+}
+
+func (x *indexes) has(i int64) bool {
+	i = min(max(i, 0), 127)
+	return x[i>>6]&(1<<(i&63)) != 0
+}
+
+func (x *indexes) any() bool { return x[0]|x[1] != 0 }
