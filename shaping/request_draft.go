@@ -137,7 +137,7 @@ func (d *draft) end() int {
 func (r *Request) set(name string, value []byte, why string) {
 	d := &r.draft
 	i := d.slot(name)
-	if i >= 0 && d.slots[i].state != dropped && bytes.Equal(d.slots[i].value, value) {
+	if i >= 0 && d.slots[i].state != dropped && bytes.Equal(d.slots[i].value, value) && !d.amended(i) {
 		return
 	}
 	if i < 0 {
@@ -146,6 +146,12 @@ func (r *Request) set(name string, value []byte, why string) {
 	}
 	d.slots[i].value, d.slots[i].state = value, replaced
 	r.change(Change{Edit: wire.Edit{Span: d.span(i), With: value}, Path: name, Why: why})
+}
+
+// amended says whether the value of a slot is no longer as it stands, since an
+// earlier rule edited its inside.
+func (d *draft) amended(i int) bool {
+	return slices.ContainsFunc(d.inside, func(n nested) bool { return n.slot == i })
 }
 
 // remove drops a member, when it is there.
@@ -265,8 +271,9 @@ func (r *Request) added(comma bool) []byte {
 	return r.scratch[from:len(r.scratch):len(r.scratch)]
 }
 
-// unsay takes back the changes of a member that ends as it began.
+// unsay takes back the changes of a member that ends as it began, those of its
+// inside included.
 func (r *Request) unsay(d *draft, i int) {
 	at := d.env.Fields[i].Value
-	r.Changes = slices.DeleteFunc(r.Changes, func(c Change) bool { return c.Span == at })
+	r.Changes = slices.DeleteFunc(r.Changes, func(c Change) bool { return at.Start <= c.Span.Start && c.Span.Start < at.End })
 }
