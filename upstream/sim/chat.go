@@ -109,10 +109,13 @@ func (k *kit) usage(r *reply) string {
 	return js(u)
 }
 
-// timings are llama.cpp's; the speed is made up.
-func (r *reply) timings() string {
-	return `,"timings":` + js(object{"cache_n": 0, "prompt_n": r.prompt, "prompt_ms": 7.5, "prompt_per_token_ms": 0.05, "prompt_per_second": 20000.5,
-		"predicted_n": r.tokens, "predicted_ms": 12.5, "predicted_per_token_ms": 0.5, "predicted_per_second": 2000.5})
+// timings are llama.cpp's, as the last member of an object.
+func (r *reply) timings() string { return `,"timings":` + js(r.timingsObject()) }
+
+// timingsObject gives a speed that is made up.
+func (r *reply) timingsObject() object {
+	return object{"cache_n": 0, "prompt_n": r.prompt, "prompt_ms": 7.5, "prompt_per_token_ms": 0.05, "prompt_per_second": 20000.5,
+		"predicted_n": r.tokens, "predicted_ms": 12.5, "predicted_per_token_ms": 0.5, "predicted_per_second": 2000.5}
 }
 
 // delta joins the members of a delta.
@@ -172,20 +175,25 @@ func argPieces(args string) []string {
 	return all
 }
 
+// progress returns the comments that mlx_lm writes while it reads a prompt.
+func (k *kit) progress(r *reply) []event {
+	if k.profile != MLX {
+		return nil
+	}
+	n := strconv.Itoa(r.prompt)
+	return []event{{kindComment, []byte(": keepalive " + strconv.Itoa(r.prompt/2) + "/" + n + "\n\n")}, {kindComment, []byte(": keepalive " + n + "/" + n + "\n\n")}}
+}
+
 // chatEvents returns the stream of a chat answer.
 func (s *Server) chatEvents(a *ask, r *reply, choices int) []event {
 	k, v := s.kit, r.vals()
-	var all []event
+	all := k.progress(r)
 	add := func(kind eventKind, delta, finish string) {
 		v['D'], v['F'] = delta, finish
 		all = append(all, event{kind, sse(fill(k.chunk, v))})
 	}
 	if k.profile == Generic && a.usage {
 		v['E'] = `,"usage":null`
-	}
-	if k.profile == MLX {
-		all = append(all, event{kindComment, []byte(": keepalive " + strconv.Itoa(r.prompt/2) + "/" + strconv.Itoa(r.prompt) + "\n\n")},
-			event{kindComment, []byte(": keepalive " + strconv.Itoa(r.prompt) + "/" + strconv.Itoa(r.prompt) + "\n\n")})
 	}
 	for n := range choices {
 		v['N'] = strconv.Itoa(n)
@@ -312,7 +320,7 @@ func (s *Server) chatWhole(r *reply, choices int) []byte {
 func (s *Server) textEvents(a *ask, r *reply) []event {
 	k, v := s.kit, r.vals()
 	v['N'] = "0"
-	var all []event
+	all := k.progress(r)
 	add := func(kind eventKind, text, finish string) {
 		v['D'], v['F'] = js(text), finish
 		all = append(all, event{kind, sse(fill(k.textChunk, v))})

@@ -22,7 +22,7 @@ func (s *Server) responseObject(a *ask, r *reply, status string, output []any) o
 	}
 	o := object{"id": r.id, "object": "response", "created_at": r.created, "completed_at": nil, "status": status, "error": nil, "incomplete_details": nil,
 		"instructions": or("instructions", nil), "model": r.model, "output": output, "parallel_tool_calls": or("parallel_tool_calls", true),
-		"tools": or("tools", []any{}), "tool_choice": or("tool_choice", "auto"), "temperature": or("temperature", 1), "top_p": or("top_p", 1),
+		"tools": s.echoedTools(a), "tool_choice": or("tool_choice", "auto"), "temperature": or("temperature", 1), "top_p": or("top_p", 1),
 		"text": or("text", object{"format": object{"type": "text"}}), "reasoning": or("reasoning", nil), "truncation": or("truncation", "disabled"), "usage": nil,
 		"max_output_tokens": or("max_output_tokens", nil), "max_tool_calls": nil, "previous_response_id": or("previous_response_id", nil), "safety_identifier": nil,
 		"prompt_cache_key": or("prompt_cache_key", nil), "presence_penalty": 0, "frequency_penalty": 0, "top_logprobs": 0, "store": or("store", s.kit.profile == Generic || s.kit.profile == LMStudio),
@@ -41,6 +41,31 @@ func (s *Server) responseObject(a *ask, r *reply, status string, output []any) o
 		o["incomplete_details"] = object{"reason": "max_output_tokens"}
 	}
 	return o
+}
+
+// echoedTools returns the request's tools as a response repeats them: functions
+// with all their members. Ollama drops the others.
+func (s *Server) echoedTools(a *ask) []any {
+	all := []any{}
+	for _, t := range a.list("tools") {
+		function := t.text("type") == "function"
+		if s.kit.profile == Ollama && !function {
+			continue
+		}
+		o := object{}
+		for k, v := range t {
+			o[k] = v
+		}
+		if function {
+			for _, k := range []string{"description", "parameters", "strict"} {
+				if _, ok := o[k]; !ok {
+					o[k] = nil
+				}
+			}
+		}
+		all = append(all, o)
+	}
+	return all
 }
 
 // items are the output of a response, with the ids that its events use.
@@ -67,7 +92,7 @@ func (it *items) reasoningItem(k *kit, r *reply) object {
 	case Ollama:
 		o["encrypted_content"] = r.thought()
 	case LlamaCPP:
-		o["summary"], o["encrypted_content"], o["status"] = []any{}, "", "completed"
+		o["summary"], o["encrypted_content"] = []any{}, ""
 		o["content"] = []any{object{"type": "reasoning_text", "text": r.thought()}}
 	}
 	return o
@@ -160,7 +185,9 @@ func (s *Server) responseEvents(a *ask, r *reply) []event {
 		if summaries {
 			add(kindPart, "response.reasoning_summary_part.done", object{"item_id": it.reasoning, "output_index": at, "summary_index": 0, "part": object{"type": "summary_text", "text": r.thought()}})
 		}
-		add(kindPart, "response.output_item.done", object{"output_index": at, "item": it.reasoningItem(k, r)})
+		if !bare || len(r.words) == 0 {
+			add(kindPart, "response.output_item.done", object{"output_index": at, "item": it.reasoningItem(k, r)})
+		}
 		at++
 	}
 	if len(r.words) > 0 {
@@ -169,9 +196,16 @@ func (s *Server) responseEvents(a *ask, r *reply) []event {
 			return o
 		}
 		add(kindRole, "response.output_item.added", object{"output_index": at, "item": object{"id": it.message, "type": "message", "role": "assistant", "status": "in_progress", "content": []any{}}})
-		add(kindRole, "response.content_part.added", where(object{"part": textPart("")}))
+		part := textPart("")
+		if bare {
+			part = object{"type": "output_text", "text": ""}
+		}
+		add(kindRole, "response.content_part.added", where(object{"part": part}))
 		for _, w := range r.words {
 			add(kindContent, "response.output_text.delta", where(object{"delta": w, "logprobs": []any{}}))
+		}
+		if bare && len(r.reasoning) > 0 { // it ends the thinking after the text
+			add(kindPart, "response.output_item.done", object{"item": it.reasoningItem(k, r)})
 		}
 		add(kindPart, "response.output_text.done", where(object{"text": r.text(), "logprobs": []any{}}))
 		add(kindPart, "response.content_part.done", where(object{"part": textPart(r.text())}))
@@ -198,7 +232,12 @@ func (s *Server) responseEvents(a *ask, r *reply) []event {
 		at++
 	}
 	status := finalStatus(r)
-	add(kindFinish, "response."+status, object{"response": s.responseObject(a, r, status, it.output(k, r))})
+	last := object{"response": s.responseObject(a, r, status, it.output(k, r))}
+	if bare {
+		delete(last["response"].(object), "completed_at")
+		last["timings"] = r.timingsObject()
+	}
+	add(kindFinish, "response."+status, last)
 	if k.profile == Generic {
 		all = append(all, event{kindDone, []byte("data: [DONE]\n\n")})
 	}

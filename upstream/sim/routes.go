@@ -152,6 +152,9 @@ func (s *Server) told(h *head, body []byte, dialect string) *plan {
 		p = s.typed(200, "text/event-stream", "")
 		p.headers = append(append([]string(nil), s.kit.sse...), p.headers...)
 		p.stream, p.early = true, s.kit.headEarly
+		if s.kit.profile == Ollama && dialect == dialectResponses {
+			p.headers = append(p.headers, "Cache-Control: no-cache", "Connection: keep-alive")
+		}
 	}
 	choices := 1
 	switch s.kit.profile {

@@ -45,7 +45,8 @@ func Begin(headers ...string) Step { return Step{op: "begin", headers: headers} 
 func Next(n int) Step { return Step{op: "next", n: n} }
 
 // UpTo writes events of the profile's answer through the first of a kind: role,
-// reasoning, content, finish, usage or done.
+// reasoning, content, finish, usage or done. Of an answer that is not streamed
+// it writes half of the body, and nothing for role.
 func UpTo(kind string) Step { return Step{op: "upto", text: kind} }
 
 // Rest writes the remaining events of the profile's answer except those of some
@@ -89,7 +90,7 @@ func Raw(p string) Step { return Step{op: "raw", text: p} }
 func Body(p string) Step { return Step{op: "body", text: p} }
 
 // Fill writes n bytes of b as a part of the body.
-func Fill(n int, b byte) Step { return Step{op: "fill", n: n, text: string(rune(b))} }
+func Fill(n int, b byte) Step { return Step{op: "fill", n: n, text: string([]byte{b})} }
 
 // Data writes one event without a name.
 func Data(data string) Step { return Step{op: "data", text: data} }
@@ -132,6 +133,9 @@ func Gzip() Step { return Step{op: "gzip"} }
 // EOF has the body of the profile's answer end with the connection, without a
 // length.
 func EOF() Step { return Step{op: "eof"} }
+
+// Untyped leaves the Content-Type of the profile's answer out.
+func Untyped() Step { return Step{op: "untyped"} }
 
 // Length adds n to the Content-Length of the profile's answer, where it has one.
 func Length(n int) Step { return Step{op: "length", n: n} }
@@ -176,7 +180,11 @@ func (t *turn) step(st Step) bool {
 	case "event":
 		t.frame([]byte("event: "+st.name+"\ndata: "+st.text+"\n\n"), true)
 	case "error":
-		if !t.planned().stream && !t.begun {
+		if !t.planned().stream {
+			if t.begun { // nothing can be said in the middle of a JSON text
+				t.closing = true
+				return false
+			}
 			t.reply(200, string(t.c.s.kit.errorBody(500, "server_error", st.text)), nil)
 			return true
 		}
@@ -207,6 +215,8 @@ func (t *turn) step(st Step) bool {
 		t.gzip = true
 	case "eof":
 		t.eof = true
+	case "untyped":
+		t.untyped = true
 	case "length":
 		t.length = st.n
 	default:

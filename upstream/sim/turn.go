@@ -96,6 +96,7 @@ type turn struct {
 	sent     int // events
 	length   int // added to the Content-Length of a whole answer
 	lied     bool
+	untyped  bool
 	err      error
 	timer    *time.Timer
 	due      time.Time // of the last token
@@ -246,7 +247,7 @@ func (t *turn) begin(extra []string) bool {
 	for _, l := range t.c.s.kit.headers {
 		t.header(l)
 	}
-	if p.ctype != "" {
+	if p.ctype != "" && !t.untyped {
 		t.header(t.c.s.kit.ctypeName + ": " + p.ctype)
 	}
 	for _, l := range p.headers {
@@ -285,7 +286,7 @@ func (t *turn) begin(extra []string) bool {
 
 // plain says whether nothing changes how events are written.
 func (t *turn) plain() bool {
-	return !t.gzip && !t.eof && t.split == 0 && t.newline == "" && t.comments == 0
+	return !t.gzip && !t.eof && !t.untyped && t.split == 0 && t.newline == "" && t.comments == 0
 }
 
 func (t *turn) status(minor, status int) {
@@ -359,14 +360,23 @@ func (t *turn) one() bool {
 	return t.err == nil
 }
 
-// upTo writes events through the first of the given kind.
+// upTo writes events through the first of the given kind. Of a whole answer it
+// writes half of the body, and nothing for a role.
 func (t *turn) upTo(kind eventKind) bool {
 	for t.next < len(t.planned().events) {
+		if e := t.plan.events[t.next]; e.kind == kindBody {
+			if kind != kindRole && len(e.data) > 1 {
+				half := len(e.data) / 2
+				t.frame(e.data[:half], false)
+				t.plan.events, t.next = []event{{kindBody, e.data[half:]}}, 0 // the others may be shared
+			}
+			return true
+		}
 		k := t.plan.events[t.next].kind
 		if !t.one() {
 			return false
 		}
-		if k == kind || k == kindBody {
+		if k == kind {
 			return true
 		}
 	}
@@ -434,7 +444,8 @@ func (t *turn) end() {
 		t.buf = append(t.buf, "0\r\n\r\n"...)
 	}
 	t.ended = true
-	if t.lied {
+	short := t.plan != nil && !t.chunked && t.next < len(t.plan.events)
+	if t.lied || short {
 		t.closing = true
 	}
 }
