@@ -267,6 +267,11 @@ func (s *Server) badHTTP(ctx *fasthttp.RequestCtx, err error) {
 	switch {
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		e = tooLarge(&s.snap.Load().Config)
+		if c, ok := ctx.Conn().(*clientConn); ok {
+			c.mu.Lock()
+			c.linger = true
+			c.mu.Unlock()
+		}
 	case errors.As(err, &small):
 		e = &wireError{Status: 431, Type: "invalid_request_error", Code: "headers_too_large", Message: "the request's head is larger than proxy.limits.headerBytes allows"}
 	case errors.As(err, &timeout) && timeout.Timeout():

@@ -23,6 +23,11 @@ import (
 // testServer serves one provider per base URL, as the default chain, in order.
 func testServer(t testing.TB, tune func(*Config, []upstream.Config), urls ...string) (*Server, string) {
 	t.Helper()
+	return testServerWith(t, upstream.Dialer{}, tune, urls...)
+}
+
+func testServerWith(t testing.TB, dialer upstream.Dialer, tune func(*Config, []upstream.Config), urls ...string) (*Server, string) {
+	t.Helper()
 	snap := &Snapshot{Config: Defaults(), States: map[string]BackendState{}}
 	snap.Config.Drain.Grace = 2 * time.Second
 	var providers []*catalog.Provider
@@ -39,7 +44,7 @@ func testServer(t testing.TB, tune func(*Config, []upstream.Config), urls ...str
 		tune(&snap.Config, snap.Backends)
 	}
 	snap.Catalog = catalog.New(providers, nil, []catalog.Chain{chain})
-	s := New(snap, Options{Log: zerolog.Nop(), Meter: meter.New(meter.Options{}), Version: "test"})
+	s := New(snap, Options{Log: zerolog.Nop(), Meter: meter.New(meter.Options{}), Dialer: dialer, Version: "test"})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -53,6 +54,7 @@ type clientConn struct {
 	done   chan struct{}
 	timer  *time.Timer
 	closed bool
+	linger bool // the client is still sending what we refused to read
 }
 
 type watchState uint8
@@ -85,12 +87,31 @@ func (c *clientConn) Close() error {
 	c.mu.Lock()
 	first := !c.closed
 	c.closed = true
+	linger := c.linger
 	c.mu.Unlock()
+	if first && linger {
+		c.drain()
+	}
 	if first {
 		c.s.conns.Add(-1)
 		c.s.track(c, false)
 	}
 	return c.Conn.Close()
+}
+
+// The bounds of what is read and thrown away of a body that was refused, so
+// that the client gets to read why instead of a reset.
+const (
+	lingerFor      = time.Second
+	lingerBytesMax = 64 << 20
+)
+
+func (c *clientConn) drain() {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		_ = w.CloseWrite()
+	}
+	c.Conn.SetReadDeadline(time.Now().Add(lingerFor))
+	_, _ = io.CopyN(io.Discard, c.Conn, lingerBytesMax)
 }
 
 // Handshake and ConnectionState let fasthttp see TLS through the wrapper.

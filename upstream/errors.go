@@ -91,6 +91,9 @@ type Error struct {
 func (e *Error) Unwrap() error { return e.Err }
 
 func (e *Error) Error() string {
+	if e.Kind.Timeout() && e.Setting == "" { // a look or a probe, whose time is its own
+		return fmt.Sprintf("%s: no answer in time (%s)", e.Backend, e.Kind)
+	}
 	switch e.Kind {
 	case KindConnectTimeout:
 		return fmt.Sprintf("%s: no connection within %v (%s)", e.Backend, e.After, e.Setting)

@@ -23,7 +23,7 @@ import (
 
 // Serve runs the proxy.
 type Serve struct {
-	Config string `short:"c" placeholder:"FILE" type:"path" help:"Configuration file. Without it: $$NEARSIDE_CONFIG, ./config.json5, then nearside/config.json5 in your configuration folder."`
+	Config string `short:"c" placeholder:"FILE" help:"Configuration file. Without it: $$NEARSIDE_CONFIG, ./config.json5, then nearside/config.json5 in your configuration folder."`
 	Listen string `short:"l" placeholder:"ADDR" help:"Address to listen on (host:port); beats proxy.listen of the file."`
 }
 
