@@ -163,3 +163,82 @@ func oneOfPhases(line, phases string) bool {
 	}
 	return false
 }
+
+// A backend that accepts and does not read keeps a large request in the air;
+// the client's departure ends it there too.
+func TestDepartureWhileUploading(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	accepted := make(chan net.Conn, 4)
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- c
+		}
+	}()
+	p := start(t, configOf(`providers: {}`, strings.Replace(provider("near", "http://"+ln.Addr().String()+"/v1", "openai-completions"), "100000", "100000000", 1)))
+	for len(accepted) > 0 { // those of the look at start-up
+		(<-accepted).Close()
+	}
+	conn := p.dial()
+	go io.WriteString(conn, request("/v1/chat/completions", `{"model":"near/m","messages":[{"role":"user","content":"`+strings.Repeat("x", 16<<20)+`"}]}`))
+	var c net.Conn
+	select {
+	case c = <-accepted:
+	case <-time.After(patience):
+		t.Fatalf("no connection came\n%s", p.output())
+	}
+	defer c.Close()
+	p.waitInFlight(1)
+	conn.Close()
+	line := p.wait("client_closed", func(l string) bool { return strings.Contains(l, `"outcome":"client_closed"`) })
+	if !strings.Contains(line, `"phase":"upload"`) {
+		t.Errorf("noted as %s", line)
+	}
+	c.SetReadDeadline(time.Now().Add(patience))
+	if n, err := io.Copy(io.Discard, c); err != nil && !strings.Contains(err.Error(), "reset") || n > 16<<20 {
+		t.Errorf("the backend read %d bytes, %v; want an end before the whole", n, err)
+	}
+}
+
+// Clients that leave while a stream runs leave nothing behind: no later answer
+// holds a byte of theirs, and no backend connection stays.
+func TestAbandonedStreamsLeaveNothingBehind(t *testing.T) {
+	b := newBackend(t, func(b *backend, c net.Conn, a asked) bool {
+		if strings.Contains(string(a.body), "ghost") {
+			return stall(sseHead+chunked(chatRole, said("ghost one"), said("ghost two")))(b, c, a)
+		}
+		return chat("fresh")(b, c, a)
+	})
+	p := start(t, configOf(quick, provider("near", b.url, "openai-completions")))
+	const clients = 30
+	for range clients {
+		conn := p.dial()
+		io.WriteString(conn, request("/v1/chat/completions", strings.Replace(helloStream, "hi", "ghost", 1)))
+		br := bufio.NewReader(conn)
+		for line := ""; !strings.Contains(line, "ghost one"); {
+			var err error
+			if line, err = br.ReadString('\n'); err != nil {
+				t.Fatal(err)
+			}
+		}
+		conn.Close()
+	}
+	for range clients {
+		<-b.gone
+	}
+	for range 40 {
+		for _, body := range []string{hello, helloStream} {
+			if got := p.post("/v1/chat/completions", body); got.text() != "fresh" || strings.Contains(got.body, "ghost") {
+				t.Fatalf("%d %s", got.status, got.body)
+			}
+		}
+	}
+	p.until("all exchanges have ended", func() bool { return strings.Contains(p.get("/readyz").body, `"in_flight":0`) })
+}

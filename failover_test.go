@@ -12,17 +12,6 @@ const quick = `providers: {
     near: {deadlines: {connectMs: 500, headersMs: 400, firstContentMs: 400, gapMs: 400}, breaker: {disabled: true}},
   }`
 
-// deadAddress is an address where nothing listens.
-func deadAddress(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return "http://" + ln.Addr().String() + "/v1"
-}
-
 // A fault of the near backend before its first content is the far backend's
 // turn; the client sees one whole answer and headers that say why.
 func TestFaultsBeforeContentGoToTheNextTarget(t *testing.T) {
@@ -140,7 +129,7 @@ func TestAllTargetsFailed(t *testing.T) {
 		}
 		break // the second request would find far cooling down, which TestRetryAfterIsHonoured shows
 	}
-	dead := start(t, configOf(quick, provider("near", deadAddress(t), "openai-completions"), provider("far", deadAddress(t), "openai-completions")))
+	dead := start(t, configOf(quick, provider("near", refusingAddress(t), "openai-completions"), provider("far", refusingAddress(t), "openai-completions")))
 	got := dead.post("/v1/chat/completions", hello)
 	if got.status != 502 || got.header.Get("X-Should-Retry") != "false" || got.header.Get("X-Nearside-Attempts") != "near/m=connect_refused, far/m=connect_refused" {
 		t.Errorf("got %d, x-should-retry %q, attempts %q\n%s", got.status, got.header.Get("X-Should-Retry"), got.header.Get("X-Nearside-Attempts"), got.body)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -10,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -72,4 +75,25 @@ func fillBacklog(t *testing.T, ln net.Listener) func() {
 			c.Close()
 		}
 	}
+}
+
+// runBinary runs a command to its end and returns its output and exit code.
+func runBinary(args ...string) (string, int) {
+	cmd := exec.Command(binary, args...)
+	cmd.Env = append(cleanEnv(), "GORACE=atexit_sleep_ms=20")
+	out, _ := cmd.CombinedOutput()
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+func gzipped(t *testing.T, s string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := w.Write([]byte(s)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
 }

@@ -31,8 +31,8 @@ go vet ./...
 say "clients' packages"
 ./scripts/clients.sh --install
 
-say "Go tests with the race detector"
-go test -race -timeout 18m ./...
+say "Go tests with the race detector, official Node clients among them"
+go test -race -tags clients -timeout 18m ./...
 
 say "the image without an engine"
 ./scripts/image.sh

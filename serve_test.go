@@ -1,0 +1,472 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// until asks again and again until ok; the wait is bounded, and what is shown
+// is that it comes to be, not when.
+func (r *running) until(what string, ok func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(patience); !ok(); {
+		if time.Now().After(end) {
+			r.t.Fatalf("never: %s\n%s", what, r.output())
+		}
+	}
+}
+
+// A file that changes is taken over whole or not at all; streams in flight
+// finish on what they began with.
+func TestReload(t *testing.T) {
+	release := make(chan struct{})
+	one := newBackend(t, func(b *backend, c net.Conn, a asked) bool {
+		if !strings.Contains(string(a.body), "slow") {
+			return chat("one")(b, c, a)
+		}
+		io.WriteString(c, sseHead+chunked(chatRole, said("one ")))
+		<-release
+		io.WriteString(c, chunked(said("still one"), chunk(`{}`, "stop"), chatDone)+lastChunk)
+		return true
+	})
+	two := newBackend(t, chat("two"))
+	config := func(url string) string { return configOf(`providers: {}`, provider("near", url, "openai-completions")) }
+	p := start(t, config(one.url))
+	text := func() string { return p.post("/v1/chat/completions", hello).text() }
+	if got := text(); got != "one" {
+		t.Fatalf("before: %q", got)
+	}
+	slow := make(chan reply, 1)
+	go func() {
+		slow <- p.post("/v1/chat/completions", `{"model":"near/m","stream":true,"messages":[{"role":"user","content":"slow"}]}`)
+	}()
+	p.waitInFlight(1)
+
+	// An editor's way: a new file renamed over the old one.
+	swap := func(text string) {
+		t.Helper()
+		tmp := filepath.Join(filepath.Dir(p.config), "new.json5")
+		if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(tmp, p.config); err != nil {
+			t.Fatal(err)
+		}
+	}
+	swap(config(two.url))
+	p.until("the new configuration is used", func() bool { return text() == "two" })
+
+	// A bad one keeps the old one running, and says why.
+	swap(strings.Replace(config(one.url), "baseUrl", "baseURL", 1))
+	p.until("the problem shows in /readyz", func() bool { return strings.Contains(p.get("/readyz").body, "baseUrl") })
+	if got := text(); got != "two" {
+		t.Errorf("after a bad file: %q", got)
+	}
+	if m := p.get("/metrics").body; !strings.Contains(m, "nearside_config_last_reload_ok 0") {
+		t.Error("nearside_config_last_reload_ok is not 0")
+	}
+	if !strings.Contains(p.output(), `did you mean \"baseUrl\"`) && !strings.Contains(p.output(), "baseUrl") {
+		t.Errorf("the log does not name the problem\n%s", p.output())
+	}
+
+	// In place, and by signal.
+	if err := os.WriteFile(p.config, []byte(config(one.url)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.cmd.Process.Signal(syscall.SIGHUP)
+	p.until("the repaired configuration is used", func() bool { return text() == "one" })
+	p.until("the metric recovers", func() bool { return strings.Contains(p.get("/metrics").body, "nearside_config_last_reload_ok 1") })
+
+	close(release)
+	if got := <-slow; got.text() != "one still one" || got.failure() != nil {
+		t.Errorf("the stream in flight: %q %s", got.text(), got.body)
+	}
+}
+
+// A configuration with mistakes starts nothing, and all of them are told.
+func TestServeRefusesABadConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "c.json5")
+	os.WriteFile(path, []byte("{\n  models: {providers: {a: {baseURL: \"http://127.0.0.1:1/v1\", models: [{id: \"m\"}]}}},\n  proxy: {listen: 7},\n}"), 0o600)
+	out, err := runBinary("serve", "--config", path)
+	if err != 2 || !strings.Contains(out, path+":2:") || !strings.Contains(out, path+":3:") || !strings.Contains(out, "baseUrl") {
+		t.Errorf("exit %d\n%s", err, out)
+	}
+}
+
+// Ctrl-C: what streams may finish; when the grace is over the rest ends with
+// an error event, never with a clean end.
+func TestDrain(t *testing.T) {
+	finish := make(chan struct{})
+	b := newBackend(t, func(b *backend, c net.Conn, a asked) bool {
+		io.WriteString(c, sseHead+chunked(chatRole, said("some ")))
+		if strings.Contains(string(a.body), "never") {
+			return stall("")(b, c, a)
+		}
+		<-finish
+		io.WriteString(c, chunked(said("words"), chunk(`{}`, "stop"), chatDone)+lastChunk)
+		return true
+	})
+	ask := func(p *running, word string) chan reply {
+		got := make(chan reply, 1)
+		go func() {
+			got <- p.post("/v1/chat/completions", `{"stream":true,"messages":[{"role":"user","content":"`+word+`"}]}`)
+		}()
+		return got
+	}
+	t.Run("finish", func(t *testing.T) {
+		p := start(t, configOf(`providers: {}`, provider("near", b.url, "openai-completions")))
+		got := ask(p, "soon")
+		p.waitInFlight(1)
+		p.cmd.Process.Signal(syscall.SIGTERM)
+		p.wait("stopping", func(l string) bool { return strings.Contains(l, "stopping") })
+		close(finish)
+		if r := <-got; r.text() != "some words" || r.failure() != nil {
+			t.Errorf("%q %s", r.text(), r.body)
+		}
+		<-p.exited
+		if p.code != 0 {
+			t.Errorf("exit %d\n%s", p.code, p.output())
+		}
+	})
+	t.Run("grace over", func(t *testing.T) {
+		p := start(t, configOf(`drain: {graceMs: 100}`, provider("near", b.url, "openai-completions")))
+		got := ask(p, "never")
+		p.waitInFlight(1)
+		p.cmd.Process.Signal(syscall.SIGINT)
+		r := <-got
+		if e := r.failure(); e == nil || e["code"] != "server_shutting_down" || strings.Contains(r.body, "[DONE]") {
+			t.Errorf("%s", r.body)
+		}
+		<-p.exited
+		if p.code != 1 {
+			t.Errorf("exit %d, want 1\n%s", p.code, p.output())
+		}
+	})
+}
+
+// A dead near backend is left alone after its second refusal, and found again
+// without a request of anybody's being spent on it.
+func TestBreakerLeavesDeadBackendsAloneAndFindsThemAgain(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	ln.Close()
+	far := newBackend(t, chat("far"))
+	p := start(t, configOf(`providers: {near: {breaker: {openForMs: 300, openMaxMs: 300}}}`,
+		provider("near", "http://"+addr+"/v1", "openai-completions"), provider("far", far.url, "openai-completions")))
+	attempts := func() string { return p.post("/v1/chat/completions", hello).header.Get("X-Nearside-Attempts") }
+	for range 2 {
+		if got := attempts(); got != "near/m=connect_refused, far/m=ok" {
+			t.Fatalf("attempts %q", got)
+		}
+	}
+	for range 20 { // however often the open time passes: a probe goes first, not a request
+		if got := attempts(); got != "near/m=breaker_open, far/m=ok" {
+			t.Fatalf("attempts %q", got)
+		}
+	}
+	if !strings.Contains(p.get("/readyz").body, `"near"`) || !strings.Contains(p.get("/metrics").body, `nearside_breaker_state{target="near"} 2`) {
+		t.Errorf("the open breaker does not show\n%s", p.get("/readyz").body)
+	}
+	ln, err = net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	near := backendOn(t, ln, chat("near"))
+	p.until("near serves again", func() bool {
+		got := attempts()
+		if strings.Contains(got, "connect_refused") {
+			t.Fatalf("a request was spent on finding out: %q", got)
+		}
+		return got == "near/m=ok"
+	})
+	_ = near
+}
+
+// When every breaker is open the answer comes at once, with what and until
+// when.
+func TestAllBreakersOpen(t *testing.T) {
+	b := newBackend(t, whole(500, `{"error":"broken"}`))
+	p := start(t, configOf(`providers: {near: {breaker: {consecutive: 1, openForSeconds: 60}}}`, provider("near", b.url, "openai-completions")))
+	p.post("/v1/chat/completions", hello)
+	got := p.post("/v1/chat/completions", hello)
+	e := got.failure()
+	if got.status != 503 || got.header.Get("Retry-After") == "" || e["code"] != "no_target_available" || !strings.Contains(fmt.Sprint(e["message"]), "near/m") || b.count() != 1 {
+		t.Errorf("%d, retry-after %q, asked %d times: %s", got.status, got.header.Get("Retry-After"), b.count(), got.body)
+	}
+}
+
+// Where no server runs the simulated backend answers and says so, on both
+// dialects; a server that starts later takes its place.
+func TestDiscoveryAndTheSimulatedBackend(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	ln.Close()
+	p := start(t, fmt.Sprintf(`{proxy: {discovery: {addresses: ["http://%s"], everyMs: 100, timeoutMs: 1000}}}`, addr))
+	p.wait("SIMULATED", func(l string) bool { return strings.Contains(l, "SIMULATED") })
+	for path, body := range map[string]string{"/v1/chat/completions": hello, "/chat/completions": helloStream, "/v1/responses": `{"model":"default","input":"hi"}`, "/v1//responses/": `{"input":"hi","stream":true}`} {
+		got := p.post(path, body)
+		if got.status != 200 || got.header.Get("X-Nearside-Simulated") != "1" || !strings.Contains(got.body, `"sim/echo"`) || !strings.Contains(got.body, "imulated") {
+			t.Errorf("%s: %d %v %s", path, got.status, got.header, got.body)
+		}
+	}
+	ln, err = net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backendOn(t, ln, chat("real"))
+	p.until("the real server is used", func() bool {
+		got := p.post("/v1/chat/completions", hello)
+		return got.text() == "real" && got.header.Get("X-Nearside-Simulated") == ""
+	})
+	if got := p.get("/v1/models").body; strings.Contains(got, "sim/") {
+		t.Errorf("the simulated model is still listed: %s", got)
+	}
+}
+
+// Names: refs, aliases, patterns, chains, bare ids, unknown ids; and what is
+// unknown is a 404 with the nearest names.
+func TestNamesOverHTTP(t *testing.T) {
+	a, b := newBackend(t, chat("a")), newBackend(t, chat("b"))
+	p := start(t, fmt.Sprintf(`{
+  models: {mode: "replace", providers: {
+    a: {baseUrl: %q, models: [{id: "mlx-community/Qwen3-30B-A3B-6bit", contextWindow: 32768, reasoning: true, compat: {supportedReasoningEfforts: ["low", "xhigh"]}}]},
+    b: {baseUrl: %q, models: [{id: "small", contextWindow: 32768}, {id: "tiny", contextWindow: 2000}]},
+  }},
+  agents: {defaults: {models: {"b/small": {alias: "Small"}}}, list: [{id: "coder", model: {primary: "b/small", fallbacks: ["a/mlx-community/Qwen3-30B-A3B-6bit"]}}]},
+  proxy: {discovery: {enabled: false}, aliases: {"gpt-*": "b/small"}, chains: {both: ["a/mlx-community/Qwen3-30B-A3B-6bit", "b/small"]}},
+}`, a.url, b.url))
+	f := func(model, served, sent string) {
+		t.Helper()
+		got := p.post("/v1/chat/completions", `{"model":"`+model+`","messages":[]}`)
+		if got.status != 200 || got.header.Get("X-Nearside-Model") != served {
+			t.Errorf("model %q: %d served by %q, want %q: %s", model, got.status, got.header.Get("X-Nearside-Model"), served, got.body)
+			return
+		}
+		be := a
+		if strings.HasPrefix(served, "b/") {
+			be = b
+		}
+		if body := string(be.next().body); !strings.Contains(body, `"model":"`+sent+`"`) {
+			t.Errorf("model %q was sent as %s", model, body)
+		}
+	}
+	f("a/mlx-community/Qwen3-30B-A3B-6bit", "a/mlx-community/Qwen3-30B-A3B-6bit", "mlx-community/Qwen3-30B-A3B-6bit")
+	f("A/mlx-community/Qwen3-30B-A3B-6bit", "a/mlx-community/Qwen3-30B-A3B-6bit", "mlx-community/Qwen3-30B-A3B-6bit")
+	f("SMALL", "b/small", "small") // alias, case does not matter
+	f("gpt-4o", "b/small", "small")
+	f("both", "a/mlx-community/Qwen3-30B-A3B-6bit", "mlx-community/Qwen3-30B-A3B-6bit")
+	f("coder", "b/small", "small")
+	f("b/whatever:7b@q4", "b/whatever:7b@q4", "whatever:7b@q4")
+	f("default", "a/mlx-community/Qwen3-30B-A3B-6bit", "mlx-community/Qwen3-30B-A3B-6bit")
+	got := p.post("/v1/chat/completions", `{"model":"b/smal","messages":[]}`)
+	if got.status != 200 { // an unknown id of a known provider is passed through
+		t.Errorf("b/smal: %d", got.status)
+	}
+	got = p.post("/v1/chat/completions", `{"model":"smol","messages":[]}`)
+	if e := got.failure(); got.status != 404 || e["code"] != "model_not_found" || !strings.Contains(fmt.Sprint(e["message"]), "b/small") && !strings.Contains(fmt.Sprint(e["message"]), "Small") {
+		t.Errorf("smol: %d %s", got.status, got.body)
+	}
+	got = p.post("/v1/chat/completions", `{"model":"b/tiny","messages":[]}`)
+	if e := got.failure(); got.status != 503 || !strings.Contains(fmt.Sprint(e["message"]), "too small") {
+		t.Errorf("a window below the floor: %d %s", got.status, got.body)
+	}
+	models := p.get("/v1/models").body
+	for _, want := range []string{`"id":"a/mlx-community/Qwen3-30B-A3B-6bit"`, `"id":"Small"`, `"id":"both"`, `"id":"coder"`, `"id":"default"`, `"reasoning_efforts":["low","xhigh"]`, `"context_window":32768`, `"route":"near"`, `"object":"list"`} {
+		if !strings.Contains(models, want) {
+			t.Errorf("/v1/models has no %s\n%s", want, models)
+		}
+	}
+	if got := p.get("/v1/models/a%2Fmlx-community/Qwen3-30B-A3B-6bit"); got.status != 200 || !strings.Contains(got.body, `"owned_by":"a"`) {
+		t.Errorf("one model: %d %s", got.status, got.body)
+	}
+	if got := p.get("/v1/models/nobody/x"); got.status != 404 || got.failure()["code"] != "model_not_found" {
+		t.Errorf("no model: %d %s", got.status, got.body)
+	}
+}
+
+// The other endpoints go to the provider of the named model, multipart too.
+func TestOtherEndpoints(t *testing.T) {
+	b := newBackend(t, func(b *backend, c net.Conn, a asked) bool {
+		switch {
+		case strings.HasSuffix(a.line, "/audio/speech"):
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nTransfer-Encoding: chunked\r\n\r\n"+chunked("ID3", "\x00\x01\x02")+lastChunk)
+		case strings.HasSuffix(a.line, "/completions") && strings.Contains(string(a.body), `"stream":true`):
+			io.WriteString(c, sseHead+chunked(data(`{"id":"c","object":"text_completion","created":1,"model":"m","choices":[{"index":0,"text":"hi","finish_reason":null}]}`),
+				data(`{"id":"c","object":"text_completion","created":1,"model":"m","choices":[{"index":0,"text":"","finish_reason":"stop"}]}`), chatDone)+lastChunk)
+		case strings.HasSuffix(a.line, "/completions"):
+			return whole(200, `{"id":"c","object":"text_completion","created":1,"model":"m","choices":[{"index":0,"text":"hi","finish_reason":"stop"}]}`)(b, c, a)
+		default:
+			return whole(200, `{"object":"list","model":"m","data":[{"embedding":[0.1]}],"text":"said"}`)(b, c, a)
+		}
+		return true
+	})
+	p := start(t, configOf(`providers: {}`, provider("near", b.url, "openai-completions")))
+	for _, path := range []string{"/v1/embeddings", "/v1/rerank", "/v1/moderations", "/v1/images/generations", "/embeddings"} {
+		body := `{"model":"near/m", "input" : "x","odd":[1.0,2e0],"query":"q"}`
+		got := p.post(path, body)
+		sent := b.next()
+		if got.status != 200 || string(sent.body) != strings.Replace(body, `"near/m"`, `"m"`, 1) || !strings.HasSuffix(sent.line, strings.TrimPrefix(path, "/v1")) {
+			t.Errorf("%s: %d, sent %s %s", path, got.status, sent.line, sent.body)
+		}
+	}
+	if got := p.post("/v1/audio/speech", `{"model":"near/m","input":"x","voice":"y"}`); got.status != 200 || got.body != "ID3\x00\x01\x02" || got.header.Get("Content-Type") != "audio/mpeg" {
+		t.Errorf("speech: %d %q %v", got.status, got.body, got.header)
+	}
+	b.next()
+	for _, stream := range []string{"true", "false"} {
+		got := p.post("/v1/completions", `{"model":"near/m","prompt":"x","stream":`+stream+`}`)
+		if got.status != 200 || !strings.Contains(got.body, `"text":"hi"`) || !strings.Contains(got.body, `"model":"near/m"`) {
+			t.Errorf("completions: %d %s", got.status, got.body)
+		}
+		b.next()
+	}
+	var form bytes.Buffer
+	w := multipart.NewWriter(&form)
+	file, _ := w.CreateFormFile("file", "a.wav")
+	file.Write([]byte("RIFF\x00\r\n--not a boundary\r\nname=\"model\"\r\n\r\nwrong"))
+	w.WriteField("model", "near/m")
+	w.WriteField("language", "no")
+	w.Close()
+	before := form.String()
+	req, _ := http.NewRequest("POST", p.base+"/v1/audio/transcriptions", &form)
+	req.Header.Set("Content-Type", w.FormDataContentType())
+	got := p.do(req)
+	sent := b.next()
+	if got.status != 200 || string(sent.body) != strings.Replace(before, "near/m", "m", 1) || sent.header.Get("Content-Type") != w.FormDataContentType() {
+		t.Errorf("multipart: %d %s\n%s", got.status, got.body, sent.body)
+	}
+}
+
+// Bad requests get the OpenAI shape and the right status, and the process goes
+// on.
+func TestBadRequests(t *testing.T) {
+	b := newBackend(t, chat("ok"))
+	p := start(t, configOf(`limits: {bodyBytes: 100000}`, provider("near", b.url, "openai-completions")))
+	f := func(path, body string, status int, code string) {
+		t.Helper()
+		got := p.post(path, body)
+		e := got.failure()
+		if got.status != status || e == nil || fmt.Sprint(e["code"]) != code || e["message"] == "" || e["type"] == nil {
+			t.Errorf("POST %s %.60s\n got %d %s\nwant %d, code %s", path, body, got.status, got.body, status, code)
+		}
+	}
+	const cc = "/v1/chat/completions"
+	f(cc, ``, 400, "<nil>")
+	f(cc, `null`, 400, "<nil>")
+	f(cc, `[]`, 400, "<nil>")
+	f(cc, `{"model":`, 400, "<nil>")
+	f(cc, `{"messages":[]} x`, 400, "<nil>")
+	f(cc, `{"messages":[],/* */"a":1}`, 400, "<nil>")
+	f(cc, `{"model":"a","model":"b","messages":[]}`, 400, "duplicate_key")
+	f(cc, `{"model":7,"messages":[]}`, 400, "invalid_type")
+	f(cc, `{"stream":"yes","messages":[]}`, 400, "invalid_type")
+	f(cc, `{"model":"near/m"}`, 400, "missing_required_parameter")
+	f(cc, `{"messages":`+strings.Repeat("[", 20000)+strings.Repeat("]", 20000)+`}`, 400, "<nil>")
+	f(cc, `{"messages":[],"x":"`+strings.Repeat("y", 200000)+`"}`, 413, "request_too_large")
+	f("/v1/responses", `{"model":"near/m","input":"x"}`, 400, "unsupported_dialect")
+	f("/v1/nope", `{}`, 404, "unknown_url")
+	f("/v1/files", `{}`, 404, "unknown_url")
+	for method, status := range map[string]int{"GET": 405, "DELETE": 405, "OPTIONS": 405, "PUT": 405} {
+		req, _ := http.NewRequest(method, p.base+cc, nil)
+		if got := p.do(req); got.status != status || got.failure()["code"] != "method_not_allowed" || !strings.Contains(got.header.Get("Allow"), "POST") {
+			t.Errorf("%s: %d %v %s", method, got.status, got.header, got.body)
+		}
+	}
+	req, _ := http.NewRequest("GET", p.base+"/v1/responses", nil)
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", "websocket")
+	if got := p.do(req); got.status != 426 {
+		t.Errorf("an upgrade: %d %s", got.status, got.body)
+	}
+	if got := p.post(cc, hello); got.text() != "ok" {
+		t.Errorf("afterwards: %d %s", got.status, got.body)
+	}
+	// What the wire itself must not let through.
+	for _, rawRequest := range []string{"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "\x16\x03\x01\x02", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Secret: sk-secret\r\nBroken header\r\n\r\n"} {
+		c := p.dial()
+		io.WriteString(c, rawRequest)
+		c.(*net.TCPConn).CloseWrite()
+		c.SetReadDeadline(time.Now().Add(patience))
+		out, _ := io.ReadAll(c)
+		if strings.Contains(string(out), "sk-secret") || strings.Contains(string(out), " 200 ") {
+			t.Errorf("%q was answered with %q", rawRequest, out)
+		}
+	}
+}
+
+// Nothing of the client's that is not the backend's business travels on, and
+// what only OpenAI knows does not reach others.
+func TestHygiene(t *testing.T) {
+	b := newBackend(t, chat("ok"))
+	p := start(t, configOf(`providers: {}`, strings.Replace(provider("near", b.url, "openai-completions"), "models:", `apiKey: "sk-backend", headers: {"X-Team": "blue"}, models:`, 1)))
+	got := p.post("/v1/chat/completions", `{"model":"default","service_tier":"flex","store":true,"prompt_cache_key":"k","unknown_thing":{"a":[1,  2]},"messages":[{"role":"user","content":"hi"}]}`,
+		"Authorization", "Bearer sk-secret-of-the-client", "OpenAI-Organization", "org", "Cookie", "a=b", "User-Agent", "curious/1", "X-Stainless-Lang", "js", "Accept-Encoding", "gzip", "X-Forwarded-For", "1.2.3.4")
+	sent := b.next()
+	if want := `{"model":"m","unknown_thing":{"a":[1,  2]},"messages":[{"role":"user","content":"hi"}]}`; string(sent.body) != want {
+		t.Errorf("sent %s\nwant %s", sent.body, want)
+	}
+	dropped := got.header.Get("X-Nearside-Dropped")
+	for _, f := range []string{"service_tier", "store", "prompt_cache_key"} {
+		if !strings.Contains(dropped, f) {
+			t.Errorf("x-nearside-dropped %q does not name %s", dropped, f)
+		}
+	}
+	if !strings.Contains(fmt.Sprint(p.receipt(got)["dropped"]), "service_tier") {
+		t.Error("the receipt does not name what was dropped")
+	}
+	if sent.header.Get("Authorization") != "Bearer sk-backend" || sent.header.Get("X-Team") != "blue" || sent.header.Get("Accept-Encoding") != "identity" {
+		t.Errorf("sent headers %v", sent.header)
+	}
+	for _, h := range []string{"OpenAI-Organization", "Cookie", "X-Stainless-Lang", "X-Forwarded-For", "Originator", "Connection"} {
+		if v := sent.header.Get(h); v != "" {
+			t.Errorf("%s: %s was sent", h, v)
+		}
+	}
+	if ua := sent.header.Get("User-Agent"); !strings.HasPrefix(ua, "nearside/") {
+		t.Errorf("user-agent %q", ua)
+	}
+	for _, h := range []string{"X-Request-Id", "X-Nearside-Provider", "X-Nearside-Model", "X-Nearside-Route", "X-Nearside-Attempts"} {
+		if got.header.Get(h) == "" {
+			t.Errorf("the answer has no %s: %v", h, got.header)
+		}
+	}
+	if strings.Contains(p.output(), "hi\"") || strings.Contains(p.output(), "sk-backend") {
+		t.Errorf("the log holds a body or a key\n%s", p.output())
+	}
+}
+
+// A compressed request is read, what cannot be is 415.
+func TestCompressedRequests(t *testing.T) {
+	b := newBackend(t, chat("ok"))
+	p := start(t, configOf(`providers: {}`, provider("near", b.url, "openai-completions")))
+	if got := p.post("/v1/chat/completions", gzipped(t, hello), "Content-Encoding", "gzip"); got.text() != "ok" {
+		t.Errorf("gzip: %d %s", got.status, got.body)
+	}
+	if sent := b.next(); !strings.HasPrefix(string(sent.body), `{"model":"m"`) || sent.header.Get("Content-Encoding") != "" {
+		t.Errorf("sent %q", sent.body)
+	}
+	if got := p.post("/v1/chat/completions", hello, "Content-Encoding", "rot13"); got.status != 415 || got.failure() == nil {
+		t.Errorf("rot13: %d %s", got.status, got.body)
+	}
+	if got := p.post("/v1/chat/completions", "not gzip", "Content-Encoding", "gzip"); got.status != 400 {
+		t.Errorf("broken gzip: %d %s", got.status, got.body)
+	}
+}
