@@ -31,7 +31,8 @@ func (l *loader) model(n, provider node, p *catalog.Provider) {
 	if id == "" {
 		return // reported by the walker
 	}
-	if rest, ok := strings.CutPrefix(id, p.ID+"/"); ok && !l.builtinHas(p.ID, id) {
+	if n := len(p.ID) + 1; len(id) >= n && strings.EqualFold(id[:n], p.ID+"/") && !l.builtinHas(p.ID, id) {
+		rest := id[n:]
 		l.at(at.pos(), at.path, "must not have the provider in front; write %q and refer to it as %q", rest, p.ID+"/"+rest)
 		return
 	}
