@@ -497,6 +497,25 @@ func TestUnspokenApisAreListedAndSkipped(t *testing.T) {
 	}
 }
 
+// An alias that leads to a refusal is named, wherever it was given.
+func TestEntriesWithUnspokenApisAreNamed(t *testing.T) {
+	c := loaded(t, `{models: {providers: {g: {baseUrl: 'https://g.example.com', apiKey: 'k', api: 'google-generative-ai', models: [{id: 'a'}, {id: 'b'}, {id: 'c', api: 'openai-completions'}]}}},
+		agents: {defaults: {models: {'g/a': {alias: 'Gem'}, 'g/b': {}, 'g/c': {alias: 'Chat'}, 'g/d': {alias: 'Unlisted'}}}}}`)
+	got := map[string]string{}
+	for _, n := range c.Later {
+		got[n.Path] = n.Text
+	}
+	delete(got, "models.providers.g.api")
+	want := map[string]string{
+		`agents.defaults.models["g/a"].alias`: "g/a is skipped: the api google-generative-ai is not spoken yet",
+		`agents.defaults.models["g/b"]`:       "g/b is skipped: the api google-generative-ai is not spoken yet",
+		`agents.defaults.models["g/d"].alias`: "g/d is skipped: the api google-generative-ai is not spoken yet",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func FuzzLoad(f *testing.F) {
 	for _, pattern := range []string{"testdata/mistakes/*.json5", "testdata/openclaw/*.json5"} {
 		files, _ := filepath.Glob(pattern)

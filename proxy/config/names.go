@@ -77,6 +77,15 @@ func (l *loader) modelEntries(n node) {
 			p.Models = append(p.Models, m)
 		}
 		m.Params = l.params(m.Params, e.get("params"), false)
+		// As a ref in a chain or under proxy.aliases is named: who asks for the
+		// alias gets a refusal. An api that has a dialect is (or will be) spoken.
+		if m.API.Dialect() == 0 {
+			at, path := e.pos, e.path
+			if alias != "" {
+				at, path = e.get("alias").pos(), e.get("alias").path
+			}
+			l.later(at, path, "%s is skipped: the api %s is not spoken yet", m.Ref(), m.API)
+		}
 		if alias != "" {
 			l.alias(alias, m.Ref(), e.get("alias").pos(), e.get("alias").path)
 		}
