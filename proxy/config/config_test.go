@@ -264,6 +264,24 @@ func TestHostedKeyStaysWithHostedAddress(t *testing.T) {
 	}
 }
 
+// A setting for a hosted provider that has no key here must not stop the near
+// one beside it.
+func TestBuiltinWithoutAKeyIsSkipped(t *testing.T) {
+	c := loaded(t, `{models: {providers: {groq: {timeoutSeconds: 60}, local: {baseUrl: 'http://localhost:1/v1', models: [{id: 'm'}]}}}}`)
+	p := c.provider("groq")
+	if p.Unavailable != "GROQ_API_KEY is not set" || len(p.Models) == 0 || p.Models[0].Unavailable != p.Unavailable {
+		t.Errorf("groq: %+v", p)
+	}
+	for _, b := range c.Backends {
+		if b.ID == "groq" {
+			t.Error("groq can be reached without a key")
+		}
+	}
+	if got := c.Warnings.String(); !strings.Contains(got, "config.json5:1:23: warning: models.providers.groq.apiKey: is missing, and the environment variable GROQ_API_KEY is not set") {
+		t.Errorf("warnings: %s", got)
+	}
+}
+
 func TestMergeKeepsWhatIsExplicit(t *testing.T) {
 	c := loaded(t, `{models: {providers: {openai: {apiKey: 'k', models: [
 		{id: 'gpt-4o', input: ['text'], contextWindow: 1000, maxTokens: 100, name: 'Mine'},

@@ -277,7 +277,10 @@ func (l *loader) credentials(n entry, p *catalog.Provider, b *upstream.Config, k
 	case at.there():
 		l.at(at.pos(), at.path, "%q stands for no key, and %s is a public host: it needs a real one", at.text(), host)
 	case k != nil && len(k.KeyEnv) > 0:
-		l.at(n.pos, join(n.path, "apiKey"), "is missing, and the environment variable %s is not set", keyVariable(k))
+		// As without an entry in the file: it waits for its key, and a near
+		// backend need not wait with it.
+		l.warn(n.pos, join(n.path, "apiKey"), "is missing, and the environment variable %s is not set; the provider's models are listed and skipped", keyVariable(k))
+		return keyVariable(k) + " is not set"
 	default:
 		l.at(n.pos, join(n.path, "apiKey"), "is missing, and %s is a public host: it needs one", host)
 	}
