@@ -91,12 +91,15 @@ type Model struct {
 	// ContextWindow is the declared window, ContextTokens the effective cap
 	// (0: none), DetectedWindow what the server itself reported (0: unknown).
 	ContextWindow, ContextTokens, DetectedWindow int
-	MaxTokens                                    int
-	Params                                       []Param // merged, lowest precedence first applied; see MergeParams
-	Compat                                       Compat
-	Headers                                      []Header
-	Declared                                     bool   // listed in configuration or catalogue, not made up for a passed-through id
-	Unavailable                                  string // why plans skip it; empty for a usable model
+	// CommonCap says that ContextTokens is that of agents.defaults, which says
+	// nothing of what this model's server holds.
+	CommonCap   bool
+	MaxTokens   int
+	Params      []Param // merged, lowest precedence first applied; see MergeParams
+	Compat      Compat
+	Headers     []Header
+	Declared    bool   // listed in configuration or catalogue, not made up for a passed-through id
+	Unavailable string // why plans skip it; empty for a usable model
 }
 
 // Ref returns "provider/model-id".

@@ -34,7 +34,7 @@ func (m *Model) Window() Window {
 	}
 	w.Reference = w.Effective
 	if t := m.ContextTokens; t > 0 {
-		if w.wanted == 0 || t < w.wanted {
+		if w.wanted == 0 || t < w.wanted && !m.CommonCap {
 			w.wanted, w.setting = t, "contextTokens"
 		}
 		if t < w.Effective || w.Effective == 0 {

@@ -57,6 +57,8 @@ func TestWindowMessagesNameWhatToChange(t *testing.T) {
 	f(Model{DetectedWindow: 2048}, KindOllama, "", "its context window of 2048 tokens (the server) is too small, the least is 4000: raise Ollama's num_ctx (OLLAMA_CONTEXT_LENGTH), or choose a larger model")
 	f(Model{ContextWindow: 131072, DetectedWindow: 32768}, KindLMStudio, "contextWindow is 131072 but the server holds 32768 tokens: lower contextWindow or load the model with a larger context length in LM Studio", "")
 	f(Model{ContextWindow: 131072, DetectedWindow: 4096}, KindLlamaCPP, "contextWindow is 131072 but the server holds 4096 tokens: lower contextWindow or start llama-server with a larger --ctx-size; below 8000 agents lose their instructions", "")
+	// A cap for all models does not say that this server's window is known.
+	f(Model{ContextWindow: 131072, ContextTokens: 16000, CommonCap: true, DetectedWindow: 32768}, KindVLLM, "contextWindow is 131072 but the server holds 32768 tokens: lower contextWindow or start vLLM with a larger --max-model-len", "")
 	for _, k := range []Kind{KindVLLM, KindSGLang, KindUnknown} {
 		if _, r := (&Model{DetectedWindow: 1, Provider: &Provider{Kind: k}}).Window().Verdict(); !strings.Contains(r, "larger --") && !strings.Contains(r, "raise the server's limit") {
 			t.Errorf("%q: %s", k, r)

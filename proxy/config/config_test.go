@@ -282,6 +282,18 @@ func TestBuiltinWithoutAKeyIsSkipped(t *testing.T) {
 	}
 }
 
+// The cap for all models must not be taken for one that knows the server.
+func TestCapOfTheDefaultsIsMarked(t *testing.T) {
+	c := loaded(t, `{models: {providers: {local: {baseUrl: 'http://localhost:1/v1', models: [{id: 'a', contextWindow: 131072}, {id: 'b', contextWindow: 131072, contextTokens: 32000}]}}},
+		agents: {defaults: {contextTokens: 64000}}}`)
+	if m := c.model(t, "local/a"); m.ContextTokens != 64000 || !m.CommonCap {
+		t.Errorf("a: %d %v", m.ContextTokens, m.CommonCap)
+	}
+	if m := c.model(t, "local/b"); m.ContextTokens != 32000 || m.CommonCap {
+		t.Errorf("b: %d %v", m.ContextTokens, m.CommonCap)
+	}
+}
+
 func TestMergeKeepsWhatIsExplicit(t *testing.T) {
 	c := loaded(t, `{models: {providers: {openai: {apiKey: 'k', models: [
 		{id: 'gpt-4o', input: ['text'], contextWindow: 1000, maxTokens: 100, name: 'Mine'},

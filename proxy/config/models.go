@@ -71,6 +71,10 @@ func (l *loader) model(n, provider node, p *catalog.Provider) {
 	p.Models = append(p.Models, m)
 	l.inherit(m)
 	l.windows(n, m.ContextWindow, n.get("contextTokens").whole(), m.MaxTokens)
+	// The provider's default may be meant for its other models: a warning.
+	if most := provider.get("maxTokens"); !n.get("maxTokens").there() && n.get("contextWindow").there() && m.ContextWindow > 0 && m.MaxTokens > m.ContextWindow {
+		l.warn(n.get("contextWindow").pos(), n.get("contextWindow").path, "%d is less than %s (%d), which holds for this model too; give it a maxTokens of its own", m.ContextWindow, most.path, m.MaxTokens)
+	}
 	l.tiers(n.get("cost"))
 
 	params := l.root.get("agents", "defaults", "params")
@@ -93,6 +97,7 @@ func (l *loader) inherit(m *catalog.Model) {
 		m.MaxTokens = p.MaxTokens
 	}
 	if limit := l.root.get("agents", "defaults", "contextTokens").whole(); limit > 0 && (m.ContextTokens == 0 || limit < m.ContextTokens) {
+		m.CommonCap = m.ContextTokens == 0
 		m.ContextTokens = limit
 	}
 	if len(m.Input) == 0 {
