@@ -67,10 +67,7 @@ func (c *Serve) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	cert, err := certificate(&file.Proxy)
-	if err != nil {
-		return usageError{err}
-	}
+	cert := certificate(file)
 	ln, err := net.Listen("tcp", file.Proxy.Listen)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w (choose another address with --listen or proxy.listen)", file.Proxy.Listen, err)
@@ -188,15 +185,12 @@ func told(log zerolog.Logger, was, now *proxy.Snapshot) {
 	}
 }
 
-func certificate(cfg *proxy.Config) (*tls.Config, error) {
-	if cfg.TLSCert == "" && cfg.TLSKey == "" {
-		return nil, nil
+// certificate is the TLS of proxy.tls; nil for plain HTTP.
+func certificate(file *config.Config) *tls.Config {
+	if file.Certificate == nil {
+		return nil
 	}
-	pair, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
-	if err != nil {
-		return nil, fmt.Errorf("proxy.tls: %w", err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}, nil
+	return &tls.Config{Certificates: []tls.Certificate{*file.Certificate}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
 }
 
 // greet prints what a person wants to know at the start.

@@ -7,6 +7,7 @@ package config
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"os"
 	"path/filepath"
@@ -35,7 +36,7 @@ type Options struct {
 // Config is a configuration that was read without an error. It is immutable.
 type Config struct {
 	Path  string   // as given to Load; empty for the built-in defaults
-	Files []string // to watch: the file, what it includes, files with secrets
+	Files []string // to watch: the file, what it includes, files with secrets, certificates and keys
 
 	// Providers are those of the file and, with mode merge, the built-in hosted
 	// ones. Backends holds how to reach those that can be reached.
@@ -48,6 +49,8 @@ type Config struct {
 	Log       Log
 	Discovery Discovery
 	Simulate  bool
+	// Certificate is that of proxy.tls; nil to serve plain HTTP.
+	Certificate *tls.Certificate
 	// Configured says that the file itself has a provider, so that the
 	// simulated backend has no place.
 	Configured bool

@@ -388,19 +388,7 @@ func (l *loader) transport(n node, b *upstream.Config, where catalog.Place) {
 		if skip := tls.get("insecureSkipVerify"); skip.flag(false) {
 			l.at(skip.pos(), skip.path, "is refused: set request.tls.ca to the authority that signed the server's certificate")
 		}
-		read := func(name string) string {
-			text, _ := l.secret(tls.get(name))
-			if text == "" || strings.Contains(text, "-----BEGIN") {
-				return text
-			}
-			return l.file(text)
-		}
-		passphrase, _ := l.secret(tls.get("passphrase"))
-		b.TLS = upstream.TLS{CA: read("ca"), Cert: read("cert"), Key: read("key"),
-			ServerName: strings.TrimSpace(tls.get("serverName").text()), Passphrase: upstream.NewSecret(passphrase)}
-		if tls.get("cert").there() != tls.get("key").there() {
-			l.at(tls.pos(), tls.path, "cert and key belong together")
-		}
+		b.TLS = l.clientTLS(tls)
 	}
 	if proxied := request.get("proxy"); proxied.there() {
 		switch at := proxied.get("url"); proxied.get("mode").text() {

@@ -55,7 +55,19 @@ func examples(t *testing.T) string {
 // TestReferenceExamplesLoad: who removes the strokes gets a configuration, with
 // the defaults of a near provider.
 func TestReferenceExamplesLoad(t *testing.T) {
-	c, problems := load(examples(t))
+	// The files that the examples name are there.
+	cert, key := certificate(t)
+	c, problems := Load("config.json5", Options{LookupEnv: testEnv, Home: "/home/someone", ReadFile: func(path string, _ int) ([]byte, error) {
+		switch path {
+		case "config.json5":
+			return []byte(examples(t)), nil
+		case "cert.pem":
+			return cert, nil
+		case "key.pem":
+			return key, nil
+		}
+		return nil, os.ErrNotExist
+	}})
 	if errs := problems.Errors(); len(errs) > 0 {
 		t.Fatalf("the examples: %s", errs)
 	}

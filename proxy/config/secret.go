@@ -115,18 +115,11 @@ func (l *loader) secretFile(n, from node, id string) (string, bool) {
 		limit = most
 	}
 	file := l.file(from.get("path").text())
-	i := slices.Index(l.files, file)
-	if i < 0 {
-		i = len(l.files)
-		l.files = append(l.files, file)
-		l.contents = append(l.contents, nil)
-	}
-	src, err := l.readFile(file, limit)
+	src, err := l.watched(file, limit)
 	if err != nil {
 		l.at(n.pos(), n.path, "%s: %s", from.get("path").text(), plain(err))
 		return "", false
 	}
-	l.contents[i] = src
 	if from.get("mode").text() == "singleValue" {
 		if id != "value" {
 			l.at(n.get("id").pos(), n.path, "the id of a file with one value is \"value\"")

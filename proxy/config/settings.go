@@ -18,9 +18,7 @@ func (l *loader) settings() {
 	own.setText("listen", &c.Listen)
 	c.Listen = strings.TrimSpace(c.Listen)
 	if at := own.get("tls"); at.there() {
-		if at.get("cert").there() != at.get("key").there() {
-			l.at(at.pos(), at.path, "cert and key belong together")
-		} else if at.get("cert").there() {
+		if l.cfg.Certificate = l.certificate(at); l.cfg.Certificate != nil {
 			c.TLSCert, c.TLSKey = l.file(at.get("cert").text()), l.file(at.get("key").text())
 		}
 	}
