@@ -240,6 +240,56 @@ func TestDiscoveryAndTheSimulatedBackend(t *testing.T) {
 	}
 }
 
+// README's smallest configuration: default means its one model, whatever the
+// last look at its server saw. A look is no reason to refuse a request.
+func TestDefaultDoesNotWaitForALook(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	ln.Close()
+	p := start(t, fmt.Sprintf(`{models: {providers: {local: {baseUrl: "http://%s/v1", models: [{id: "m"}]}}}, proxy: {discovery: {everySeconds: 3600, addresses: []}}}`, addr))
+	p.wait("default", func(l string) bool { return l == "default: local/m" })
+	if got := p.post("/v1/chat/completions", hello); got.status != 502 || got.header.Get("X-Nearside-Attempts") != "local/m=connect_refused" {
+		t.Errorf("while it is down: %d, attempts %q: %s", got.status, got.header.Get("X-Nearside-Attempts"), got.body)
+	}
+	if ln, err = net.Listen("tcp", addr); err != nil {
+		t.Fatal(err)
+	}
+	backendOn(t, ln, chat("up"))
+	p.until("default answers without a further look", func() bool { return p.post("/v1/chat/completions", hello).text() == "up" })
+	if got := p.get("/readyz").body; !strings.Contains(got, "unreachable") {
+		t.Errorf("there was a further look: %s", got)
+	}
+
+	// A server that has no model list answers all the same.
+	bare, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		io.WriteString(w, `{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"bare"},"finish_reason":"stop"}]}`)
+	})}
+	go srv.Serve(bare)
+	t.Cleanup(func() { srv.Close() })
+	q := start(t, fmt.Sprintf(`{models: {providers: {local: {baseUrl: "http://%s/v1", models: [{id: "m"}]}}}, proxy: {discovery: {addresses: []}}}`, bare.Addr()))
+	if got := q.post("/v1/chat/completions", hello); got.text() != "bare" || !strings.Contains(q.get("/readyz").body, "misconfigured") {
+		t.Errorf("without a model list: %d %s", got.status, got.body)
+	}
+
+	// With no model at all the refusal says what was seen.
+	none := start(t, fmt.Sprintf(`{models: {providers: {local: {baseUrl: "http://%s/v1"}}}, proxy: {discovery: {addresses: []}}}`, bare.Addr()))
+	if got := none.post("/v1/chat/completions", hello); got.status != 404 || !strings.Contains(got.body, "local is misconfigured") || !strings.Contains(got.body, "models.providers.local.models") {
+		t.Errorf("no model: %d %s", got.status, got.body)
+	}
+}
+
 // Names: refs, aliases, patterns, chains, bare ids, unknown ids; and what is
 // unknown is a 404 with the nearest names.
 func TestNamesOverHTTP(t *testing.T) {

@@ -123,8 +123,9 @@ type ResolveOptions struct {
 	// Fallback is the request's x-nearside-fallback: empty, "none", or refs,
 	// aliases and chains separated by commas. A chain brings all its refs.
 	Fallback string
-	// Ready says whether a model can answer now. It is asked only for default
-	// where none is configured; nil means that all can.
+	// Ready says whether a model could answer when it was last looked at. It is
+	// asked only for default where none is configured; nil means that all can,
+	// and so does one that says no to all.
 	Ready func(*Model) bool
 }
 
@@ -213,17 +214,16 @@ func (c *Catalog) resolve(r *Resolution, name string, ready func(*Model) bool) e
 	}
 	if key == DefaultName {
 		r.Name = DefaultName
-		r.Via = append(r.Via, "no default is configured: the near models that are ready")
-		for _, p := range c.Providers {
-			if !p.Near {
-				continue
-			}
-			for _, m := range p.Models {
-				if ready == nil || ready(m) {
-					r.Models = append(r.Models, m)
-				}
+		how := "no default is configured: the near models that are ready"
+		r.Models = c.near(ready)
+		if len(r.Models) == 0 && ready != nil {
+			// What the last look saw may be over: it orders and never refuses.
+			// Whether they answer is for the attempts to find out.
+			if r.Models = c.near(nil); len(r.Models) > 0 {
+				how = "no default is configured, and no near model was ready when last looked at: all of them"
 			}
 		}
+		r.Via = append(r.Via, how)
 		r.Models = distinct(r.Models)
 		return nil
 	}
@@ -251,6 +251,22 @@ func (c *Catalog) resolve(r *Resolution, name string, ready func(*Model) bool) e
 	}
 	r.Via = append(r.Via, ch.rest)
 	return nil
+}
+
+// near returns the models of near providers that are ready.
+func (c *Catalog) near(ready func(*Model) bool) []*Model {
+	var all []*Model
+	for _, p := range c.Providers {
+		if !p.Near {
+			continue
+		}
+		for _, m := range p.Models {
+			if ready == nil || ready(m) {
+				all = append(all, m)
+			}
+		}
+	}
+	return all
 }
 
 // alias returns the alias that a requested name is, or whose pattern catches

@@ -323,7 +323,12 @@ func TestDefaultWithoutOneIsTheFirstReadyNearModel(t *testing.T) {
 	if err != nil || refs(r) != "mlx/mlx-community/Qwen3-30B-A3B-6bit" {
 		t.Errorf("got %q, %v", refs(r), err)
 	}
-	if r, _ := c.Resolve("default", ResolveOptions{}); refs(r) != "lmstudio/small lmstudio/Shared mlx/mlx-community/Qwen3-30B-A3B-6bit" {
+	const all = "lmstudio/small lmstudio/Shared mlx/mlx-community/Qwen3-30B-A3B-6bit"
+	if r, _ := c.Resolve("default", ResolveOptions{}); refs(r) != all {
 		t.Errorf("got %q", refs(r))
+	}
+	// A look is stale soon: when it saw none ready, all are tried.
+	if r, _ := c.Resolve("default", ResolveOptions{Ready: func(*Model) bool { return false }}); refs(r) != all {
+		t.Errorf("none ready: got %q", refs(r))
 	}
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"sort"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,35 @@ type Snapshot struct {
 type BackendState struct {
 	State  string `json:"state"` // ready, loading, asleep, unreachable, misconfigured, unknown
 	Detail string `json:"detail,omitempty"`
+}
+
+// Ready says whether a model could be asked when its server was last looked at.
+func (s *Snapshot) Ready(m *catalog.Model) bool {
+	st, ok := s.States[m.Provider.ID]
+	return m.Unavailable == "" && m.Provider.Unavailable == "" && (!ok || st.State == "ready" || st.State == "loading" || st.State == "asleep")
+}
+
+// noModel says why default means nothing: no near provider lists a model.
+func (s *Snapshot) noModel() string {
+	var seen []string
+	for id, st := range s.States {
+		text := id + " is " + st.State
+		if st.Detail != "" {
+			text += " (" + st.Detail + ")"
+		}
+		seen = append(seen, text)
+	}
+	for _, p := range s.Catalog.Providers {
+		if p.Near && p.Source == catalog.FromConfig && len(p.Models) == 0 {
+			seen = append(seen, "models.providers."+p.ID+".models names none")
+		}
+	}
+	sort.Strings(seen)
+	text := "no model is configured or found for default: set agents.defaults.model, or start a model server"
+	if len(seen) > 0 {
+		text += "; " + strings.Join(seen, ", ")
+	}
+	return text
 }
 
 // target is one model that may be tried, with all that does not change while
@@ -126,6 +156,8 @@ type Plan struct {
 	Via       []string `json:"via,omitempty"`
 	Strict    bool     `json:"strict"`
 	Steps     []Step   `json:"steps"`
+
+	none string // why there are no steps
 }
 
 // request is what a plan must know of a request.
@@ -140,15 +172,15 @@ type request struct {
 // plan fills p for a request. It only looks: no ticket is taken and nothing is
 // sent.
 func (s *Server) plan(snap *Snapshot, r request, now time.Time, p *Plan) error {
-	res, err := snap.Catalog.Resolve(r.model, catalog.ResolveOptions{Fallback: r.fallback, Ready: func(m *catalog.Model) bool {
-		st, ok := snap.States[m.Provider.ID]
-		return m.Unavailable == "" && m.Provider.Unavailable == "" && (!ok || st.State == "ready" || st.State == "loading" || st.State == "asleep")
-	}})
+	res, err := snap.Catalog.Resolve(r.model, catalog.ResolveOptions{Fallback: r.fallback, Ready: snap.Ready})
 	if err != nil {
 		return err
 	}
 	p.Requested, p.Name, p.Via, p.Strict = res.Requested, res.Name, res.Via, res.Strict
-	p.Steps = p.Steps[:0]
+	p.Steps, p.none = p.Steps[:0], ""
+	if len(res.Models) == 0 {
+		p.none = snap.noModel()
+	}
 	tried := 0
 	for i, m := range res.Models {
 		t := s.target(snap, m)
@@ -237,7 +269,7 @@ func (p *Plan) noTarget(now time.Time) (wire.Error, time.Duration) {
 		}
 		return wire.Error{Status: 400, Type: "invalid_request_error", Code: "unsupported_dialect", Param: "model", Message: all}, 0
 	case len(reasons) == 0:
-		return wire.Error{Status: 404, Type: "invalid_request_error", Code: "model_not_found", Param: "model", Message: "no model is configured or found; see the models command"}, 0
+		return wire.Error{Status: 404, Type: "invalid_request_error", Code: "model_not_found", Param: "model", Message: p.none}, 0
 	}
 	return wire.Error{Status: 503, Type: "server_error", Code: "model_unavailable", Param: "model", Message: "no target can be tried: " + all}, 0
 }

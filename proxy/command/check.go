@@ -214,7 +214,7 @@ func reportWindows(w io.Writer, snap *proxy.Snapshot) {
 
 // defaultRefs returns what "default" means now.
 func defaultRefs(snap *proxy.Snapshot) []string {
-	res, err := snap.Catalog.Resolve(catalog.DefaultName, catalog.ResolveOptions{})
+	res, err := snap.Catalog.Resolve(catalog.DefaultName, catalog.ResolveOptions{Ready: snap.Ready})
 	if err != nil {
 		return nil
 	}

@@ -247,21 +247,24 @@ func (c *Serve) greet(w io.Writer, addr string, secure bool, path string, snap *
 	if unavailable > 0 {
 		fmt.Fprintf(w, "  %d built-in hosted providers wait for their key (nearside models --all)\n", unavailable)
 	}
-	if res, err := snap.Catalog.Resolve("", catalog.ResolveOptions{}); err == nil && len(res.Models) > 0 {
-		refs := make([]string, 0, len(res.Models))
-		for i, m := range res.Models {
-			if i == 4 {
-				refs = append(refs, "…")
-				break
-			}
-			refs = append(refs, m.Ref())
-		}
-		fmt.Fprintf(w, "default: %s\n", strings.Join(refs, " → "))
-	}
+	fmt.Fprintf(w, "default: %s\n", defaultText(snap))
 	if n := len(problems.Warnings()); n > 0 {
 		fmt.Fprintf(w, "%d warnings: nearside check\n", n)
 	}
 	fmt.Fprintf(w, "try:  curl -s %s/v1/chat/completions -H 'content-type: application/json' -d '{\"model\":\"default\",\"messages\":[{\"role\":\"user\",\"content\":\"Say hello\"}]}'\n", base)
+}
+
+// defaultText says what "default" means now, as a request would find it.
+func defaultText(snap *proxy.Snapshot) string {
+	const shown = 4
+	refs := defaultRefs(snap)
+	if len(refs) == 0 {
+		return "nothing; set agents.defaults.model or start a model server"
+	}
+	if len(refs) > shown {
+		refs = append(refs[:shown:shown], "…")
+	}
+	return strings.Join(refs, " → ")
 }
 
 // logWriter gathers log lines and writes them at least ten times a second and
