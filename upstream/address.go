@@ -228,9 +228,14 @@ func (p Policy) refuse(host, ip string, class addressClass) error {
 	switch class {
 	case addressLoopback, addressPrivate, addressTailnet, addressBenchmark:
 		e.Setting = p.setting("request.allowPrivateNetwork")
-		if p.AllowPrivate != nil {
+		switch {
+		case p.AllowPrivate != nil:
 			e.Advice = e.Setting + " is false"
-		} else {
+		case p.Provider == discoverID:
+			// A name that says public was not trusted with a private address by
+			// being listed: somebody else may answer for it.
+			e.Advice = "write it under models.providers and set " + e.Setting + ": true to allow it"
+		default:
 			e.Advice = "set " + e.Setting + ": true to allow it"
 		}
 	case addressUnspecified:
@@ -244,6 +249,9 @@ func (p Policy) refuse(host, ip string, class addressClass) error {
 }
 
 func (p Policy) setting(key string) string {
+	if p.Provider == discoverID && key == "baseUrl" {
+		return "proxy.discovery.addresses"
+	}
 	if strings.ContainsAny(p.Provider, ". \"[]") {
 		return fmt.Sprintf("models.providers[%q].%s", p.Provider, key)
 	}

@@ -81,13 +81,18 @@ func (f *Found) Model(id string) *FoundModel {
 type DiscoverAddress struct {
 	URL  string       // "http://127.0.0.1:1234", "127.0.0.1:1234"; with a path when the API is not below /v1
 	Kind catalog.Kind // what it is when its answers do not tell
+	// AllowPrivate admits a private address, as request.allowPrivateNetwork does.
+	AllowPrivate bool
+	// Known says that a server was found there before: it is returned, with what
+	// is wrong with it now, also when it does not answer as one.
+	Known bool
 }
 
 // DiscoverOptions say where Discover looks and how.
 type DiscoverOptions struct {
 	Addresses []DiscoverAddress
 	Timeout   time.Duration // for one address; 1 s when 0
-	Dialer    Dialer        // its Policy is replaced: only loopback is trusted
+	Dialer    Dialer        // its Policy is replaced: what an address does not admit is refused, loopback aside
 }
 
 // InspectOptions say how Inspect asks.
@@ -104,8 +109,8 @@ const (
 
 // Discover asks the addresses what they are and returns those that answer as a
 // model server, in the order given. Places where nothing listens, or something
-// else does, are left out; an address that our policy refuses is returned with
-// its Err, since somebody wrote it down. It never asks for a completion, follows
+// else does, are left out unless Known; an address that our policy refuses is
+// returned with its Err, since somebody wrote it down. It never asks for a completion, follows
 // no redirect and sends no credential.
 func Discover(ctx context.Context, opt DiscoverOptions) []Found {
 	all := make([]Found, len(opt.Addresses))
@@ -128,10 +133,19 @@ func Discover(ctx context.Context, opt DiscoverOptions) []Found {
 		}
 		seen[raw] = true
 		cfg := Config{ID: discoverID, BaseURL: raw, Near: true, Kind: a.Kind, API: catalog.Completions}
+		if a.AllowPrivate {
+			cfg.AllowPrivate = &a.AllowPrivate
+		}
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			all[i], known[i] = look(ctx, cfg, opt.Dialer, opt.Timeout)
+			if a.Known && !known[i] {
+				known[i] = true
+				if all[i].Err == nil && all[i].State == "" {
+					all[i].Err = errNoServer
+				}
+			}
 		})
 	}
 	wg.Wait()
@@ -152,6 +166,8 @@ func Inspect(ctx context.Context, cfg Config, opt InspectOptions) Found {
 	f, _ := look(ctx, cfg, opt.Dialer, opt.Timeout)
 	return f
 }
+
+var errNoServer = errors.New("what answers there now is no model server")
 
 // discoverID stands for the id that a provider does not have yet.
 const discoverID = "<id>"
