@@ -12,6 +12,17 @@ import (
 // discoverable are the ids that discovery gives to what it finds.
 var discoverable = []string{"lmstudio", "ollama", "vllm", "llamacpp", "mlx", "sglang"}
 
+// canBeFound says whether discovery may give the id to what it finds: the name
+// of the software, or local where it does not tell, and a port behind it for a
+// second one.
+func canBeFound(id string) bool {
+	name, number, more := strings.Cut(id, "-")
+	if more && (number == "" || strings.Trim(number, "0123456789") != "") {
+		return false
+	}
+	return name == "local" || slices.Contains(kinds, name)
+}
+
 // names composes aliases and chains, in this order: a chain may use an alias.
 func (l *loader) names() {
 	defaults := l.root.get("agents", "defaults")

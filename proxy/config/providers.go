@@ -503,12 +503,13 @@ func (l *loader) ownProviders() {
 	l.cfg.own = map[string]node{}
 	for _, e := range l.root.get("proxy", "providers").entries() {
 		id := e.key
-		if !slices.Contains(ids, id) {
+		found := l.cfg.Discovery.Enabled && canBeFound(id)
+		if !slices.Contains(ids, id) && !found {
 			l.at(e.pos, e.path, "no provider is called %q", id).like(id, ids)
 			continue
 		}
 		l.cfg.own[id] = e.node
-		near := e.get("near").flag(slices.Contains(discoverable, id))
+		near := e.get("near").flag(found)
 		for _, p := range l.cfg.Providers {
 			if p.ID == id {
 				near = p.Near

@@ -65,14 +65,14 @@ func proxyShape() *shape {
 				"auto writes for people on a terminal and JSON anywhere else."),
 		), "", ""),
 		ours("simulate", yes, "true",
-			"Answer from a built-in simulated backend when no provider is configured and none was found, so that a first request works. It never stands beside a configured provider."),
+			"Answer from a built-in simulated backend when no provider is configured, none was found since the start and nothing says what default means, so that a first request works. A server that is slow or away is never replaced by it."),
 		ours("discovery", obj(
 			ours("enabled", yes, "true",
 				"Look for local model servers and serve their models under the server's name (lmstudio/…, ollama/…)."),
 			ours("addresses", listOf(either(textLike(wrongOrigin), obj(
 				need("url", textLike(wrongOrigin)),
 				want("kind", oneOf(kinds...)),
-			))), "["+addresses+"]", "Where to look: addresses, or {url, kind} when the software cannot be told from its answers."),
+			))), "["+addresses+"]", "Where to look: addresses, or {url, kind} when the software cannot be told from its answers. A private address is trusted by being listed; a public name that leads to one is refused."),
 			ours("every", dur, inSeconds(discoveryEvery), "How often to look again."),
 			ours("timeout", dur, inSeconds(discoveryTimeout), "How long one look may take."),
 		), "", ""),
@@ -110,7 +110,7 @@ func proxyShape() *shape {
 		), "", ""),
 		ours("exchangesKept", zero, of(d.ExchangesKept), "How many finished exchanges /proxy/exchanges can still show."),
 		ours("providers", mapOf("<id>", ownProviderShape(plus, dur, durOrZero, yes)), "",
-			"What OpenClaw's models.providers.<id> has no key for."),
+			"What OpenClaw's models.providers.<id> has no key for; also for what discovery finds, by the name it gives."),
 	)
 }
 

@@ -80,6 +80,9 @@ func (l *loader) discovery(n node) {
 					l.at(item.pos(), item.path, "%s is already in the list", a.URL)
 				}
 			}
+			if catalog.PlaceOf(a.URL) == catalog.PlaceLinkLocal {
+				l.at(item.pos(), item.path, "is a link-local or cloud metadata address, which is never called")
+			}
 			if a.Kind == "" {
 				for _, usual := range discoveryAddresses() {
 					if usual.URL == a.URL {
