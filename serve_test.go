@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -235,9 +237,90 @@ func TestDiscoveryAndTheSimulatedBackend(t *testing.T) {
 		got := p.post("/v1/chat/completions", hello)
 		return got.text() == "real" && got.header.Get("X-Nearside-Simulated") == ""
 	})
+	p.until("the terminal says so", func() bool { return strings.Contains(p.output(), "answers are no longer simulated") })
 	if got := p.get("/v1/models").body; strings.Contains(got, "sim/") {
 		t.Errorf("the simulated model is still listed: %s", got)
 	}
+}
+
+// A server that was found and does not answer a look in time is not replaced by
+// made-up answers: the request waits as long as proxy.providers says, and the
+// next one after it comes back is answered.
+func TestASlowServerIsNotReplacedByTheSimulatedBackend(t *testing.T) {
+	cmd := exec.Command(binary, "sim", "--profile", "ollama", "--models", "tiny:latest", "--listen", "127.0.0.1:0")
+	cmd.Env = cleanEnv()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := strings.TrimSuffix(strings.Fields(line)[3], "/v1")
+	p := start(t, fmt.Sprintf(`{proxy: {discovery: {addresses: [%q], everyMs: 50, timeoutMs: 1000},
+		providers: {ollama: {deadlines: {headersMs: 200, firstContentMs: 200}, breaker: {disabled: true}}}}}`, address))
+	ask := func() reply { return p.post("/v1/chat/completions", hello) }
+	p.until("the server is found", func() bool { return ask().header.Get("X-Nearside-Model") == "ollama/tiny:latest" })
+	cmd.Process.Signal(syscall.SIGSTOP)
+	p.until("its state shows", func() bool { return strings.Contains(p.get("/readyz").body, `"unreachable"`) })
+	got := ask()
+	if e := got.failure(); got.status != 504 || !strings.Contains(fmt.Sprint(e["message"]), "proxy.providers.ollama.deadlines.") {
+		t.Errorf("while it is stopped: %d %s", got.status, got.body)
+	}
+	if got := p.get("/v1/models/ollama/tiny:latest"); got.status != 200 {
+		t.Errorf("its model: %d %s", got.status, got.body)
+	}
+	cmd.Process.Signal(syscall.SIGCONT)
+	p.until("it answers again", func() bool { return ask().header.Get("X-Nearside-Model") == "ollama/tiny:latest" })
+	if strings.Contains(p.output(), "SIMULATED") {
+		t.Errorf("it was replaced\n%s", p.output())
+	}
+}
+
+// An address that our own policy refuses is named, not passed over.
+func TestRefusedDiscoveryAddressIsNamed(t *testing.T) {
+	p := start(t, `{proxy: {discovery: {addresses: ["http://0.0.0.0:1234"]}}}`)
+	p.wait("the address", func(l string) bool {
+		return strings.Contains(l, "http://0.0.0.0:1234/v1 is not asked: address 0.0.0.0 names no machine") && strings.Contains(l, "proxy.discovery.addresses")
+	})
+	if got := p.get("/readyz").body; !strings.Contains(got, "proxy.discovery.addresses") {
+		t.Errorf("/readyz: %s", got)
+	}
+	p.until("the log names it", func() bool { return strings.Contains(p.output(), `"message":"discovery"`) })
+	out, code := runBinary("check", "--config", p.config)
+	if code != 0 || !strings.Contains(out, "http://0.0.0.0:1234/v1 is not asked: ") {
+		t.Errorf("check: %d\n%s", code, out)
+	}
+}
+
+// What start-up says is what the printed request gets.
+func TestStartSaysWhatDefaultMeans(t *testing.T) {
+	f := func(config, want string, status int, env ...string) {
+		t.Helper()
+		p := start(t, config, env...)
+		p.wait("default", func(l string) bool { return strings.HasPrefix(l, "default: ") && strings.Contains(l, want) })
+		p.wait("try", func(l string) bool { return strings.HasPrefix(l, "try: ") })
+		if status != 0 { // a hosted one is not asked
+			if got := p.post("/v1/chat/completions", hello); got.status != status {
+				t.Errorf("%s: %d, want %d: %s", config, got.status, status, got.body)
+			}
+		}
+		if simulated := strings.Contains(p.output(), "SIMULATED"); simulated != strings.Contains(want, "sim/") {
+			t.Errorf("%s: says that answers are simulated: %v\n%s", config, simulated, p.output())
+		}
+	}
+	f(`{proxy: {discovery: {addresses: []}}}`, "sim/echo", 200)
+	f(`{proxy: {discovery: {addresses: []}, simulate: false}}`, "nothing; set agents.defaults.model", 404)
+	f(`{agents: {defaults: {model: "ollama/x"}}, proxy: {discovery: {addresses: ["http://127.0.0.1:1"]}}}`, `ollama/x (no provider called "ollama" is configured or was found)`, 503)
+	f(`{agents: {defaults: {model: "groq/openai/gpt-oss-120b"}}, proxy: {discovery: {addresses: []}}}`, "groq/openai/gpt-oss-120b", 0, "GROQ_API_KEY=x")
 }
 
 // README's smallest configuration: default means its one model, whatever the

@@ -78,7 +78,7 @@ func probeFar(ctx context.Context, env *Env, file *config.Config, snap *proxy.Sn
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			st := stateOf(upstream.Inspect(ctx, b, upstream.InspectOptions{Dialer: env.Dialer, Timeout: b.Deadlines.Connect}))
+			st := stateOf(b.ID, upstream.Inspect(ctx, b, upstream.InspectOptions{Dialer: env.Dialer, Timeout: b.Deadlines.Connect}))
 			mu.Lock()
 			snap.States[b.ID] = st
 			mu.Unlock()
@@ -154,10 +154,14 @@ func reportProviders(w io.Writer, snap *proxy.Snapshot) {
 	}
 	fmt.Fprintln(w, "\nproviders:")
 	table(w, "  ", rows)
+	addresses := refused(snap)
+	for _, url := range addresses {
+		fmt.Fprintf(w, "  %s is not asked: %s\n", url, snap.States[url].Detail)
+	}
 	if waiting > 0 {
 		fmt.Fprintf(w, "  %s for a key (nearside models --all)\n", counted(waiting, "built-in hosted provider waits", "built-in hosted providers wait"))
 	}
-	if len(rows) == 0 && waiting == 0 {
+	if len(rows) == 0 && waiting == 0 && len(addresses) == 0 {
 		fmt.Fprintln(w, "  none")
 	}
 }

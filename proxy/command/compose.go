@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"reflect"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"nearside/breaker"
 	"nearside/catalog"
 	"nearside/proxy"
 	"nearside/proxy/config"
@@ -31,6 +31,7 @@ type composer struct {
 	file  *config.Config
 	found []upstream.Found          // at addresses that no configured provider has
 	seen  map[string]upstream.Found // by configured provider id
+	real  bool                      // a server was found in this run: nothing is simulated any more
 	sim   *simulated
 }
 
@@ -44,7 +45,9 @@ type simulated struct {
 const simModel = "echo"
 
 // snapshot makes the snapshot of what is known now. It starts the simulated
-// backend when there is nothing else.
+// backend when no provider is configured, none was ever found, and the
+// configuration does not say otherwise what default means: made-up answers must
+// not stand in for a server that is slow or away.
 func (c *composer) snapshot() (*proxy.Snapshot, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,47 +59,80 @@ func (c *composer) snapshot() (*proxy.Snapshot, error) {
 		taken[p.ID] = true
 		if found, ok := c.seen[p.ID]; ok {
 			p = withSeen(p, found)
-			snap.States[p.ID] = stateOf(found)
+			snap.States[p.ID] = stateOf(p.ID, found)
 		}
 		providers = append(providers, p)
 	}
 	snap.Backends = append(snap.Backends, f.Backends...)
-	near := false
 	for _, found := range c.found {
-		if found.Err != nil {
+		if why := refusal(found); why != "" && len(found.Models) == 0 {
+			snap.States[found.URL] = proxy.BackendState{State: upstream.StateMisconfigured, Detail: why}
 			continue
 		}
 		id := foundID(found, taken)
 		taken[id] = true
-		p := foundProvider(id, found)
+		p, b := foundProvider(f, id, found)
 		providers = append(providers, p)
-		snap.Backends = append(snap.Backends, foundBackend(p))
-		snap.States[id] = stateOf(found)
-		near = near || len(p.Models) > 0
-	}
-	if !near && !f.Configured && f.Simulate && !c.listing {
-		if err := c.simulate(); err != nil {
-			return nil, err
-		}
-		p := &catalog.Provider{ID: "sim", API: catalog.Completions, BaseURL: c.sim.url + "/v1", Near: true, Kind: catalog.KindSim, Source: catalog.FromSim, Also: []catalog.API{catalog.Responses}}
-		p.Models = []*catalog.Model{{Provider: p, ID: simModel, Name: "Simulated answers", API: p.API, BaseURL: p.BaseURL, Input: []string{"text"},
-			ContextWindow: 131072, MaxTokens: 8192, Declared: true}}
-		providers = append(providers, p)
-		snap.Backends = append(snap.Backends, foundBackend(p))
-		snap.States["sim"] = proxy.BackendState{State: "ready", Detail: "simulated: nothing else was found"}
+		snap.Backends = append(snap.Backends, b)
+		snap.States[id] = stateOf(id, found)
 	}
 	snap.Catalog = catalog.New(providers, f.Aliases, f.Chains)
+	if c.real || f.Configured || !f.Simulate || c.listing || !meansNothing(snap.Catalog) {
+		return snap, nil
+	}
+	if err := c.simulate(); err != nil {
+		return nil, err
+	}
+	p := &catalog.Provider{ID: "sim", API: catalog.Completions, BaseURL: c.sim.url + "/v1", Near: true, Kind: catalog.KindSim, Source: catalog.FromSim, Also: []catalog.API{catalog.Responses}}
+	p.Models = []*catalog.Model{{Provider: p, ID: simModel, Name: "Simulated answers", API: p.API, BaseURL: p.BaseURL, Input: []string{"text"},
+		ContextWindow: 131072, MaxTokens: 8192, Declared: true}}
+	snap.Backends = append(snap.Backends, f.Backend(p))
+	snap.States["sim"] = proxy.BackendState{State: "ready", Detail: "simulated: nothing else was found"}
+	snap.Catalog = catalog.New(append(providers, p), f.Aliases, f.Chains)
 	return snap, nil
 }
 
-// simulating says whether the simulated backend answers now.
-func (c *composer) simulating(snap *proxy.Snapshot) bool {
+// meansNothing says whether default has no meaning without a simulated backend.
+func meansNothing(c *catalog.Catalog) bool {
+	res, err := c.Resolve(catalog.DefaultName, catalog.ResolveOptions{})
+	return err == nil && len(res.Models) == 0
+}
+
+// simulating says whether the simulated backend answers in a snapshot.
+func simulating(snap *proxy.Snapshot) bool {
 	for _, p := range snap.Catalog.Providers {
 		if p.Source == catalog.FromSim {
 			return true
 		}
 	}
 	return false
+}
+
+// refusal says why our own policy does not let an address be called; empty when
+// it does.
+func refusal(found upstream.Found) string {
+	var e *upstream.AddressError
+	if errors.As(found.Err, &e) {
+		return e.Error()
+	}
+	return ""
+}
+
+// refused lists the addresses of discovery that our own policy refuses, in
+// order.
+func refused(snap *proxy.Snapshot) []string {
+	ids := map[string]bool{}
+	for _, p := range snap.Catalog.Providers {
+		ids[p.ID] = true
+	}
+	var urls []string
+	for id := range snap.States {
+		if !ids[id] {
+			urls = append(urls, id)
+		}
+	}
+	sort.Strings(urls)
+	return urls
 }
 
 // simulate starts the simulated backend, once.
@@ -132,6 +168,10 @@ func (c *composer) load(f *config.Config) {
 func (c *composer) look(ctx context.Context) bool {
 	c.mu.Lock()
 	f := c.file
+	was := make(map[string]bool, len(c.found))
+	for _, found := range c.found {
+		was[found.URL] = true
+	}
 	c.mu.Unlock()
 	configured := map[string]bool{}
 	var near []upstream.Config
@@ -146,7 +186,9 @@ func (c *composer) look(ctx context.Context) bool {
 		opt := upstream.DiscoverOptions{Dialer: c.dialer, Timeout: f.Discovery.Timeout}
 		for _, a := range f.Discovery.Addresses {
 			if !configured[origin(a.URL)] {
-				opt.Addresses = append(opt.Addresses, upstream.DiscoverAddress{URL: a.URL, Kind: a.Kind})
+				// An address that somebody wrote down is trusted for what it says.
+				opt.Addresses = append(opt.Addresses, upstream.DiscoverAddress{URL: a.URL, Kind: a.Kind,
+					AllowPrivate: catalog.PlaceOf(a.URL) == catalog.PlacePrivate, Known: was[foundURL(a.URL)]})
 			}
 		}
 		found = upstream.Discover(ctx, opt)
@@ -166,14 +208,46 @@ func (c *composer) look(ctx context.Context) bool {
 		})
 	}
 	wg.Wait()
-	if ctx.Err() != nil {
-		return false
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if ctx.Err() != nil || c.file != f { // a look at what another file says is of no use
+		return false
+	}
+	for i := range found {
+		for _, old := range c.found {
+			if old.URL == found[i].URL {
+				found[i] = remembered(old, found[i])
+			}
+		}
+		c.real = c.real || len(found[i].Models) > 0
+	}
+	for id, now := range seen {
+		if old, ok := c.seen[id]; ok && old.URL == now.URL {
+			seen[id] = remembered(old, now)
+		}
+	}
 	changed := !same(c.found, found) || !sameSeen(c.seen, seen)
 	c.found, c.seen = found, seen
 	return changed
+}
+
+// remembered is a look at a server together with what was known of it. A look
+// that went wrong, as when the server is busy for longer than a look may take,
+// shows a state and takes nothing away: its models may answer, and whether they
+// do is for the breakers.
+func remembered(old, now upstream.Found) upstream.Found {
+	answered := now.Err == nil && (now.State == upstream.StateReady || len(now.Models) > 0)
+	if !answered {
+		now.Kind, now.Models, now.Slots, now.Version = old.Kind, old.Models, old.Slots, old.Version
+		return now
+	}
+	// The list came and the questions after it did not: it is still what it was.
+	for i := range now.Models {
+		if now.Kind == catalog.KindUnknown && old.Model(now.Models[i].ID) != nil {
+			now.Kind = old.Kind
+		}
+	}
+	return now
 }
 
 // inspectMax bounds how many providers are asked at once.
@@ -225,9 +299,19 @@ func origin(base string) string {
 	return u.Scheme + "://" + host + ":" + u.Port()
 }
 
+// foundURL is the base URL of a server that is found at an address.
+func foundURL(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return address
+	}
+	u.Path = "/v1"
+	return u.String()
+}
+
 // withSeen is a configured provider with what its server said of itself.
 func withSeen(p *catalog.Provider, found upstream.Found) *catalog.Provider {
-	if found.Err != nil {
+	if found.Err != nil && len(found.Models) == 0 {
 		return p
 	}
 	q := *p
@@ -246,11 +330,17 @@ func withSeen(p *catalog.Provider, found upstream.Found) *catalog.Provider {
 	return &q
 }
 
-func stateOf(found upstream.Found) proxy.BackendState {
-	if found.Err != nil {
-		return proxy.BackendState{State: "unreachable", Detail: found.Err.Error()}
+func stateOf(id string, found upstream.Found) proxy.BackendState {
+	if found.Err == nil {
+		return proxy.BackendState{State: found.State, Detail: found.Detail}
 	}
-	return proxy.BackendState{State: found.State, Detail: found.Detail}
+	var e *upstream.Error
+	if errors.As(found.Err, &e) && e.Backend != id { // it had no id when it was asked
+		named := *e
+		named.Backend = id
+		return proxy.BackendState{State: "unreachable", Detail: named.Error()}
+	}
+	return proxy.BackendState{State: "unreachable", Detail: found.Err.Error()}
 }
 
 // foundID names a found provider by its kind; a second of one kind gets its
@@ -272,8 +362,12 @@ func foundID(found upstream.Found, taken map[string]bool) string {
 	return id
 }
 
-func foundProvider(id string, found upstream.Found) *catalog.Provider {
-	p := &catalog.Provider{ID: id, API: catalog.Completions, BaseURL: found.URL, Near: true, Kind: found.Kind, Source: catalog.FromDiscovery, Also: also(found.Kind)}
+// foundProvider is a found server as a provider, with what proxy.providers says
+// of it.
+func foundProvider(f *config.Config, id string, found upstream.Found) (*catalog.Provider, upstream.Config) {
+	p := &catalog.Provider{ID: id, API: catalog.Completions, BaseURL: found.URL, Near: true, Kind: found.Kind, Source: catalog.FromDiscovery}
+	b := f.Backend(p)
+	p.Near, p.Kind, p.Also = b.Near, b.Kind, also(b.Kind)
 	for _, fm := range found.Models {
 		m := &catalog.Model{Provider: p, ID: fm.ID, Name: fm.ID, API: p.API, BaseURL: p.BaseURL, Input: fm.Input, ContextWindow: fm.ContextWindow,
 			DetectedWindow: fm.ContextWindow, Reasoning: fm.Reasoning, Declared: true}
@@ -287,7 +381,7 @@ func foundProvider(id string, found upstream.Found) *catalog.Provider {
 	}
 	// The one that is loaded comes first: it is what default means.
 	sort.SliceStable(p.Models, func(i, j int) bool { return rank(found, p.Models[i].ID) < rank(found, p.Models[j].ID) })
-	return p
+	return p, b
 }
 
 // also are the apis that a kind of server speaks beside chat, well enough for
@@ -313,11 +407,6 @@ func rank(found upstream.Found, id string) int {
 		}
 	}
 	return 1
-}
-
-func foundBackend(p *catalog.Provider) upstream.Config {
-	return upstream.Config{ID: p.ID, BaseURL: p.BaseURL, API: p.API, Near: true, Kind: p.Kind,
-		Deadlines: upstream.DefaultDeadlines(true), Limits: upstream.DefaultLimits(true), Breaker: breaker.Near()}
 }
 
 // keepLooking looks again every so often and applies what is new, until ctx

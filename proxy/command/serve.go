@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -74,7 +75,10 @@ func (c *Serve) Run(env *Env) error {
 	}
 	srv := proxy.New(snap, proxy.Options{Log: log, Meter: meter.New(meter.Options{Version: env.Version}), Dialer: env.Dialer, Version: env.Version})
 	srv.Reloaded(proxy.Reload{At: time.Now(), OK: true})
-	c.greet(env.Stdout, ln.Addr().String(), cert != nil, path, snap, comp, problems)
+	for _, url := range refused(snap) {
+		log.Warn().Str("address", url).Str("detail", snap.States[url].Detail).Msg("discovery")
+	}
+	c.greet(env.Stdout, ln.Addr().String(), cert != nil, path, snap, problems)
 
 	var background sync.WaitGroup
 	var applying sync.Mutex
@@ -89,6 +93,12 @@ func (c *Serve) Run(env *Env) error {
 		}
 		srv.Apply(snap)
 		told(log, was, snap)
+		switch was, now := simulating(was), simulating(snap); {
+		case now && !was:
+			fmt.Fprintln(env.Stdout, simulatedLine)
+		case was && !now:
+			fmt.Fprintln(env.Stdout, "a model server was found or configured: answers are no longer simulated")
+		}
 	}
 	reload := func() {
 		next, problems := config.Load(path, env.configOptions())
@@ -173,8 +183,14 @@ const watchDebounce = 200 * time.Millisecond
 
 // told logs how backends came and went with a snapshot.
 func told(log zerolog.Logger, was, now *proxy.Snapshot) {
+	addresses := refused(now)
+	for _, url := range addresses {
+		if _, ok := was.States[url]; !ok {
+			log.Warn().Str("address", url).Str("detail", now.States[url].Detail).Msg("discovery")
+		}
+	}
 	for id, st := range now.States {
-		if old, ok := was.States[id]; !ok || old.State != st.State {
+		if old, ok := was.States[id]; (!ok || old.State != st.State) && !slices.Contains(addresses, id) {
 			log.Info().Str("backend", id).Str("from", old.State).Str("to", st.State).Str("detail", st.Detail).Msg("backend state")
 		}
 	}
@@ -193,8 +209,10 @@ func certificate(file *config.Config) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{*file.Certificate}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
 }
 
+const simulatedLine = "no model server was found and no provider is configured: answers are SIMULATED (model sim/" + simModel + ") until one is"
+
 // greet prints what a person wants to know at the start.
-func (c *Serve) greet(w io.Writer, addr string, secure bool, path string, snap *proxy.Snapshot, comp *composer, problems config.Problems) {
+func (c *Serve) greet(w io.Writer, addr string, secure bool, path string, snap *proxy.Snapshot, problems config.Problems) {
 	base := "http://" + addr
 	if secure {
 		base = "https://" + addr
@@ -203,8 +221,8 @@ func (c *Serve) greet(w io.Writer, addr string, secure bool, path string, snap *
 		path = "built-in defaults (no configuration file found)"
 	}
 	fmt.Fprintf(w, "nearside listens on %s/v1   (configuration: %s)\n", base, path)
-	if comp.simulating(snap) {
-		fmt.Fprintln(w, "no model server was found and no provider is configured: answers are SIMULATED (model sim/"+simModel+") until one is")
+	if simulating(snap) {
+		fmt.Fprintln(w, simulatedLine)
 	}
 	unavailable := 0
 	for _, p := range snap.Catalog.Providers {
@@ -244,6 +262,9 @@ func (c *Serve) greet(w io.Writer, addr string, secure bool, path string, snap *
 			fmt.Fprintf(w, "  %-12s       %s\n", "", st.Detail)
 		}
 	}
+	for _, url := range refused(snap) {
+		fmt.Fprintf(w, "  %s is not asked: %s\n", url, snap.States[url].Detail)
+	}
 	if unavailable > 0 {
 		fmt.Fprintf(w, "  %d built-in hosted providers wait for their key (nearside models --all)\n", unavailable)
 	}
@@ -257,12 +278,24 @@ func (c *Serve) greet(w io.Writer, addr string, secure bool, path string, snap *
 // defaultText says what "default" means now, as a request would find it.
 func defaultText(snap *proxy.Snapshot) string {
 	const shown = 4
-	refs := defaultRefs(snap)
+	res, err := snap.Catalog.Resolve(catalog.DefaultName, catalog.ResolveOptions{Ready: snap.Ready})
+	if err != nil {
+		return err.Error()
+	}
+	var refs []string
+	for i, m := range res.Models {
+		if i == shown {
+			refs = append(refs, "…")
+			break
+		}
+		ref := m.Ref()
+		if m.Unavailable != "" {
+			ref += " (" + m.Unavailable + ")"
+		}
+		refs = append(refs, ref)
+	}
 	if len(refs) == 0 {
 		return "nothing; set agents.defaults.model or start a model server"
-	}
-	if len(refs) > shown {
-		refs = append(refs[:shown:shown], "…")
 	}
 	return strings.Join(refs, " → ")
 }
