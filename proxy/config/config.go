@@ -62,7 +62,8 @@ type Config struct {
 	// Digest tells readings of different contents apart.
 	Digest string
 
-	own map[string]node // proxy.providers, checked
+	own  map[string]node // proxy.providers, checked
+	sums map[string][sha256.Size]byte
 }
 
 // Log says what is logged and how.
@@ -127,12 +128,35 @@ func Load(path string, opt Options) (*Config, Problems) {
 	}
 	l.problems.sorted(l.files)
 	if len(l.problems.Errors()) > 0 {
-		return &Config{Path: path, Files: l.files}, l.problems
+		return &Config{Path: path, Files: l.files, sums: l.sums()}, l.problems
 	}
-	l.cfg.Files = l.files
+	l.cfg.Files, l.cfg.sums = l.files, l.sums()
 	l.cfg.Warnings = l.problems
 	l.cfg.Digest = l.digest()
 	return l.cfg, l.problems
+}
+
+// Stale says whether a file holds something else now than when it was read. Of
+// files that could not be read it does not know.
+func (c *Config) Stale() bool {
+	now := contents(c.Files)
+	for file, sum := range c.sums {
+		if now[file] != sum {
+			return true
+		}
+	}
+	return false
+}
+
+// sums are the fingerprints of what was read.
+func (l *loader) sums() map[string][sha256.Size]byte {
+	all := make(map[string][sha256.Size]byte, len(l.files))
+	for i, content := range l.contents {
+		if content != nil {
+			all[l.files[i]] = sha256.Sum256(content)
+		}
+	}
+	return all
 }
 
 // digest is taken of the contents as they were read.

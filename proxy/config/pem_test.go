@@ -64,9 +64,15 @@ func TestCertificatesAreRead(t *testing.T) {
 			t.Errorf("%s is not watched: %v", name, c.Files)
 		}
 	}
+	if c.Stale() {
+		t.Error("stale as soon as it was read")
+	}
 	cert, key = certificate(t)
 	write(t, filepath.Join(dir, "cert.pem"), string(cert))
 	write(t, filepath.Join(dir, "key.pem"), string(key))
+	if !c.Stale() {
+		t.Error("another certificate is not noticed")
+	}
 	if again := read(); again.Digest == c.Digest {
 		t.Error("another certificate, the same digest")
 	}
