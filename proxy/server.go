@@ -48,7 +48,6 @@ type Server struct {
 	ring      ring
 	inFlight  atomic.Int64 // bytes of bodies
 	conns     atomic.Int64
-	maxConns  int
 	draining  atomic.Bool
 
 	mu     sync.Mutex // guards the three below
@@ -62,26 +61,35 @@ type Reload struct {
 	At       time.Time `json:"at"`
 	OK       bool      `json:"ok"`
 	Problems []string  `json:"problems,omitempty"`
+	// NeedsRestart names the settings that differ from those in force and are
+	// not taken over by a running process.
+	NeedsRestart []string `json:"needs_restart,omitempty"`
 }
 
-// New makes a server that serves snap. cfg's listener settings (limits of
-// heads and bodies, connections, client deadlines) hold for its life; all else
-// follows Apply.
+// connsMax stands above every proxy.limits.conns: our listener holds that one,
+// as it is now, and fasthttp's own bound could not change.
+const connsMax = 1 << 30
+
+// New makes a server that serves snap. Its limit of heads and the client's read
+// and idle deadlines hold for its life; all else follows Apply.
 func New(snap *Snapshot, opt Options) *Server {
 	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, started: time.Now(),
-		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}, maxConns: snap.Config.Limits.Conns}
+		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}}
 	s.exchanges.New = func() any { return new(exchange) }
 	s.pool = upstream.NewPool(upstream.Options{Dialer: opt.Dialer, Agent: "nearside/" + opt.Version, Changed: s.breakerChanged, Gone: opt.Meter.Forget})
 	cfg := &snap.Config
 	s.http = &fasthttp.Server{
-		Handler:                      s.handler(),
-		ErrorHandler:                 s.badHTTP,
-		Name:                         "nearside",
-		ReadBufferSize:               cfg.Limits.HeaderBytes,
-		MaxRequestBodySize:           cfg.Limits.BodyBytes,
+		Handler:            s.handler(),
+		ErrorHandler:       s.badHTTP,
+		Name:               "nearside",
+		ReadBufferSize:     cfg.Limits.HeaderBytes,
+		MaxRequestBodySize: cfg.Limits.BodyBytes,
+		HeaderReceived: func(*fasthttp.RequestHeader) fasthttp.RequestConfig {
+			return fasthttp.RequestConfig{MaxRequestBodySize: s.snap.Load().Config.Limits.BodyBytes}
+		},
 		ReadTimeout:                  cfg.Client.Read,
 		IdleTimeout:                  cfg.Client.Idle,
-		Concurrency:                  cfg.Limits.Conns + 1024,
+		Concurrency:                  connsMax,
 		DisablePreParseMultipartForm: true,
 		NoDefaultContentType:         true,
 		SecureErrorLogMessage:        true,

@@ -23,7 +23,7 @@ func (l listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if n := l.s.conns.Add(1); n > int64(l.s.maxConns) {
+		if n := l.s.conns.Add(1); n > int64(l.s.snap.Load().Config.Limits.Conns) {
 			l.s.conns.Add(-1)
 			c.Close()
 			continue
