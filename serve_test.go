@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"mime/multipart"
@@ -25,6 +26,19 @@ func (r *running) until(what string, ok func() bool) {
 		if time.Now().After(end) {
 			r.t.Fatalf("never: %s\n%s", what, r.output())
 		}
+	}
+}
+
+// swap replaces the configuration in an editor's way: a new file renamed over
+// the old one.
+func (r *running) swap(text string) {
+	r.t.Helper()
+	tmp := filepath.Join(filepath.Dir(r.config), "new.json5")
+	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := os.Rename(tmp, r.config); err != nil {
+		r.t.Fatal(err)
 	}
 }
 
@@ -54,22 +68,11 @@ func TestReload(t *testing.T) {
 	}()
 	p.waitInFlight(1)
 
-	// An editor's way: a new file renamed over the old one.
-	swap := func(text string) {
-		t.Helper()
-		tmp := filepath.Join(filepath.Dir(p.config), "new.json5")
-		if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(tmp, p.config); err != nil {
-			t.Fatal(err)
-		}
-	}
-	swap(config(two.url))
+	p.swap(config(two.url))
 	p.until("the new configuration is used", func() bool { return text() == "two" })
 
 	// A bad one keeps the old one running, and says why.
-	swap(strings.Replace(config(one.url), "baseUrl", "baseURL", 1))
+	p.swap(strings.Replace(config(one.url), "baseUrl", "baseURL", 1))
 	p.until("the problem shows in /readyz", func() bool { return strings.Contains(p.get("/readyz").body, "baseUrl") })
 	if got := text(); got != "two" {
 		t.Errorf("after a bad file: %q", got)
@@ -93,6 +96,91 @@ func TestReload(t *testing.T) {
 	if got := <-slow; got.text() != "one still one" || got.failure() != nil {
 		t.Errorf("the stream in flight: %q %s", got.text(), got.body)
 	}
+}
+
+// What is repaired may be a file that only the attempt that failed knew.
+func TestRepairedIncludeIsPickedUp(t *testing.T) {
+	b := newBackend(t, chat("ok"))
+	p := start(t, configOf(`providers: {}`, provider("near", b.url, "openai-completions")))
+	dir := filepath.Dir(p.config)
+	include := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, "inc.json5"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	include(`{near: {breaker: {consecutiv: 9}}}`)
+	p.swap(configOf(`providers: {$include: "./inc.json5"}, answerModel: "requested"`, provider("near", b.url, "openai-completions")))
+	p.until("the problem shows in /readyz", func() bool { return strings.Contains(p.get("/readyz").body, "inc.json5:1:") })
+	include(`{near: {breaker: {consecutive: 9}}}`)
+	p.until("the repaired include is used", func() bool { return strings.Contains(p.post("/v1/chat/completions", hello).body, `"model":"default"`) })
+	if got := p.get("/readyz").body; strings.Contains(got, "problems") {
+		t.Errorf("/readyz: %s", got)
+	}
+}
+
+// A reload takes over what it can, and says what it cannot.
+func TestReloadTakesOverOrSays(t *testing.T) {
+	b := newBackend(t, chat("ok"))
+	config := func(settings string) string {
+		return configOf(settings, provider("near", b.url, "openai-completions"))
+	}
+	p := start(t, config(`providers: {}`))
+	big := `{"model":"default","messages":[{"role":"user","content":"` + strings.Repeat("x", 2000) + `"}]}`
+	if got := p.post("/v1/chat/completions", big); got.status != 200 {
+		t.Fatalf("before: %d %s", got.status, got.body)
+	}
+	p.swap(config(`limits: {bodyBytes: 1000, headerBytes: 8192}, client: {readSeconds: 7, idleSeconds: 8}, tls: {cert: "cert.pem", key: "key.pem"}, log: {level: "debug"}`))
+	p.until("the missing certificate is told", func() bool { return strings.Contains(p.get("/readyz").body, "proxy.tls.cert") })
+	p.swap(config(`limits: {bodyBytes: 1000, headerBytes: 8192}, client: {readSeconds: 7, idleSeconds: 8}, log: {level: "debug"}`))
+	p.until("a smaller bodyBytes holds", func() bool { return p.post("/v1/chat/completions", big).status == 413 })
+	const need = `"needs_restart":["proxy.limits.headerBytes","proxy.client.readSeconds","proxy.client.idleSeconds"]`
+	p.until("what needs a restart shows", func() bool { return strings.Contains(p.get("/readyz").body, need) })
+	p.until("the log names it", func() bool { return strings.Contains(p.output(), "these settings need a restart") })
+	p.until("debug lines come", func() bool {
+		p.post("/v1/chat/completions", hello)
+		return strings.Contains(p.output(), `"level":"debug"`)
+	})
+	p.swap(config(`log: {level: "off"}`))
+	p.until("nothing needs a restart any more", func() bool {
+		got := p.get("/readyz").body
+		return !strings.Contains(got, "needs_restart") && p.post("/v1/chat/completions", big).status == 200
+	})
+}
+
+// A renewed certificate is served without a restart; one that is half written
+// keeps the old one.
+func TestRenewedCertificate(t *testing.T) {
+	b := newBackend(t, chat("ok"))
+	cert, key := certificateFiles(t)
+	p := start(t, configOf(fmt.Sprintf(`tls: {cert: %q, key: %q}`, cert, key), provider("near", b.url, "openai-completions")))
+	serial := func() string {
+		c, err := tls.Dial("tcp", p.addr, &tls.Config{InsecureSkipVerify: true}) // the test's own certificate
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		return string(c.ConnectionState().PeerCertificates[0].Raw)
+	}
+	first := serial()
+	cert2, key2 := certificateFiles(t)
+	replace := func(to, from string) {
+		t.Helper()
+		text, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replace(cert, cert2)
+	p.until("a certificate without its key is told", func() bool { return strings.Contains(p.output(), "proxy.tls: cert and key cannot be used") })
+	if serial() != first {
+		t.Error("half of the new pair is served")
+	}
+	replace(key, key2)
+	p.until("the new certificate is served", func() bool { return serial() != first })
 }
 
 // A configuration with mistakes starts nothing, and all of them are told.

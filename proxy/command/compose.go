@@ -157,6 +157,12 @@ func (c *composer) close() {
 	}
 }
 
+func (c *composer) current() *config.Config {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.file
+}
+
 func (c *composer) load(f *config.Config) {
 	c.mu.Lock()
 	c.file = f

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -32,7 +33,9 @@ type Serve struct {
 func (Serve) Help() string {
 	return `Looks for model servers on this machine, starts to listen and prints where, which
 backends were found, what "default" means, and a request to try. The file is
-read again when it changes and on SIGHUP; a bad one keeps the old one running.
+read again when it changes and on SIGHUP; a bad one keeps the old one running. What
+needs a restart (listen, tls on or off, limits.headerBytes, client.read and idle) is
+named in the log and in /readyz.
 Ctrl-C lets streams finish (proxy.drain.graceSeconds); a second one stops at once.
 
 Exit codes: 0 stopped; 1 could not start or streams had to be cut; 2 bad flags or configuration.`
@@ -54,7 +57,10 @@ func (c *Serve) Run(env *Env) error {
 	}
 	logs := newLogWriter(env.Stderr, file.Log)
 	defer logs.Close()
-	log := zerolog.New(logs).Level(levelOf(file.Log.Level)).With().Timestamp().Logger()
+	// zerolog's own global level is the one that can change under loggers that
+	// were handed out.
+	zerolog.SetGlobalLevel(levelOf(file.Log.Level))
+	log := zerolog.New(logs).With().Timestamp().Logger()
 	for _, w := range problems.Warnings() {
 		log.Warn().Str("detail", w.String()).Msg("configuration")
 	}
@@ -68,7 +74,10 @@ func (c *Serve) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	cert := certificate(file)
+	started := file
+	certs := new(atomic.Pointer[tls.Certificate])
+	certs.Store(file.Certificate)
+	cert := serverTLS(certs)
 	ln, err := net.Listen("tcp", file.Proxy.Listen)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w (choose another address with --listen or proxy.listen)", file.Proxy.Listen, err)
@@ -100,42 +109,71 @@ func (c *Serve) Run(env *Env) error {
 			fmt.Fprintln(env.Stdout, "a model server was found or configured: answers are no longer simulated")
 		}
 	}
+	var tried atomic.Pointer[config.Config] // by the last attempt, which may have failed
+	tried.Store(file)
 	reload := func() {
 		next, problems := config.Load(path, env.configOptions())
+		tried.Store(next)
 		r := proxy.Reload{At: time.Now(), OK: len(problems.Errors()) == 0}
 		if !r.OK {
 			for _, p := range problems.Errors() {
 				r.Problems = append(r.Problems, p.String())
 				log.Error().Str("problem", p.String()).Msg("the new configuration is not used")
 			}
-			srv.Reloaded(r)
-			return
-		}
-		if next.Digest == srv.Snapshot().Digest {
+			r.NeedsRestart = needRestart(started, comp.current())
 			srv.Reloaded(r)
 			return
 		}
 		if c.Listen != "" {
 			next.Proxy.Listen = c.Listen
 		}
+		r.NeedsRestart = needRestart(started, next)
+		if next.Digest == srv.Snapshot().Digest {
+			srv.Reloaded(r)
+			return
+		}
 		comp.load(next)
 		comp.look(ctx)
 		apply()
+		zerolog.SetGlobalLevel(levelOf(next.Log.Level))
+		logs.format(next.Log)
+		if next.Certificate != nil {
+			certs.Store(next.Certificate)
+		}
 		srv.Reloaded(r)
 		log.Info().Str("file", path).Str("digest", next.Digest).Msg("configuration reloaded")
+		if len(r.NeedsRestart) > 0 {
+			log.Warn().Strs("settings", r.NeedsRestart).Msg("these settings need a restart")
+		}
 	}
 	var reloading sync.Mutex
 	once := func() {
 		reloading.Lock()
 		defer reloading.Unlock()
 		reload()
+		// What changed in the meantime is not a change to a watcher that looks
+		// after it. Whoever writes without an end is read at the next event.
+		for range 3 {
+			if !tried.Load().Stale() {
+				break
+			}
+			reload()
+		}
 	}
 	background.Go(func() { comp.keepLooking(ctx, apply) })
 	background.Go(func() {
+		// A file that only the attempt that failed knows may be what is repaired.
 		files := func() []string {
-			comp.mu.Lock()
-			defer comp.mu.Unlock()
-			return comp.file.Files
+			all := slices.Clone(comp.current().Files)
+			for _, file := range tried.Load().Files {
+				if !slices.Contains(all, file) {
+					all = append(all, file)
+				}
+			}
+			return all
+		}
+		if tried.Load().Stale() { // changed while the backends were looked at
+			once()
 		}
 		if err := config.Watch(ctx, files, watchDebounce, once); err != nil && ctx.Err() == nil {
 			log.Warn().Err(err).Msg("changes of the configuration file are not noticed; send SIGHUP instead")
@@ -201,12 +239,36 @@ func told(log zerolog.Logger, was, now *proxy.Snapshot) {
 	}
 }
 
-// certificate is the TLS of proxy.tls; nil for plain HTTP.
-func certificate(file *config.Config) *tls.Config {
-	if file.Certificate == nil {
+// needRestart names the settings that differ from those the process was started
+// with and that a listener or its connections hold for their life.
+func needRestart(started, now *config.Config) []string {
+	was, is := &started.Proxy, &now.Proxy
+	var names []string
+	for _, s := range []struct {
+		name string
+		same bool
+	}{
+		{"proxy.listen", was.Listen == is.Listen},
+		{"proxy.tls", (started.Certificate == nil) == (now.Certificate == nil)}, // a renewed certificate is taken over
+		{"proxy.limits.headerBytes", was.Limits.HeaderBytes == is.Limits.HeaderBytes},
+		{"proxy.client.readSeconds", was.Client.Read == is.Client.Read},
+		{"proxy.client.idleSeconds", was.Client.Idle == is.Client.Idle},
+	} {
+		if !s.same {
+			names = append(names, s.name)
+		}
+	}
+	return names
+}
+
+// serverTLS is the TLS of proxy.tls, whose certificate may be renewed; nil for
+// plain HTTP.
+func serverTLS(cert *atomic.Pointer[tls.Certificate]) *tls.Config {
+	if cert.Load() == nil {
 		return nil
 	}
-	return &tls.Config{Certificates: []tls.Certificate{*file.Certificate}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.Load(), nil }}
 }
 
 const simulatedLine = "no model server was found and no provider is configured: answers are SIMULATED (model sim/" + simModel + ") until one is"
@@ -304,12 +366,14 @@ func defaultText(snap *proxy.Snapshot) string {
 // whenever something is worse than information, so that a line costs an
 // exchange no system call. Close writes what is left.
 type logWriter struct {
-	mu   sync.Mutex // guards all below
-	w    io.Writer
-	buf  []byte
+	to   io.Writer
 	stop chan struct{}
 	done chan struct{}
 	once sync.Once
+
+	mu  sync.Mutex // guards the two below
+	w   io.Writer  // to, or what writes there for people
+	buf []byte
 }
 
 const (
@@ -318,14 +382,8 @@ const (
 )
 
 func newLogWriter(w io.Writer, cfg config.Log) *logWriter {
-	console := cfg.Format == "console"
-	if f, ok := w.(*os.File); ok && cfg.Format != "json" && isatty.IsTerminal(f.Fd()) {
-		console = true
-	}
-	if console {
-		w = zerolog.ConsoleWriter{Out: w, TimeFormat: time.TimeOnly}
-	}
-	l := &logWriter{w: w, stop: make(chan struct{}), done: make(chan struct{})}
+	l := &logWriter{to: w, stop: make(chan struct{}), done: make(chan struct{})}
+	l.format(cfg)
 	go func() {
 		defer close(l.done)
 		tick := time.NewTicker(logFlushEvery)
@@ -341,6 +399,23 @@ func newLogWriter(w io.Writer, cfg config.Log) *logWriter {
 		}
 	}()
 	return l
+}
+
+// format sets how lines look from now on.
+func (l *logWriter) format(cfg config.Log) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.w != nil {
+		l.flush()
+	}
+	console := cfg.Format == "console"
+	if f, ok := l.to.(*os.File); ok && cfg.Format != "json" && isatty.IsTerminal(f.Fd()) {
+		console = true
+	}
+	l.w = l.to
+	if console {
+		l.w = zerolog.ConsoleWriter{Out: l.to, TimeFormat: time.TimeOnly}
+	}
 }
 
 // Write keeps one line.
