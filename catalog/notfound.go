@@ -12,6 +12,7 @@ type NotFound struct {
 	Name      string
 	Nearest   []string // at most three, the nearest first
 	Ambiguous []string // refs that a bare id could mean, at most eight
+	Available []string // some names that there are, where none is near
 }
 
 func (e *NotFound) Error() string {
@@ -32,6 +33,14 @@ func (e *NotFound) Error() string {
 	}
 	if len(e.Nearest) > 0 {
 		msg += "?"
+	}
+	for i, n := range e.Available {
+		if i == 0 {
+			msg += "; there are "
+		} else {
+			msg += ", "
+		}
+		msg += fmt.Sprintf("%q", n)
 	}
 	return msg
 }
@@ -56,6 +65,7 @@ const (
 	nearestMax   = 3
 	nearestFar   = 3
 	ambiguousMax = 8
+	availableMax = 5
 	nameBytesMax = 128
 )
 
@@ -121,6 +131,20 @@ func (c *Catalog) nearest(name string) []string {
 		}
 	}
 	return out
+}
+
+// available returns the first names that can be used.
+func (c *Catalog) available() []string {
+	var names []string
+	for _, e := range c.List() {
+		if len(names) == availableMax {
+			break
+		}
+		if m := e.Model; m == nil || m.Unavailable == "" && m.Provider.Unavailable == "" {
+			names = append(names, e.ID)
+		}
+	}
+	return names
 }
 
 // distance is the edit distance in bytes, or more than most when it is larger

@@ -23,6 +23,10 @@ func TestSuggestionsAreUsableFirst(t *testing.T) {
 	f("defalt", "default")
 	f("555555", "local/gpt-5555555")
 	f("wholly different")
+	_, err := c.Resolve("wholly different", ResolveOptions{})
+	if want := `model "wholly different" not found; there are "default", "gpt4", "local/gpt-55", "local/other", "local/gpt-5555555"`; err == nil || err.Error() != want {
+		t.Errorf("far from every name\n got %v\nwant %s", err, want)
+	}
 }
 
 func TestEditDistanceStopsAtItsBound(t *testing.T) {

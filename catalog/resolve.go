@@ -361,7 +361,9 @@ func (c *Catalog) find(name string) (m *Model, how string, err error) {
 		}
 	}
 	if len(all) == 0 {
-		e.Nearest = c.nearest(name)
+		if e.Nearest = c.nearest(name); len(e.Nearest) == 0 {
+			e.Available = c.available()
+		}
 	}
 	return nil, "", e
 }
