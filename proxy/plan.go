@@ -158,6 +158,7 @@ type Plan struct {
 	Steps     []Step   `json:"steps"`
 
 	none string // why there are no steps
+	hint string // what would make an answer of one of which none can be tried
 }
 
 // request is what a plan must know of a request.
@@ -177,7 +178,7 @@ func (s *Server) plan(snap *Snapshot, r request, now time.Time, p *Plan) error {
 		return err
 	}
 	p.Requested, p.Name, p.Via, p.Strict = res.Requested, res.Name, res.Via, res.Strict
-	p.Steps, p.none = p.Steps[:0], ""
+	p.Steps, p.none, p.hint = p.Steps[:0], "", ""
 	if len(res.Models) == 0 {
 		p.none = snap.noModel()
 	}
@@ -198,7 +199,27 @@ func (s *Server) plan(snap *Snapshot, r request, now time.Time, p *Plan) error {
 		st.Skip = st.skip != skipNot
 		p.Steps = append(p.Steps, st)
 	}
+	if tried == 0 {
+		p.hint = aliasHint(snap, res)
+	}
 	return nil
+}
+
+// aliasHint says how a name that clients insist on is answered by the models
+// that are there, when what it means is a built-in provider's that waits for a
+// key.
+func aliasHint(snap *Snapshot, res catalog.Resolution) string {
+	name := strings.TrimSpace(res.Requested)
+	if len(res.Models) != 1 || res.Models[0].Provider.Source != catalog.FromBuiltin || strings.EqualFold(name, catalog.DefaultName) {
+		return ""
+	}
+	if own, err := snap.Catalog.Resolve(catalog.DefaultName, catalog.ResolveOptions{Ready: snap.Ready}); err != nil || len(own.Models) == 0 {
+		return ""
+	}
+	if strings.HasPrefix(strings.ToLower(name), "gpt-") {
+		name = "gpt-*"
+	}
+	return fmt.Sprintf("; to have your own models answer, set proxy.aliases: {%q: %q}", name, catalog.DefaultName)
 }
 
 func (s *Server) consider(st *Step, r request, now time.Time) {
@@ -271,5 +292,5 @@ func (p *Plan) noTarget(now time.Time) (wire.Error, time.Duration) {
 	case len(reasons) == 0:
 		return wire.Error{Status: 404, Type: "invalid_request_error", Code: "model_not_found", Param: "model", Message: p.none}, 0
 	}
-	return wire.Error{Status: 503, Type: "server_error", Code: "model_unavailable", Param: "model", Message: "no target can be tried: " + all}, 0
+	return wire.Error{Status: 503, Type: "server_error", Code: "model_unavailable", Param: "model", Message: "no target can be tried: " + all + p.hint}, 0
 }

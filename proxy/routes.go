@@ -181,25 +181,74 @@ type modelExtra struct {
 
 func (s *Server) entry(snap *Snapshot, e catalog.Entry) modelEntry {
 	out := modelEntry{ID: e.ID, Object: "model", Created: s.started.Unix(), OwnedBy: "nearside", Nearside: modelExtra{Kind: e.Kind, To: e.To, State: "ready"}}
-	m := e.Model
-	if m == nil {
+	x := &out.Nearside
+	if e.Model == nil {
+		s.describeChain(snap, e, x)
 		return out
 	}
-	x := &out.Nearside
-	out.OwnedBy = m.Provider.ID
-	t := s.target(snap, m)
+	out.OwnedBy = e.Model.Provider.ID
+	t := s.target(snap, e.Model)
+	t.describe(x)
+	x.State, x.Why, _ = s.stateOf(snap, t)
+	return out
+}
+
+// describe fills in what is known of the target's model.
+func (t *target) describe(x *modelExtra) {
+	m := t.model
 	x.Route, x.Name, x.API, x.Backend = t.route, m.Name, m.API, m.Provider.Kind
 	x.ContextWindow, x.MaxTokens, x.Input, x.Reasoning, x.Efforts = m.Window().Effective, m.MaxTokens, m.Input, m.Reasoning, m.Efforts()
 	if c := m.Cost; c.Input != 0 || c.Output != 0 {
 		x.Cost = &m.Cost
 	}
 	x.Simulated, x.Warning = t.simulated, t.windowWarn
-	x.State, x.Why = s.stateOf(snap, t)
-	return out
 }
 
-// stateOf says whether a target can be tried, and why not.
-func (s *Server) stateOf(snap *Snapshot, t *target) (state, why string) {
+// describeChain fills in what a request for a chain, or for an alias of one,
+// would get: the first of its targets that can be tried. It is ready when any
+// of them is.
+func (s *Server) describeChain(snap *Snapshot, e catalog.Entry, x *modelExtra) {
+	res, err := snap.Catalog.Resolve(e.ID, catalog.ResolveOptions{Ready: snap.Ready})
+	if err != nil {
+		x.State, x.Why = "unavailable", err.Error()
+		return
+	}
+	if len(res.Models) == 0 {
+		x.State, x.Why = "unavailable", snap.noModel()
+		return
+	}
+	if e.To == nil { // default, where none is configured
+		for _, m := range res.Models {
+			x.To = append(x.To, m.Ref())
+		}
+	}
+	var reasons []string
+	x.State = ""
+	for _, m := range res.Models {
+		t := s.target(snap, m)
+		state, why, tried := s.stateOf(snap, t)
+		if !tried {
+			reasons = append(reasons, t.ref+": "+why)
+			continue
+		}
+		if x.State == "" {
+			t.describe(x)
+			x.State, x.Why = state, why
+		}
+		if state == "ready" {
+			x.State, x.Why = state, ""
+			return
+		}
+	}
+	if x.State == "" {
+		s.target(snap, res.Models[0]).describe(x)
+		x.State, x.Why = "unavailable", strings.Join(reasons, "; ")
+	}
+}
+
+// stateOf says what is known of a target, why it is not ready, and whether a
+// plan would try it.
+func (s *Server) stateOf(snap *Snapshot, t *target) (state, why string, tried bool) {
 	st := Step{target: t, Ref: t.ref}
 	d := t.model.Dialect()
 	if d == 0 {
@@ -208,16 +257,16 @@ func (s *Server) stateOf(snap *Snapshot, t *target) (state, why string) {
 	s.consider(&st, request{dialect: d}, time.Now())
 	switch st.skip {
 	case skipOpen:
-		return "failing", st.Reason
+		return "failing", st.Reason, false
 	case skipCooling:
-		return "cooling_down", st.Reason
+		return "cooling_down", st.Reason, false
 	case skipNot:
 		if b, ok := snap.States[t.model.Provider.ID]; ok && b.State != "" {
-			return b.State, b.Detail
+			return b.State, b.Detail, true
 		}
-		return "ready", ""
+		return "ready", "", true
 	}
-	return "unavailable", st.Reason
+	return "unavailable", st.Reason, false
 }
 
 func (s *Server) models(ctx *fasthttp.RequestCtx) {
@@ -246,12 +295,20 @@ func (s *Server) oneModel(ctx *fasthttp.RequestCtx) {
 	snap := s.snap.Load()
 	e, ok := snap.Catalog.Lookup(id)
 	if !ok {
-		_, err := snap.Catalog.Resolve(id, catalog.ResolveOptions{})
-		if err == nil {
-			err = &catalog.NotFound{Name: id}
+		// What a request with this name would reach: an id that is passed
+		// through, or what a pattern catches.
+		res, err := snap.Catalog.Resolve(id, catalog.ResolveOptions{Ready: snap.Ready})
+		if err != nil {
+			replyError(ctx, resolveError(err), 0, false)
+			return
 		}
-		replyError(ctx, resolveError(err), 0, false)
-		return
+		e = catalog.Entry{ID: res.Name, Kind: "model"}
+		if _, _, isRef := catalog.ParseRef(res.Name); isRef && len(res.Models) > 0 {
+			e.Model = res.Models[0]
+		}
+		if !strings.EqualFold(res.Name, strings.TrimSpace(id)) {
+			e.ID, e.Kind, e.To = id, "alias", []string{res.Name}
+		}
 	}
 	writeJSON(ctx, 200, s.entry(snap, e))
 }
