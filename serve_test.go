@@ -517,8 +517,62 @@ func TestNamesOverHTTP(t *testing.T) {
 	if got := p.get("/v1/models/a%2Fmlx-community/Qwen3-30B-A3B-6bit"); got.status != 200 || !strings.Contains(got.body, `"owned_by":"a"`) {
 		t.Errorf("one model: %d %s", got.status, got.body)
 	}
+	for path, wants := range map[string][]string{
+		"b/whatever:7b@q4": {`"id":"b/whatever:7b@q4"`, `"owned_by":"b"`, `"kind":"model"`},
+		"gpt-4o":           {`"id":"gpt-4o"`, `"kind":"alias"`, `"to":["b/small"]`, `"context_window":32768`},
+	} { // what chat answers is not unknown here
+		got := p.get("/v1/models/" + path)
+		for _, want := range wants {
+			if got.status != 200 || !strings.Contains(got.body, want) {
+				t.Errorf("%s: %d has no %s: %s", path, got.status, want, got.body)
+			}
+		}
+	}
+	got = p.post("/v1/chat/completions", `{"model":"wholly-different","messages":[]}`)
+	if got.status != 404 || !strings.Contains(got.body, `there are \"default\", `) {
+		t.Errorf("far from every name: %d %s", got.status, got.body)
+	}
 	if got := p.get("/v1/models/nobody/x"); got.status != 404 || got.failure()["code"] != "model_not_found" {
 		t.Errorf("no model: %d %s", got.status, got.body)
+	}
+}
+
+// A chain in the list is what a request for it would get: the extras and the
+// state of the first target that can be tried, else the reasons.
+func TestChainsShowTheirState(t *testing.T) {
+	down, up := newBackend(t, whole(500, `{"error":"broken"}`)), newBackend(t, chat("up"), whole(500, `{"error":"broken"}`))
+	more := `, maxTokens: 77, input: ["text", "image"], cost: {input: 1, output: 2}`
+	p := start(t, configOf(`providers: {down: {breaker: {consecutive: 1, openForSeconds: 60}}, up: {near: false, breaker: {consecutive: 1, openForSeconds: 60}}}, aliases: {any: "default"}`,
+		provider("down", down.url, "openai-completions"), provider("up", up.url, "openai-completions", more)))
+	f := func(wants ...string) {
+		t.Helper()
+		for _, name := range []string{"default", "any"} {
+			got := p.get("/v1/models/" + name).body
+			for _, want := range wants {
+				if !strings.Contains(got, want) {
+					t.Errorf("%s has no %s: %s", name, want, got)
+				}
+			}
+		}
+	}
+	f(`"route":"near"`, `"context_window":100000`, `"state":"ready"`)
+	p.post("/v1/chat/completions", hello)
+	f(`"route":"far"`, `"max_tokens":77`, `"input":["text","image"]`, `"cost":{"input":1`, `"state":"ready"`)
+	p.post("/v1/chat/completions", hello)
+	f(`"state":"unavailable"`, `"why":"down/m: its breaker is open`, `; up/m: its breaker is open`)
+}
+
+// A client that insists on a hosted model's name gets told how the models that
+// are there can answer it.
+func TestHintForNamesOfHostedModels(t *testing.T) {
+	b := newBackend(t, chat("near"))
+	p := start(t, fmt.Sprintf(`{models: {providers: {near: {baseUrl: %q, models: [{id: "m"}]}}}, proxy: {discovery: {enabled: false}}}`, b.url))
+	got := p.post("/v1/chat/completions", `{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}]}`)
+	if m := fmt.Sprint(got.failure()["message"]); got.status != 503 || !strings.Contains(m, "OPENAI_API_KEY is not set") || !strings.Contains(m, `proxy.aliases: {"gpt-*": "default"}`) {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+	if b.count() != 0 {
+		t.Error("it was answered by another model")
 	}
 }
 
