@@ -77,7 +77,7 @@ func (c *Models) Run(env *Env) error {
 		return c.writeJSON(env, snap, rows)
 	}
 	c.writeTable(env, snap, rows, hidden)
-	if len(rows) == 0 && file.Simulate && !file.Configured {
+	if len(rows) == 0 && file.Simulate && !file.Configured && meansNothing(snap.Catalog) {
 		fmt.Fprintln(env.Stdout, "serve would answer from a simulated backend (sim/"+simModel+") until a model server is found")
 	}
 	return nil
