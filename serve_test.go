@@ -411,6 +411,21 @@ func TestStartSaysWhatDefaultMeans(t *testing.T) {
 	f(`{agents: {defaults: {model: "groq/openai/gpt-oss-120b"}}, proxy: {discovery: {addresses: []}}}`, "groq/openai/gpt-oss-120b", 0, "GROQ_API_KEY=x")
 }
 
+// Whoever takes the last provider out of the file is told what answers now, and
+// again when one is back.
+func TestSimulationIsToldWhenItBeginsAndEnds(t *testing.T) {
+	b := newBackend(t, chat("real"))
+	config := fmt.Sprintf(`{models: {providers: {local: {baseUrl: %q, models: [{id: "m"}]}}}, proxy: {discovery: {addresses: []}}}`, b.url)
+	p := start(t, config)
+	p.swap(`{proxy: {discovery: {addresses: []}}}`)
+	p.wait("SIMULATED", func(l string) bool { return strings.Contains(l, "answers are SIMULATED") })
+	p.swap(config)
+	p.wait("the end", func(l string) bool { return strings.Contains(l, "no longer simulated") })
+	if got := p.post("/v1/chat/completions", hello); got.text() != "real" {
+		t.Errorf("%d %s", got.status, got.body)
+	}
+}
+
 // README's smallest configuration: default means its one model, whatever the
 // last look at its server saw. A look is no reason to refuse a request.
 func TestDefaultDoesNotWaitForALook(t *testing.T) {
