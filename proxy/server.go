@@ -50,10 +50,12 @@ type Server struct {
 	conns     atomic.Int64
 	draining  atomic.Bool
 
-	mu     sync.Mutex // guards the three below
-	open   map[*clientConn]struct{}
-	active map[*exchange]struct{}
-	idle   chan struct{} // closed when active becomes empty; nil when nobody waits
+	mu      sync.Mutex // guards all below
+	open    map[*clientConn]struct{}
+	active  map[*exchange]struct{}
+	idle    chan struct{} // closed when active becomes empty; nil when nobody waits
+	ln      net.Listener  // of Serve
+	stopped bool          // by Shutdown: a Serve that comes late has nothing to do
 }
 
 // Reload is what the last attempt to load a configuration came to.
@@ -123,6 +125,13 @@ func (s *Server) Reloaded(r Reload) {
 // Serve accepts connections from ln until Shutdown, and probes backends until
 // ctx ends. cert is nil for plain HTTP.
 func (s *Server) Serve(ctx context.Context, ln net.Listener, cert *tls.Config) error {
+	s.mu.Lock()
+	stopped := s.stopped
+	s.ln = ln
+	s.mu.Unlock()
+	if stopped {
+		return ln.Close()
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var probing sync.WaitGroup
 	probing.Go(func() { s.pool.Run(ctx) })
@@ -140,6 +149,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, cert *tls.Config) e
 func (s *Server) Shutdown(ctx context.Context) error {
 	cfg := s.snap.Load().Config.Drain
 	s.draining.Store(true)
+	s.mu.Lock()
+	s.stopped = true
+	s.mu.Unlock()
 	if cfg.Announce > 0 {
 		select {
 		case <-time.After(cfg.Announce):
@@ -170,12 +182,15 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		cancelLast()
 		err = fmt.Errorf("%d exchanges were ended with an error event when proxy.drain.graceSeconds was over", n)
 	}
+	<-stop
 	s.mu.Lock()
+	if s.ln != nil { // fasthttp closes only what its Serve has got to know
+		s.ln.Close()
+	}
 	for c := range s.open {
 		c.Conn.Close()
 	}
 	s.mu.Unlock()
-	<-stop
 	s.pool.Close()
 	return err
 }

@@ -176,3 +176,31 @@ func TestServerLeavesNoGoroutine(t *testing.T) {
 	goleak.VerifyNone(t, before, goleak.IgnoreTopFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"), goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.init.0.func1"))
 }
+
+// A stop can come while the listener is still on its way to Serve: who serves
+// on after it never ends.
+func TestServeAfterShutdownReturns(t *testing.T) {
+	snap := &Snapshot{Config: Defaults(), Catalog: catalog.New(nil, nil, nil)}
+	s := New(snap, Options{Log: zerolog.Nop(), Meter: meter.New(meter.Options{}), Version: "test"})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(t.Context(), ln, nil) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it serves on")
+	}
+	if c, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+		c.Close()
+		t.Error("the listener is still open")
+	}
+}
