@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"testing"
+	"time"
 )
 
 // quick makes the deadlines short enough for tests.
@@ -248,4 +250,81 @@ func TestFinishedStreamsStayFinished(t *testing.T) {
 	})
 	f("no final blank line", raw(sseHead+words+chunked("data: [DONE]")+lastChunk))
 	f("no content type", raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"+words+chunked(chatDone)+lastChunk))
+}
+
+// What a backend says may be longer than anyone wants to read: the exchange
+// goes on with what was read of it, and never reads for ever.
+func TestLargeAnswersAreReadToTheirBound(t *testing.T) {
+	page := "<!doctype html><html>" + strings.Repeat("x", 100<<10)
+	long := `{"error":{"message":"` + strings.Repeat("x", 100<<10) + `"}}`
+	big := `{"choices":[{"index":0,"message":{"role":"assistant","content":"` + strings.Repeat("x", 300<<10) + `"},"finish_reason":"stop"}]}`
+	limited := `providers: {near: {limits: {answerBytes: 200000}, breaker: {disabled: true}}}`
+	inChunks := func(head, body string) step {
+		return raw(head + "Transfer-Encoding: chunked\r\n\r\n" + chunked(body[:len(body)/2], body[len(body)/2:]) + lastChunk)
+	}
+	f := func(name string, near step, body, outcome string) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, far := newBackend(t, near), newBackend(t, chat("far"))
+			p := start(t, configOf(limited, provider("near", b.url, "openai-completions"), provider("far", far.url, "openai-completions")))
+			got := p.post("/v1/chat/completions", body)
+			if want := "near/m=" + outcome + ", far/m=ok"; got.status != 200 || got.text() != "far" || got.header.Get("X-Nearside-Attempts") != want {
+				t.Errorf("got %d %q, attempts %q, want %q", got.status, got.text(), got.header.Get("X-Nearside-Attempts"), want)
+			}
+		})
+	}
+	const e500 = "HTTP/1.1 500 X\r\nContent-Type: application/json\r\n"
+	f("HTML page", raw(answer(200, "text/html", page)), helloStream, "html")
+	f("JSON error", whole(500, long), hello, "status_500")
+	f("JSON error, streamed", whole(500, long), helloStream, "status_500")
+	f("JSON error in chunks", inChunks(e500, long), hello, "status_500")
+	f("error as large as the bound", whole(500, strings.Repeat("x", 64<<10)), hello, "status_500")
+	f("error a byte larger", whole(500, strings.Repeat("x", 64<<10+1)), hello, "status_500")
+	f("whole answer", whole(200, big), hello, "answer_too_large")
+	f("whole answer in chunks", inChunks("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n", big), hello, "answer_too_large")
+	f("whole answer until the end", rawClose("HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n"+big), hello, "answer_too_large")
+}
+
+// drip writes parts one after the other, with a while between them: here time
+// itself is what is tested.
+func drip(every time.Duration, parts ...string) step {
+	return func(_ *backend, c net.Conn, _ asked) bool {
+		for i, part := range parts {
+			if i > 0 {
+				<-time.After(every)
+			}
+			if _, err := io.WriteString(c, part); err != nil {
+				return false
+			}
+		}
+		return true
+	}
+}
+
+// A whole answer that is arriving is not silent: each piece renews the gap.
+// White space keeps a connection alive and is no content: the time for that
+// goes on.
+func TestWholeAnswersThatArriveAreNotCut(t *testing.T) {
+	answer := `{"choices":[{"index":0,"message":{"role":"assistant","content":"slow but whole"},"finish_reason":"stop"}]}`
+	head := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", len(answer)+8)
+	f := func(name, deadlines string, near step, status int, code any) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBackend(t, near)
+			p := start(t, configOf(`providers: {near: {deadlines: {`+deadlines+`}}}`, provider("near", b.url, "openai-completions")))
+			got := p.post("/v1/chat/completions", hello)
+			if got.status != status || status == 200 && !strings.Contains(got.body, "slow but whole") || got.failure()["code"] != code {
+				t.Errorf("got %d %s, want %d %v", got.status, got.body, status, code)
+			}
+		})
+	}
+	pieces := []string{head + "        "}
+	for rest := answer; rest != ""; {
+		n := min(10, len(rest))
+		pieces, rest = append(pieces, rest[:n]), rest[n:]
+	}
+	f("in pieces", "firstContentMs: 5000, gapMs: 700", drip(150*time.Millisecond, pieces...), 200, nil)
+	f("behind white space", "firstContentMs: 10000, gapMs: 300", drip(900*time.Millisecond, head+"    ", "  ", "  "+answer), 200, nil)
+	f("white space only", "firstContentMs: 600, gapMs: 5000", drip(100*time.Millisecond, append([]string{head}, strings.Split(strings.Repeat(" ", 40), "")...)...), 504, "upstream_first_content_timeout")
+	f("stops in its middle", "firstContentMs: 10000, gapMs: 300", stall(head+answer[:20]), 504, "upstream_gap_timeout")
 }

@@ -335,23 +335,30 @@ func contains(p []byte, lower string) bool {
 
 var errFull = errors.New("the answer is larger than allowed")
 
-// gather reads the body to its end into x.answer.
+// gather reads the body to its end into x.answer, which stays at most one byte
+// longer than max. What it reads is progress, but for the white space by which
+// some servers keep a connection alive while they compute, and but for an
+// error's body, whose time is bounded as a whole.
 func (x *exchange) gather(max int) error {
-	if n := x.at.Head.Length; n > 0 && n <= int64(max) && cap(x.answer) < int(n)+1 {
+	if n := x.at.Head.Length; n > int64(max) && !x.saying {
+		return x.tooLarge()
+	} else if n > 0 && n <= int64(max) && cap(x.answer) < int(n)+1 {
 		x.answer = append(make([]byte, 0, n+1), x.answer...)
 	}
+	begun := !blank(x.answer)
 	for {
+		if len(x.answer) > max {
+			return x.tooLarge()
+		}
 		if len(x.answer) == cap(x.answer) {
-			if len(x.answer) >= max {
-				return &upstream.Error{Kind: upstream.KindTooLarge, Phase: x.at.Phase(), Backend: x.cur.model.Provider.ID, Err: errFull}
-			}
 			x.answer = append(x.answer, 0)[:len(x.answer)]
 		}
-		n, err := x.at.ReadBody(x.answer[len(x.answer):min(cap(x.answer), max+1)])
-		if n > 0 && len(x.answer) == 0 {
+		at := len(x.answer)
+		n, err := x.at.ReadBody(x.answer[at:min(cap(x.answer), max+1)])
+		x.answer = x.answer[:at+n]
+		if begun = begun || !blank(x.answer[at:]); n > 0 && begun && !x.saying {
 			x.at.Progress(time.Now())
 		}
-		x.answer = x.answer[:len(x.answer)+n]
 		if err == io.EOF {
 			return nil
 		}
@@ -360,6 +367,12 @@ func (x *exchange) gather(max int) error {
 		}
 	}
 }
+
+func (x *exchange) tooLarge() error {
+	return &upstream.Error{Kind: upstream.KindTooLarge, Phase: x.at.Phase(), Backend: x.cur.model.Provider.ID, Err: errFull}
+}
+
+func blank(p []byte) bool { return len(bytes.TrimLeft(p, " \t\r\n")) == 0 }
 
 // said makes the error that an error's body tells.
 func (x *exchange) said() error {
