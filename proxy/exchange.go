@@ -33,6 +33,7 @@ type exchange struct {
 	start   time.Time
 
 	body   []byte // the client's; belongs to ctx until it is dropped at commit
+	weight int64  // what the body counts in Server.inFlight
 	env    wire.Envelope
 	form   string // content type of a multipart body
 	model  wire.Span
@@ -158,8 +159,8 @@ func (x *exchange) peek() *wire.Error {
 		}
 		body = plain
 	}
-	x.body = body
-	if x.s.inFlight.Add(int64(len(body))) > cfg.Limits.InFlightBytes {
+	x.body, x.weight = body, int64(len(body))
+	if x.s.inFlight.Add(x.weight) > cfg.Limits.InFlightBytes {
 		return &wire.Error{Status: 503, Type: "server_error", Code: "overloaded", Message: "the bodies of the requests in flight exceed proxy.limits.inFlightBytes"}
 	}
 	if x.surface.form {
@@ -348,11 +349,11 @@ func (x *exchange) streams() bool { return x.receipt.Stream || x.opaque }
 // release gives back what the exchange holds and makes it ready for the next.
 func (x *exchange) release() {
 	s := x.s
-	s.inFlight.Add(-int64(x.receipt.BytesIn))
+	s.inFlight.Add(-x.weight)
 	s.unregister(x)
 	s.meter.End()
 	x.s, x.snap, x.ctx, x.client, x.receipt = nil, nil, nil, nil, nil
-	x.body, x.form, x.model = nil, "", wire.Span{}
+	x.body, x.weight, x.form, x.model = nil, 0, "", wire.Span{}
 	x.env = wire.Envelope{Fields: x.env.Fields[:0]}
 	clear(x.plan.Steps)
 	x.plan = Plan{Steps: x.plan.Steps[:0]}
