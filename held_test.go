@@ -147,7 +147,7 @@ func TestDeadlinesNameTheirSetting(t *testing.T) {
 		})
 	}
 	words := sseHead + chunked(chatRole, said("some "))
-	one := func(d string) string { return `providers: {near: {deadlines: {` + d + `}}}` }
+	one := func(d string) string { return `providers: {near: {deadlines: {` + d + `}, breaker: {disabled: true}}}` }
 	f("headers", one("headersMs: 100"), "", stall(""), hello, "upstream_headers_timeout", "proxy.providers.near.deadlines.headers")
 	f("first content", one("firstContentMs: 100"), "", stall(sseHead), helloStream, "upstream_first_content_timeout", "proxy.providers.near.deadlines.firstContent")
 	f("gap", one("gapMs: 100"), "", stall(words), helloStream, "upstream_gap_timeout", "proxy.providers.near.deadlines.gap")
@@ -163,9 +163,45 @@ func TestDeadlinesNameTheirSetting(t *testing.T) {
 		defer ln.Close()
 		defer fillBacklog(t, ln)()
 		p := start(t, configOf(one("connectMs: 100"), provider("near", "http://"+ln.Addr().String()+"/v1", "openai-completions")))
+		for range 5 { // which of two timers fires first must not matter
+			e := p.post("/v1/chat/completions", hello).failure()
+			if e == nil || e["code"] != "upstream_connect_timeout" || !strings.Contains(fmt.Sprint(e["message"]), "within 100ms (proxy.providers.near.deadlines.connect") {
+				t.Errorf("got %v", e)
+			}
+		}
+	})
+	t.Run("TLS", func(t *testing.T) {
+		t.Parallel()
+		ln := unread(t)
+		p := start(t, configOf(one("tlsMs: 100"), provider("near", "https://"+ln.Addr().String()+"/v1", "openai-completions")))
 		e := p.post("/v1/chat/completions", hello).failure()
-		if e == nil || e["code"] != "upstream_connect_timeout" || !strings.Contains(fmt.Sprint(e["message"]), "proxy.providers.near.deadlines.connect") {
+		if e == nil || e["code"] != "upstream_connect_timeout" || !strings.Contains(fmt.Sprint(e["message"]), "within 100ms (proxy.providers.near.deadlines.tls") {
 			t.Errorf("got %v", e)
 		}
 	})
+}
+
+// unread is a listener whose connections are accepted and never read.
+func unread(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+		}
+	}()
+	t.Cleanup(func() {
+		ln.Close()
+		<-done
+	})
+	return ln
 }

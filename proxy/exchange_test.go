@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -74,4 +75,25 @@ func TestBodiesInFlightAreGivenBack(t *testing.T) {
 	f("unknown encoding", "snappy", []byte(big), 415)
 	f("no gzip", "gzip", []byte(big), 400)
 	f("no JSON", "gzip", gzipped(t, big[:len(big)-1]), 400)
+}
+
+// A request that the backend does not take ends with the deadline that its
+// configuration names, whichever of two goroutines notices first.
+func TestWriteDeadlineNamesItsSetting(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts: the kernel does, and takes what its buffers hold
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, base := testServer(t, func(_ *Config, all []upstream.Config) {
+		d := &all[0].Deadlines
+		d.Write, d.WritePerMB, d.Headers = 200*time.Millisecond, 0, 10*time.Second
+	}, "http://"+ln.Addr().String()+"/v1")
+	long := strings.Replace(chatBody, `"hi"`, `"`+strings.Repeat("x", 16<<20)+`"`, 1)
+	for range 2 {
+		status, _, body := post(t, base+"/v1/chat/completions", long)
+		if status != 504 || !strings.Contains(body, "upstream_write_timeout") || !strings.Contains(body, "within 200ms (proxy.providers.p0.deadlines.writeSeconds)") {
+			t.Errorf("%d %s", status, body)
+		}
+	}
 }

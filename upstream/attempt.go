@@ -194,21 +194,23 @@ func (a *Attempt) send(now time.Time) {
 			a.out = append(a.out, p...)
 		}
 		_, err := c.Conn.Write(a.out)
-		a.wrote(now, err)
+		a.wrote(now, a.b.writeError(err, limit))
 		return
 	}
 	a.vec = append(append(a.vec[:0], a.out), a.req.Body...)
 	if a.req.Length <= uploadBytesMax {
 		vec := a.vec
 		_, err := vec.WriteTo(c.Conn)
-		a.wrote(now, err)
+		a.wrote(now, a.b.writeError(err, limit))
 		return
 	}
 	ch := make(chan error, 1)
 	a.uploaded = ch
+	b := a.b
 	go func() {
 		vec := a.vec
 		_, err := vec.WriteTo(c.Conn)
+		err = b.writeError(err, limit)
 		a.upErr = err
 		a.upDone.Store(true)
 		if err != nil && !errors.Is(err, io.EOF) {
@@ -222,6 +224,23 @@ func (a *Attempt) send(now time.Time) {
 		}
 		ch <- err
 	}()
+}
+
+// writeError names the deadline that ended a write: later, only that time was
+// over could be told, not whose. Other errors pass.
+func (b *Backend) writeError(err error, limit time.Duration) error {
+	if err == nil || kindOf(err, PhaseUpload) != KindWriteTimeout {
+		return err
+	}
+	return &Error{Kind: KindWriteTimeout, Phase: PhaseUpload, Backend: b.cfg.ID, After: limit, Setting: b.deadlinePath("write"), Err: err}
+}
+
+// uploadError returns why the request could not be sent, as far as is known.
+func (a *Attempt) uploadError() error {
+	if a.uploaded != nil && !a.upDone.Load() {
+		return nil // its goroutine still writes
+	}
+	return a.upErr
 }
 
 // wrote moves on to waiting for the answer. A write error is not the last
@@ -364,7 +383,7 @@ func (a *Attempt) Close() {
 	}
 	a.mu.Unlock()
 	if c != nil {
-		keep := !cancelled && a.inBody && a.body.eof && a.body.fail == nil && a.Head.KeepAlive && c.r == c.w && a.upErr == nil
+		keep := !cancelled && a.inBody && a.body.eof && a.body.fail == nil && a.Head.KeepAlive && c.r == c.w && a.uploadError() == nil
 		if a.uploaded != nil {
 			if !a.upDone.Load() {
 				keep = false // answered before it had read all
@@ -466,8 +485,10 @@ func (a *Attempt) cause(err error) error {
 	if errors.As(err, &e) || errors.Is(err, ErrHold) {
 		return err
 	}
-	if a.upErr != nil && !a.any {
-		err = a.upErr
+	if up := a.uploadError(); up != nil && !a.any {
+		if err = up; errors.As(err, &e) {
+			return err
+		}
 	}
 	kind := kindOf(err, a.phase)
 	if a.inBody && (kind == KindReset || kind == KindClosed) {
@@ -519,6 +540,7 @@ func (b *Backend) appendHead(dst []byte, r *Request) []byte {
 // address.
 func (b *Backend) dial(ctx context.Context) (*conn, error) {
 	d := &b.cfg.Deadlines
+	began := time.Now()
 	cctx, cancel := context.WithTimeout(ctx, d.Connect)
 	host, port := b.host, b.port
 	if b.via != nil {
@@ -533,8 +555,11 @@ func (b *Backend) dial(ctx context.Context) (*conn, error) {
 	}
 	cancel()
 	if err != nil {
-		if ctx.Err() == nil && cctx.Err() == context.DeadlineExceeded {
-			err = &Error{Kind: KindConnectTimeout, Phase: PhaseConnect, Backend: b.cfg.ID, After: d.Connect, Setting: b.deadlinePath("connect")}
+		// The dialer has a timer of its own for the context's deadline, which may
+		// fire first; a resolver's or the kernel's may do so much earlier.
+		if ctx.Err() == nil && (cctx.Err() == context.DeadlineExceeded || kindOf(err, PhaseConnect) == KindConnectTimeout) {
+			took := time.Since(began).Round(time.Millisecond)
+			err = &Error{Kind: KindConnectTimeout, Phase: PhaseConnect, Backend: b.cfg.ID, After: min(d.Connect, took), Setting: b.deadlinePath("connect"), Err: err}
 		}
 		return nil, err
 	}
