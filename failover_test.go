@@ -285,6 +285,40 @@ func TestLargeAnswersAreReadToTheirBound(t *testing.T) {
 	f("whole answer until the end", rawClose("HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n"+big), hello, "answer_too_large")
 }
 
+// What is held back before the first content is bounded, but a backend that
+// repeats a long request is within the bound, and so is a first content of any
+// size that an event may have.
+func TestPreamblesAreBoundedByWhatTheyRepeat(t *testing.T) {
+	long := strings.Repeat("x", 600<<10)
+	event := func(kind, more string) string {
+		return "event: " + kind + "\ndata: {\"type\":\"" + kind + "\"," + more + "}\n\n"
+	}
+	resource := func(status, instructions, output string) string {
+		return `"response":{"id":"resp_b","object":"response","created_at":7,"status":"` + status + `","model":"m","instructions":"` + instructions + `","output":[` + output + `]}`
+	}
+	stream := func(instructions string) string {
+		return sseHead + chunked(event("response.created", `"sequence_number":0,`+resource("in_progress", instructions, "")),
+			event("response.in_progress", `"sequence_number":1,`+resource("in_progress", instructions, "")),
+			event("response.output_text.delta", `"sequence_number":2,"item_id":"msg_1","output_index":0,"content_index":0,"delta":"said"`),
+			event("response.completed", `"sequence_number":3,`+resource("completed", instructions, `{"id":"msg_1","type":"message","role":"assistant","status":"completed","content":[{"type":"output_text","text":"said","annotations":[]}]}`))) + lastChunk
+	}
+	f := func(name, api, path, body string, near step, want string) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBackend(t, near)
+			p := start(t, configOf(quick, strings.Replace(provider("near", b.url, api), "100000", "100000000", 1)))
+			got := p.post(path, body)
+			if a := got.header.Get("X-Nearside-Attempts"); a != "near/m="+want {
+				t.Errorf("attempts %q, want near/m=%s\n%.300s", a, want, got.body)
+			}
+		})
+	}
+	f("repeats the request", "openai-responses", "/v1/responses", `{"model":"default","stream":true,"input":"hi","instructions":"`+long+`"}`, raw(stream(long)), "ok")
+	f("more than the request", "openai-responses", "/v1/responses", `{"model":"default","stream":true,"input":"hi"}`, raw(stream(long)), "preamble_too_large")
+	f("large first content", "openai-completions", "/v1/chat/completions", helloStream,
+		raw(sseHead+chunked(chatRole, said(long+long), chunk(`{}`, "stop"), chatDone)+lastChunk), "ok")
+}
+
 // drip writes parts one after the other, with a while between them: here time
 // itself is what is tested.
 func drip(every time.Duration, parts ...string) step {

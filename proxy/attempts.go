@@ -450,8 +450,9 @@ func (x *exchange) await() error {
 		if d.Finish {
 			x.finished = true
 		}
-		if !x.held.add(d, x.cur.backend.Limits().PreambleBytes) {
-			return &wire.Error{Status: 502, Type: "server_error", Code: "malformed_chunk", Message: "the backend sent too much before its first content"}
+		if !x.held.add(d, x.cur.backend.Limits().PreambleBytes+preambleEchoes*len(x.body)) {
+			return &wire.Error{Status: 502, Type: "server_error", Code: "preamble_too_large",
+				Message: "the backend sent more before its first content than proxy.providers." + x.cur.model.Provider.ID + ".limits.preambleBytes allows"}
 		}
 		if d.Content {
 			x.content = true
@@ -491,6 +492,11 @@ type heldDelta struct {
 // heldMax bounds the events that are held back; a regular preamble has four.
 const heldMax = 256
 
+// preambleEchoes is how often a preamble may hold the request beside its own
+// limit: response.created, response.in_progress and an end without content
+// repeat its instructions and tools.
+const preambleEchoes = 3
+
 func (h *heldEvents) reset() {
 	h.bytes, h.deltas = h.bytes[:0], h.deltas[:0]
 	if cap(h.bytes) > keptBytesMax {
@@ -498,8 +504,10 @@ func (h *heldEvents) reset() {
 	}
 }
 
+// add keeps an event. The first with content ends the preamble and is bounded
+// by the limit of every event alone.
 func (h *heldEvents) add(d shaping.Delta, max int) bool {
-	if len(h.deltas) >= heldMax || len(h.bytes)+len(d.Name)+len(d.Data) > max && len(h.deltas) > 0 {
+	if !d.Content && (len(h.deltas) >= heldMax || len(h.bytes)+len(d.Name)+len(d.Data) > max && len(h.deltas) > 0) {
 		return false
 	}
 	h.bytes = append(append(h.bytes, d.Name...), d.Data...)

@@ -175,7 +175,7 @@ func answerOutcome(e *backendError, id string) outcome {
 // outcome; a backend's own words would have no bound.
 func ownCode(code string) bool {
 	switch code {
-	case "truncated", "empty_answer", "malformed_chunk", "malformed_answer", "wrong_content_type", "event_too_long",
+	case "truncated", "empty_answer", "malformed_chunk", "malformed_answer", "wrong_content_type", "event_too_long", "preamble_too_large",
 		"content_filter", "context_length_exceeded", "rate_limit_exceeded":
 		return true
 	}
