@@ -112,6 +112,28 @@ func TestRequestFaultsAreNotTriedElsewhere(t *testing.T) {
 	f("400", whole(400, `{"error":{"message":"bad temperature","type":"invalid_request_error","param":"temperature","code":"invalid_value"}}`), 400, "invalid_value")
 	f("422", whole(422, `{"detail":[{"loc":["body","x"],"msg":"field required"}]}`), 422, "<nil>")
 	f("context overflow", whole(400, `{"error":{"code":400,"message":"request (60010 tokens) exceeds the available context size (8192 tokens)","type":"exceed_context_size_error","n_prompt_tokens":60010,"n_ctx":8192}}`), 400, "context_length_exceeded")
+	f("content filter", whole(400, `{"error":{"message":"filtered","code":"content_filter"}}`), 400, "content_filter")
+	f("content filter as 403", whole(403, `{"error":{"message":"filtered","code":"content_filter"}}`), 400, "content_filter")
+	f("content policy as 403", whole(403, `{"error":{"message":"filtered","code":"content_policy_violation"}}`), 400, "content_policy_violation")
+	f("content filter in a 200", whole(200, `{"error":{"message":"filtered","code":"content_filter"}}`), 400, "content_filter")
+	f("LM Studio's context overflow", whole(400, `{"error":"The number of tokens to keep from the initial prompt is greater than the context length"}`), 400, "context_length_exceeded")
+	f("context overflow in a 200", whole(200, `{"error":{"message":"This model's maximum context length is 8192 tokens"}}`), 400, "context_length_exceeded")
+	g := func(name string, near step, code string) {
+		t.Run(name+", streamed", func(t *testing.T) {
+			t.Parallel()
+			b, far := newBackend(t, near), newBackend(t, chat("far"))
+			p := start(t, configOf(quick, provider("near", b.url, "openai-completions"), provider("far", far.url, "openai-completions")))
+			if got := p.post("/v1/chat/completions", helloStream); got.status != 400 || got.failure()["code"] != code || far.count() != 0 {
+				t.Errorf("got %d, far asked %d times; want 400 %s\n%s", got.status, far.count(), code, got.body)
+			}
+		})
+	}
+	sse := func(parts ...string) step { return raw(sseHead + chunked(parts...) + lastChunk) }
+	g("content filter as the first event", sse(data(`{"error":{"message":"filtered","code":"content_filter"}}`)), "content_filter")
+	g("content filter after the role", sse(chatRole, data(`{"error":{"message":"filtered","code":"content_filter"}}`)), "content_filter")
+	g("content filter in a JSON 200", whole(200, `{"error":{"message":"filtered","code":"content_filter"}}`), "content_filter")
+	g("LM Studio's context overflow", sse("event: error\n"+data(`{"error":{"message":"The number of tokens to keep from the initial prompt is greater than the context length"}}`)), "context_length_exceeded")
+	g("context overflow in a JSON 200", whole(200, `{"error":"prompt is too long"}`), "context_length_exceeded")
 	f("llama.cpp's 500 for bad JSON", whole(500, `{"error":{"code":500,"message":"[json.exception.parse_error.101] parse error","type":"server_error"}}`), 400, "<nil>")
 }
 

@@ -389,7 +389,10 @@ func (x *exchange) said() error {
 	if h.Status < 300 {
 		e.inBand = true
 		e.said.Status = 502
-		if !e.html && !wire.IsErrorBody(x.answer) {
+		var told *wire.Error
+		if _, _, err := shaping.Answer(wire.Plain, x.answer, "", nil); errors.As(err, &told) && !e.html {
+			e.said = *told // with the status that its code means
+		} else if !e.html && !wire.IsErrorBody(x.answer) {
 			e.said = wire.Error{Status: 502, Type: "server_error", Code: "wrong_content_type",
 				Message: "the backend answered a streamed request with content-type " + string(appendHeaderText(nil, ct))}
 		}

@@ -105,6 +105,11 @@ func answerOutcome(e *backendError, id string) outcome {
 	case e.said.Code == "context_length_exceeded":
 		o.name, o.next = "context_length_exceeded", false
 		o.reply.Status, o.reply.Type, o.reply.Message = 400, "invalid_request_error", e.said.Message
+	case contentRefused(e):
+		// Another backend might answer: it is not asked to, behind the back of who
+		// filters.
+		o.name, o.next = "content_filter", false
+		o.reply.Status, o.reply.Type, o.reply.Message = 400, "invalid_request_error", e.said.Message
 	case e.redirect != "":
 		o.name = "redirect"
 		o.reply = wire.Error{Status: 502, Type: "server_error", Code: "upstream_redirect",
@@ -177,6 +182,16 @@ func ownCode(code string) bool {
 	switch code {
 	case "truncated", "empty_answer", "malformed_chunk", "malformed_answer", "wrong_content_type", "event_too_long", "preamble_too_large",
 		"content_filter", "context_length_exceeded", "rate_limit_exceeded":
+		return true
+	}
+	return false
+}
+
+// contentRefused says whether the backend refused what the request says, not
+// how it says it. Azure answers 400 to that, gateways 403, both also in a 200.
+func contentRefused(e *backendError) bool {
+	switch e.said.Code {
+	case "content_filter", "content_policy_violation", "content_policy", "moderation_blocked":
 		return true
 	}
 	return false

@@ -45,7 +45,7 @@ func reported(p []byte) *wire.Error {
 	if allDigits(e.Code) { // llama.cpp, vLLM and SGLang put the status there
 		e.Code = ""
 	}
-	if contextExceeded(e) {
+	if wire.ContextOverflow(e.Message, e.Type, e.Code) {
 		e.Status, e.Type, e.Code = 400, "invalid_request_error", "context_length_exceeded"
 	}
 	return e
@@ -63,7 +63,7 @@ func statusOf(e *wire.Error) int {
 		}{
 			{"rate_limit", 429}, {"insufficient_quota", 429}, {"too_many_requests", 429}, {"usage_not_included", 429},
 			{"overloaded", 503}, {"unavailable", 503}, {"timeout", 504},
-			{"context_length", 400}, {"exceed_context", 400}, {"invalid_prompt", 400}, {"content_policy", 400},
+			{"context_length", 400}, {"exceed_context", 400}, {"invalid_prompt", 400}, {"content_policy", 400}, {"content_filter", 400}, {"moderation_blocked", 400},
 			{"invalid_api_key", 401}, {"authentication", 401}, {"permission", 403}, {"not_found", 404},
 			{"invalid_request", 400}, {"badrequest", 400}, {"bad request", 400},
 		} {
@@ -76,16 +76,6 @@ func statusOf(e *wire.Error) int {
 		return 503
 	}
 	return statusBadAnswer
-}
-
-// contextExceeded knows the words by which servers refuse a prompt that is
-// longer than their window.
-func contextExceeded(e *wire.Error) bool {
-	if strings.Contains(e.Code, "context_length") || e.Type == "exceed_context_size_error" {
-		return true
-	}
-	return e.Status < 500 &&
-		(strings.Contains(e.Message, "maximum context length") || strings.Contains(e.Message, "model's context length is only"))
 }
 
 func allDigits(s string) bool {

@@ -106,7 +106,7 @@ func (e *Error) classify(own string) {
 	if isStatus || code == e.Status && err == nil {
 		e.Code = ""
 	}
-	if own != "html" && contextOverflow(e.Message, own, e.Code) {
+	if own != "html" && ContextOverflow(e.Message, own, e.Code) {
 		e.Status, e.Type, e.Code = 400, invalidRequest, "context_length_exceeded"
 	} else {
 		switch own {
@@ -334,11 +334,11 @@ func truthy(p []byte, at Span) bool {
 	return false
 }
 
-// contextOverflow recognises that the prompt did not fit into the model's
-// window. Rate limits on tokens read alike and are not meant.
-func contextOverflow(message, kind, code string) bool {
-	switch code {
-	case "context_length_exceeded", "context_window_exceeded":
+// ContextOverflow recognises that the prompt did not fit into the model's
+// window, by the message, type and code of an error. Rate limits on tokens read
+// alike and are not meant.
+func ContextOverflow(message, kind, code string) bool {
+	if strings.Contains(code, "context_length") || code == "context_window_exceeded" {
 		return true
 	}
 	switch kind {
@@ -376,5 +376,7 @@ func contextOverflow(message, kind, code string) bool {
 		has("max_tokens", "exceed", "context") || has("input length", "exceed", "context") ||
 		has("413", "too large") ||
 		has("total tokens exceed", "max") || has("total tokens exceed", "limit") ||
-		has("trying to keep the first", "context") // LM Studio
+		has("trying to keep the first", "context") || // LM Studio, as the next
+		has("tokens to keep from the initial prompt") ||
+		has("model's context length is only")
 }
