@@ -115,8 +115,8 @@ func wholeResponse(body []byte) (AnswerInfo, *wire.Error) {
 	switch {
 	case !output.Present() || body[output.Start] != '[':
 		return info, malformedAnswer("the backend's response holds no output")
-	case !filled(output.Of(body)):
-		return info, badAnswer(CodeEmpty, "the backend's response has no output items")
+	case !outputSays(body, output):
+		return info, badAnswer(CodeEmpty, "the backend's response says nothing: no text, no reasoning, no refusal, no call")
 	}
 	return info, nil
 }

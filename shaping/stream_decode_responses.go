@@ -68,7 +68,7 @@ func (d *CopyDecoder) terminal(delta *Delta, resource wire.Span, incomplete bool
 				return failedResponse(p, resource)
 			}
 		case "output":
-			delta.Content = filled(v.Of(p))
+			delta.Content = outputSays(p, v)
 		case "usage":
 			delta.Usage = d.count(p, v)
 		}
@@ -89,11 +89,51 @@ func itemSays(p []byte, item wire.Span) bool {
 		switch string(it.Key.Of(p)) {
 		case "type":
 			call = string(v) != `"message"` && string(v) != `"reasoning"`
-		case "content", "summary", "encrypted_content":
+		case "content", "summary":
+			holds = holds || partsSay(p, it.Value)
+		case "encrypted_content":
 			holds = holds || filled(v)
 		}
 	}
 	return call || holds
+}
+
+// outputSays tells whether any item of an output is more than an announcement.
+func outputSays(p []byte, output wire.Span) bool {
+	for it := wire.Elements(p, output); it.Next(); {
+		if itemSays(p, it.Value) {
+			return true
+		}
+	}
+	return false
+}
+
+// partsSay tells whether the parts of a message or of reasoning hold anything:
+// a text that is not empty, or a part that is no text.
+func partsSay(p []byte, parts wire.Span) bool {
+	if v := parts.Of(p); wire.Kind(first(v)) != '[' {
+		return filled(v)
+	}
+	for it := wire.Elements(p, parts); it.Next(); {
+		textual, says := true, false
+		for m := wire.Members(p, it.Value); m.Next(); {
+			v := m.Value.Of(p)
+			switch string(m.Key.Of(p)) {
+			case "type":
+				switch text(v) {
+				case "output_text", "text", "refusal", "summary_text", "reasoning_text", "":
+				default:
+					textual = false
+				}
+			case "text", "refusal":
+				says = says || filled(v)
+			}
+		}
+		if says || !textual {
+			return true
+		}
+	}
+	return false
 }
 
 // failedResponse reads the error of a response that failed.
