@@ -153,8 +153,15 @@ func TestAllTargetsFailed(t *testing.T) {
 		}
 		break // the second request would find far cooling down, which TestRetryAfterIsHonoured shows
 	}
+	// Those at the chain's end that were passed over are named too.
+	small := strings.Replace(provider("small", refusingAddress(t), "openai-completions"), "100000", "100", 1)
+	skipped := start(t, configOf(quick, provider("near", near.url, "openai-completions"), small))
+	got := skipped.post("/v1/chat/completions", hello)
+	if message := fmt.Sprint(got.failure()["message"]); got.status != 502 || !strings.Contains(message, "small/m was not tried: window_too_small") || got.header.Get("X-Nearside-Attempts") != "near/m=status_500, small/m=window_too_small" {
+		t.Errorf("got %d, attempts %q\n%s", got.status, got.header.Get("X-Nearside-Attempts"), got.body)
+	}
 	dead := start(t, configOf(quick, provider("near", refusingAddress(t), "openai-completions"), provider("far", refusingAddress(t), "openai-completions")))
-	got := dead.post("/v1/chat/completions", hello)
+	got = dead.post("/v1/chat/completions", hello)
 	if got.status != 502 || got.header.Get("X-Should-Retry") != "false" || got.header.Get("X-Nearside-Attempts") != "near/m=connect_refused, far/m=connect_refused" {
 		t.Errorf("got %d, x-should-retry %q, attempts %q\n%s", got.status, got.header.Get("X-Should-Retry"), got.header.Get("X-Nearside-Attempts"), got.body)
 	}
@@ -339,6 +346,34 @@ func TestPreamblesAreBoundedByWhatTheyRepeat(t *testing.T) {
 	f("more than the request", "openai-responses", "/v1/responses", `{"model":"default","stream":true,"input":"hi"}`, raw(stream(long)), "preamble_too_large")
 	f("large first content", "openai-completions", "/v1/chat/completions", helloStream,
 		raw(sseHead+chunked(chatRole, said(long+long), chunk(`{}`, "stop"), chatDone)+lastChunk), "ok")
+}
+
+// A response whose only text is empty says nothing, in whatever items it says
+// it; one that was cut short may stand.
+func TestEmptyResponsesGoToTheNextTarget(t *testing.T) {
+	resource := func(status, text string) string {
+		return `{"id":"resp_b","object":"response","created_at":7,"status":"` + status + `","model":"m","output":[{"id":"msg_1","type":"message","role":"assistant","content":[{"type":"output_text","text":"` + text + `"}]}]}`
+	}
+	answers := func(status, text string) step {
+		return func(b *backend, c net.Conn, a asked) bool {
+			if !strings.Contains(string(a.body), `"stream":true`) {
+				return whole(200, resource(status, text))(b, c, a)
+			}
+			return raw(sseHead+chunked(data(`{"type":"response.`+status+`","sequence_number":0,"response":`+resource(status, text)+`}`))+lastChunk)(b, c, a)
+		}
+	}
+	near, far := newBackend(t, answers("completed", "")), newBackend(t, answers("completed", "far"))
+	cut := newBackend(t, answers("incomplete", ""))
+	p := start(t, configOf(quick, provider("near", near.url, "openai-responses"), provider("far", far.url, "openai-responses"), provider("cut", cut.url, "openai-responses")))
+	for _, stream := range []string{"", `,"stream":true`} {
+		got := p.post("/v1/responses", `{"model":"default","input":"hi"`+stream+`}`)
+		if a := got.header.Get("X-Nearside-Attempts"); got.status != 200 || a != "near/m=empty_answer, far/m=ok" || !strings.Contains(got.body, `"text":"far"`) {
+			t.Errorf("%s got %d, attempts %q\n%s", stream, got.status, a, got.body)
+		}
+		if got = p.post("/v1/responses", `{"model":"cut/m","input":"hi"`+stream+`}`, "X-Nearside-Fallback", "none"); got.status != 200 {
+			t.Errorf("%s incomplete: got %d\n%s", stream, got.status, got.body)
+		}
+	}
 }
 
 // drip writes parts one after the other, with a while between them: here time

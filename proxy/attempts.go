@@ -206,10 +206,14 @@ func (x *exchange) lose(err error) bool {
 		}
 		x.failed = o
 	}
-	if !o.next {
-		return false
+	if !o.next || x.more() {
+		return o.next
 	}
-	return x.more()
+	for ; x.step < len(x.plan.Steps); x.step++ {
+		st := &x.plan.Steps[x.step]
+		x.pass(st.target, st.skip.name(), st.Reason)
+	}
+	return false
 }
 
 // useful orders the answers of failed targets: the client hears the one that
