@@ -56,7 +56,7 @@ func Rules() []Rule {
 			applies: func(s *Shape) bool { return !s.effort.asIs }, apply: effortRule,
 		},
 		{
-			Name: "native-only", Dialects: both, Setting: "compat.supportsPromptCacheKey",
+			Name: "native-only", Dialects: all, Setting: "compat.supportsPromptCacheKey",
 			Why:     "only OpenAI itself takes this field; compat.supportsPromptCacheKey: true sends prompt-cache hints, params.extra_body any field",
 			applies: proxied, apply: nativeOnlyRule,
 		},
@@ -76,7 +76,7 @@ func Rules() []Rule {
 			applies: func(s *Shape) bool { return len(s.extra) > 0 }, apply: extraBodyRule,
 		},
 		{
-			Name: "store", Dialects: both, Setting: "compat.supportsStore",
+			Name: "store", Dialects: all, Setting: "compat.supportsStore",
 			Why:     "nothing is stored at a backend that is not OpenAI; compat.supportsStore: true sends store: false, params.extra_body.store beside it what you choose",
 			applies: proxied, apply: storeRule,
 		},
@@ -106,7 +106,9 @@ func learn(s *Shape) facts {
 	if s.client == wire.Chat {
 		f.extra = extraOf(s.model)
 	}
-	f.store = storeOf(s.model)
+	if s.client == wire.Chat || s.client == wire.Responses { // no other endpoint has it
+		f.store = storeOf(s.model)
+	}
 	return f
 }
 
