@@ -382,7 +382,7 @@ func blank(p []byte) bool { return len(bytes.TrimLeft(p, " \t\r\n")) == 0 }
 func (x *exchange) said() error {
 	h := &x.at.Head
 	ct := string(h.Get("content-type"))
-	e := &backendError{html: contains([]byte(ct), "html") || looksHTML(x.answer), retryAfter: retryAfterOf(h, time.Now())}
+	e := &backendError{near: x.cur.model.Provider.Near, html: contains([]byte(ct), "html") || looksHTML(x.answer), retryAfter: retryAfterOf(h, time.Now())}
 	if h.Status >= 300 && h.Status < 400 {
 		e.redirect = string(appendHeaderText(nil, string(h.Get("location"))))
 		e.said = wire.Error{Status: h.Status}

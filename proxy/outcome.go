@@ -45,6 +45,7 @@ type backendError struct {
 	redirect   string
 	retryAfter time.Duration
 	inBand     bool // said after a 200
+	near       bool // by a backend on the user's own machines
 }
 
 // outcomeOf is the outcome table. id names the provider in what the client is
@@ -123,6 +124,14 @@ func answerOutcome(e *backendError, id string) outcome {
 	case requestFault(e):
 		o.name, o.next = "status_400", false
 		o.reply.Status, o.reply.Type, o.reply.Message = 400, "invalid_request_error", e.said.Message
+	case e.html && e.near && !e.inBand && e.said.Status >= 500:
+		// LM Studio answers so while it swaps models; it is back in a moment.
+		o.name = "html"
+		o.reply = wire.Error{Status: 503, Type: "server_error", Code: "upstream_html",
+			Message: id + ": the backend answered with an HTML page (status " + strconv.Itoa(e.said.Status) + "), as servers do while they swap models"}
+		if o.retryAfter == 0 {
+			o.retryAfter = loadingRetry
+		}
 	case e.html:
 		o.name, o.verdict = "html", breaker.Bad
 		o.reply = wire.Error{Status: 502, Type: "server_error", Code: "upstream_html",
@@ -132,7 +141,7 @@ func answerOutcome(e *backendError, id string) outcome {
 			Message: id + ": the backend refused our credential (status " + strconv.Itoa(e.said.Status) + "); check models.providers." + id + ".apiKey"}
 	case e.said.Status == 402:
 		o.reply.Status, o.reply.Type, o.reply.Code = 429, "insufficient_quota", "insufficient_quota"
-	case e.said.Status == 404 || e.said.Status == 410:
+	case e.said.Status == 404 || e.said.Status == 410 || e.said.Status < 500 && e.said.Code == "model_not_found":
 		o.reply.Status, o.reply.Type = 404, "invalid_request_error"
 		if o.reply.Code == "" || o.reply.Code == "404" {
 			o.reply.Code = "model_not_found"
@@ -233,23 +242,32 @@ func clampRetry(d time.Duration) time.Duration {
 // retryAfterOf reads retry-after-ms and retry-after: seconds or a date. What
 // cannot be meant gives 0.
 func retryAfterOf(h *upstream.Head, now time.Time) time.Duration {
-	if v := h.Get("retry-after-ms"); v != nil {
-		if ms, err := strconv.ParseFloat(string(v), 64); err == nil && ms > 0 {
+	return retryAfterSaid(h.Get("retry-after-ms"), h.Get("retry-after"), now)
+}
+
+func retryAfterSaid(inMs, v []byte, now time.Time) time.Duration {
+	if inMs != nil {
+		if ms, err := strconv.ParseFloat(string(inMs), 64); err == nil && ms >= 0 {
+			if ms == 0 {
+				return retryAfterMin
+			}
 			return time.Duration(min(ms, 1e12) * float64(time.Millisecond))
 		}
 	}
-	v := h.Get("retry-after")
 	if v == nil {
 		return 0
 	}
 	if s, err := strconv.ParseFloat(string(v), 64); err == nil {
-		if s <= 0 {
+		switch {
+		case s == 0:
+			return retryAfterMin // at once, said politely
+		case !(s > 0):
 			return 0
 		}
 		return time.Duration(min(s, 1e9) * float64(time.Second))
 	}
 	if t, err := http.ParseTime(string(v)); err == nil {
-		return max(0, t.Sub(now))
+		return max(retryAfterMin, t.Sub(now))
 	}
 	return 0
 }
