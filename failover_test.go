@@ -419,3 +419,27 @@ func TestWholeAnswersThatArriveAreNotCut(t *testing.T) {
 	f("white space only", "firstContentMs: 600, gapMs: 5000", drip(100*time.Millisecond, append([]string{head}, strings.Split(strings.Repeat(" ", 40), "")...)...), 504, "upstream_first_content_timeout")
 	f("stops in its middle", "firstContentMs: 10000, gapMs: 300", stall(head+answer[:20]), 504, "upstream_gap_timeout")
 }
+
+// Endpoints that answer JSON answer JSON: a text or nothing at all from a
+// backend is a fault, not an answer. Audio and its texts are copied as they are.
+func TestPlainAnswersAreWhatTheirEndpointHas(t *testing.T) {
+	f := func(name, path string, near step, want string) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, far := newBackend(t, near), newBackend(t, whole(200, `{"object":"list","data":[]}`))
+			p := start(t, configOf(quick, provider("near", b.url, "openai-completions"), provider("far", far.url, "openai-completions")))
+			got := p.post(path, `{"model":"default","input":"hi"}`)
+			if a := got.header.Get("X-Nearside-Attempts"); got.status != 200 || a != want {
+				t.Errorf("got %d, attempts %q, want %q\n%s", got.status, a, want, got.body)
+			}
+		})
+	}
+	const lost = "near/m=malformed_answer, far/m=ok"
+	f("text", "/v1/embeddings", raw(answer(200, "text/plain", "hello")), lost)
+	f("nothing", "/v1/embeddings", whole(200, ""), lost)
+	f("broken off", "/v1/rerank", whole(200, `{"results":[`), lost)
+	f("JSON called text", "/v1/embeddings", raw(answer(200, "text/plain", `{"data":[]}`)), "near/m=ok")
+	f("a bare list", "/v1/rerank", whole(200, `[{"index":0,"score":1}]`), "near/m=ok")
+	f("audio", "/v1/audio/speech", raw(answer(200, "audio/mpeg", "ID3")), "near/m=ok")
+	f("subtitles", "/v1/audio/transcriptions", raw(answer(200, "text/vtt", "WEBVTT")), "near/m=ok")
+}

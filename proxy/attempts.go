@@ -327,7 +327,7 @@ func (x *exchange) look() error {
 		x.saying = true
 	case x.receipt.Stream && (isJSON || x.at.Head.Length >= 0 && !contains(ct, "event-stream")):
 		x.saying = true // an error with status 200, or a backend that does not stream
-	case x.surface.dialect == wire.Plain && !isJSON:
+	case x.surface.dialect == wire.Plain && !isJSON && (x.surface.opaque || contains(ct, "event-stream")):
 		x.opaque = true
 	}
 	return nil

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -67,6 +68,9 @@ func (x *exchange) check() error {
 	if looksHTML(x.answer) {
 		return x.said()
 	}
+	if x.surface.dialect == wire.Plain && !isJSON(x.answer) {
+		return &backendError{inBand: true, said: wire.Error{Status: 502, Type: "server_error", Code: "malformed_answer", Message: "the backend's answer is not JSON"}}
+	}
 	info, edits, err := shaping.Answer(x.surface.dialect, x.answer, x.served(), x.answerEdits[:0])
 	x.answerEdits = edits
 	if err != nil {
@@ -78,6 +82,14 @@ func (x *exchange) check() error {
 	}
 	x.receipt.Usage, x.receipt.HasUsage = info.Usage, info.HasUsage
 	return nil
+}
+
+// isJSON says whether an answer looks like an object or a list: embeddings of
+// some servers are a bare list.
+func isJSON(p []byte) bool {
+	p = bytes.Trim(p, " \t\r\n")
+	n := len(p)
+	return n > 1 && (p[0] == '{' && p[n-1] == '}' || p[0] == '[' && p[n-1] == ']')
 }
 
 // reject answers a request that no target was tried for.

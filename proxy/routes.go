@@ -32,6 +32,7 @@ type surface struct {
 	dialect wire.Dialect
 	need    string // the field beside model that must be there
 	form    bool   // takes multipart/form-data
+	opaque  bool   // answers with other than JSON: audio, subtitles, text
 }
 
 var surfaces = [...]surface{
@@ -41,9 +42,9 @@ var surfaces = [...]surface{
 	{path: "/embeddings", dialect: wire.Plain, need: "input"},
 	{path: "/rerank", dialect: wire.Plain},
 	{path: "/moderations", dialect: wire.Plain},
-	{path: "/audio/speech", dialect: wire.Plain},
-	{path: "/audio/transcriptions", dialect: wire.Plain, form: true},
-	{path: "/audio/translations", dialect: wire.Plain, form: true},
+	{path: "/audio/speech", dialect: wire.Plain, opaque: true},
+	{path: "/audio/transcriptions", dialect: wire.Plain, form: true, opaque: true},
+	{path: "/audio/translations", dialect: wire.Plain, form: true, opaque: true},
 	{path: "/images/generations", dialect: wire.Plain},
 	{path: "/images/edits", dialect: wire.Plain, form: true},
 	{path: "/images/variations", dialect: wire.Plain, form: true},
