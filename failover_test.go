@@ -376,6 +376,18 @@ func TestEmptyResponsesGoToTheNextTarget(t *testing.T) {
 	}
 }
 
+// What was not sent is said also when the backend did not like the rest.
+func TestDroppedFieldsAreNamedInFailuresToo(t *testing.T) {
+	b := newBackend(t, whole(400, `{"error":{"message":"no"}}`))
+	p := start(t, configOf(quick, provider("near", b.url, "openai-completions")))
+	for _, body := range []string{hello, helloStream} {
+		got := p.post("/v1/chat/completions", strings.Replace(body, `{`, `{"service_tier":"auto",`, 1))
+		if d := got.header.Get("X-Nearside-Dropped"); got.status != 400 || d != "service_tier" || fmt.Sprint(p.receipt(got)["dropped"]) != "[service_tier]" {
+			t.Errorf("got %d, dropped %q, noted %v", got.status, d, p.receipt(got)["dropped"])
+		}
+	}
+}
+
 // drip writes parts one after the other, with a while between them: here time
 // itself is what is tested.
 func drip(every time.Duration, parts ...string) step {

@@ -64,6 +64,15 @@ func TestHeldStreamsFailInBand(t *testing.T) {
 	if got.status != 200 || e == nil || e["code"] != "upstream_headers_timeout" || strings.Contains(got.body, "[DONE]") {
 		t.Errorf("got %d %s", got.status, got.body)
 	}
+	var late map[string]any
+	got.each(func(v map[string]any) {
+		if l, ok := v["nearside"].(map[string]any); ok {
+			late = l
+		}
+	})
+	if r := p.receipt(got); late["provider"] != "near" || late["model"] != "near/m" || late["route"] != "near" || r["model"] != "near/m" || r["route"] != "near" {
+		t.Errorf("late facts %v, noted %v\n%s", late, r, got.body)
+	}
 }
 
 // The Responses dialect hears response.created and response.in_progress while

@@ -265,7 +265,9 @@ func (x *exchange) commit() {
 	x.note(now, "ok", "", x.at.Phase())
 	r, m := x.receipt, x.cur.model
 	r.Provider, r.Model, r.Route, r.Simulated, r.declared = m.Provider.ID, x.cur.ref, x.cur.route, x.cur.simulated, m.Declared
-	r.Dropped = append(r.Dropped, x.shaped.Dropped...)
+	if x.form == "" { // a form is not shaped
+		r.Dropped = append(r.Dropped, x.shaped.Dropped...)
+	}
 	clear(x.parts)
 	x.parts = x.parts[:0]
 	if x.surface.dialect != wire.Responses { // whose resource echoes the request

@@ -230,6 +230,7 @@ func (x *exchange) broke(err error) error {
 		x.note(time.Now(), o.name, o.reply.Message, x.at.Phase())
 	}
 	r.Status, r.Code = reply.Status, reply.Code
+	x.blame()
 	var late []byte
 	if r.Held {
 		late = r.late()

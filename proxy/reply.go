@@ -136,15 +136,25 @@ func (x *exchange) fail(err error) {
 	}
 	r.Status, r.Code = reply.Status, reply.Code
 	h := &x.ctx.Response.Header
-	if x.cur != nil {
-		r.Provider, r.Model, r.Route, r.declared = x.cur.model.Provider.ID, x.cur.ref, x.cur.route, x.cur.model.Declared
-	}
+	x.blame()
 	if len(r.Attempts) > 0 {
 		h.SetBytesV("X-Nearside-Attempts", appendAttempts(nil, r.Attempts))
 		x.headers()
 	}
 	replyError(x.ctx, &reply, wait, retry)
 	x.close()
+}
+
+// blame notes the target that was tried last, when none served.
+func (x *exchange) blame() {
+	if x.cur == nil || x.committed {
+		return
+	}
+	r, m := x.receipt, x.cur.model
+	r.Provider, r.Model, r.Route, r.Simulated, r.declared = m.Provider.ID, x.cur.ref, x.cur.route, x.cur.simulated, m.Declared
+	if x.form == "" { // a form is not shaped
+		r.Dropped = append(r.Dropped[:0], x.shaped.Dropped...)
+	}
 }
 
 // lost is what the client hears when no target served: the most useful of the
