@@ -184,7 +184,7 @@ func TestDeadlinesNameTheirSetting(t *testing.T) {
 		ln := unread(t)
 		p := start(t, configOf(one("tlsMs: 100"), provider("near", "https://"+ln.Addr().String()+"/v1", "openai-completions")))
 		e := p.post("/v1/chat/completions", hello).failure()
-		if e == nil || e["code"] != "upstream_connect_timeout" || !strings.Contains(fmt.Sprint(e["message"]), "within 100ms (proxy.providers.near.deadlines.tls") {
+		if e == nil || e["code"] != "upstream_connect_timeout" || !strings.Contains(fmt.Sprint(e["message"]), "within 100ms (proxy.providers.near.deadlines.tlsMs)") {
 			t.Errorf("got %v", e)
 		}
 	})

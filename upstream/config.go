@@ -72,7 +72,8 @@ type Deadlines struct {
 	Gap                                                time.Duration // between events after content; keep-alives do not count
 	Total                                              time.Duration
 	// Explicit names the setting that fixed a deadline, for messages, by phase
-	// ("connect", "headers", "firstContent", "gap", "total").
+	// ("connect", "tls", "write", "headers", "firstContent", "firstContentMin",
+	// "firstContentMax", "firstContentCold", "gap", "total").
 	Explicit map[string]string
 }
 

@@ -444,11 +444,18 @@ func (b *Backend) patience(prompt, whole int, now time.Time) (time.Duration, str
 		rate = prefillGuess
 	}
 	budget := time.Duration((prefillBase + prefillShare*float64(prompt)/rate) * float64(time.Second))
+	name := "firstContent"
+	switch {
+	case budget >= d.FirstContentMax && d.Explicit["firstContentMax"] != "":
+		name = "firstContentMax"
+	case budget <= d.FirstContentMin && d.Explicit["firstContentMin"] != "":
+		name = "firstContentMin"
+	}
 	budget = min(max(budget, d.FirstContentMin), d.FirstContentMax)
 	if warm := b.warm.Load(); warm == 0 || now.UnixNano()-warm > int64(warmFor) {
 		budget += d.FirstContentCold
 	}
-	return budget + min(time.Duration(whole)*wholeToken, wholeMax), "firstContent"
+	return budget + min(time.Duration(whole)*wholeToken, wholeMax), name
 }
 
 // learn keeps a moving average of the prefill rate. Short prompts say nothing

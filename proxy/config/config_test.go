@@ -572,3 +572,18 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// A zero that was written is meant, not a value that is missing; and a deadline
+// that was written in milliseconds is named so.
+func TestZeroAndUnitsAreKept(t *testing.T) {
+	c := loaded(t, `{proxy: {providers: {ollama: {breaker: {ratio: 0, jitter: 0}, deadlines: {tlsMs: 70, writeMs: 80, firstContentMinMs: 90, firstContentMaxMs: 95, firstContentColdMs: 0}}}}}`)
+	b := c.Backend(&catalog.Provider{ID: "ollama", BaseURL: "http://127.0.0.1:11434/v1", Near: true})
+	if b.Breaker.Ratio >= 0 || b.Breaker.Jitter >= 0 {
+		t.Errorf("ratio %v, jitter %v: breaker takes a zero for its default, below it is off", b.Breaker.Ratio, b.Breaker.Jitter)
+	}
+	for _, name := range []string{"tls", "write", "firstContentMin", "firstContentMax", "firstContentCold"} {
+		if got, want := b.Deadlines.Explicit[name], "proxy.providers.ollama.deadlines."+name+"Ms"; got != want {
+			t.Errorf("%s is named %q, want %q", name, got, want)
+		}
+	}
+}

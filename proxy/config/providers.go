@@ -456,28 +456,30 @@ func applyOwn(own node, b *upstream.Config) {
 	for _, phase := range []struct {
 		name string
 		to   *time.Duration
-	}{{"connect", &d.Connect}, {"headers", &d.Headers}, {"firstContent", &d.FirstContent}, {"gap", &d.Gap}} {
+	}{{"connect", &d.Connect}, {"tls", &d.TLS}, {"write", &d.Write}, {"headers", &d.Headers}, {"firstContent", &d.FirstContent}, {"gap", &d.Gap},
+		{"firstContentMin", &d.FirstContentMin}, {"firstContentMax", &d.FirstContentMax}, {"firstContentCold", &d.FirstContentCold}} {
 		if t, path, ok := given.span(phase.name); ok {
 			*phase.to = t
 			explicit(phase.name, path)
 		}
 	}
-	given.setSpan("tls", &d.TLS)
-	given.setSpan("write", &d.Write)
-	given.setSpan("firstContentMin", &d.FirstContentMin)
-	given.setSpan("firstContentMax", &d.FirstContentMax)
-	given.setSpan("firstContentCold", &d.FirstContentCold)
 
 	trip, t := own.get("breaker"), &b.Breaker
 	trip.setFlag("disabled", &t.Disabled)
 	trip.setWhole("consecutive", &t.Consecutive)
 	trip.setWhole("consecutiveConnect", &t.ConsecutiveConnect)
 	trip.setNumber("ratio", &t.Ratio)
+	if at := trip.get("ratio"); at.there() && t.Ratio == 0 {
+		t.Ratio = -1 // off; 0 would take the default
+	}
 	trip.setWhole("ratioMin", &t.RatioMin)
 	trip.setSpan("window", &t.Window)
 	trip.setSpan("openFor", &t.OpenFor)
 	trip.setSpan("openMax", &t.OpenMax)
 	trip.setNumber("jitter", &t.Jitter)
+	if at := trip.get("jitter"); at.there() && t.Jitter == 0 {
+		t.Jitter = -1
+	}
 	trip.setSpan("lease", &t.Lease)
 
 	limits, m := own.get("limits"), &b.Limits
