@@ -44,7 +44,7 @@ func TestClientsDepartureReachesTheBackend(t *testing.T) {
 		{"headers awaited", stall(""), helloStream, "", "headers"},
 		{"first content awaited", stall(sseHead + chunked(chatRole)), helloStream, "", "headers|content"}, // its head may not have been read yet
 		{"mid-stream, backend silent", stall(sseHead + chunked(chatRole, said("word"))), helloStream, "word", "stream"},
-		{"part of a whole answer", stall("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{\"choices\":"), hello, "", "headers|content|stream"},
+		{"part of a whole answer", stall("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{\"choices\":"), hello, "", "headers|content|answer"},
 	}
 	for _, secure := range []bool{false, true} {
 		for _, c := range cases {

@@ -455,3 +455,30 @@ func TestPlainAnswersAreWhatTheirEndpointHas(t *testing.T) {
 	f("audio", "/v1/audio/speech", raw(answer(200, "audio/mpeg", "ID3")), "near/m=ok")
 	f("subtitles", "/v1/audio/transcriptions", raw(answer(200, "text/vtt", "WEBVTT")), "near/m=ok")
 }
+
+// An error whose body never comes is told by its status alone, long before the
+// time for a first content is over.
+func TestErrorsWithoutTheirBodyFailOver(t *testing.T) {
+	near, far := newBackend(t, stall("HTTP/1.1 500 X\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n")), newBackend(t, chat("far"))
+	p := start(t, configOf(`log: {level: "debug"}, providers: {near: {deadlines: {firstContentSeconds: 60, gapMs: 300}}}`,
+		provider("near", near.url, "openai-completions"), provider("far", far.url, "openai-completions")))
+	for _, body := range []string{hello, helloStream} {
+		began := time.Now()
+		got := p.post("/v1/chat/completions", body)
+		if a := got.header.Get("X-Nearside-Attempts"); got.text() != "far" || a != "near/m=status_500, far/m=ok" || time.Since(began) > 30*time.Second {
+			t.Errorf("got %d after %v, attempts %q\n%s", got.status, time.Since(began), a, got.body)
+		}
+		// log.level debug has a line for each attempt.
+		id := `"request":"` + got.header.Get("X-Request-Id") + `"`
+		for _, want := range []string{`"target":"near/m","outcome":"status_500"`, `"target":"far/m","outcome":"ok"`} {
+			p.until("a line for the attempt "+want, func() bool {
+				for line := range strings.Lines(p.output()) {
+					if strings.Contains(line, `"message":"attempt"`) && strings.Contains(line, id) && strings.Contains(line, want) && (!strings.Contains(want, "near/m") || strings.Contains(line, `"phase":"content"`)) {
+						return true
+					}
+				}
+				return false
+			})
+		}
+	}
+}

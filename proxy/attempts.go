@@ -179,12 +179,24 @@ func (x *exchange) more() bool {
 func (x *exchange) pass(t *target, outcome, reason string) {
 	x.receipt.Attempts = append(x.receipt.Attempts, Attempt{Ref: t.ref, Route: t.route, Outcome: outcome, Reason: reason, Skipped: true,
 		provider: t.model.Provider.ID, declared: t.model.Declared})
+	x.s.log.Debug().Str("request", x.receipt.ID).Str("target", t.ref).Str("outcome", outcome).Str("reason", reason).Bool("skipped", true).Msg("attempt")
+}
+
+// named is the phase's name; what flows of an answer that comes whole is no
+// stream.
+func (x *exchange) named(phase upstream.Phase) string {
+	if phase == upstream.PhaseStream && !x.streams() {
+		return "answer"
+	}
+	return phase.String()
 }
 
 func (x *exchange) note(now time.Time, outcome, reason string, phase upstream.Phase) {
 	t := x.cur
-	x.receipt.Attempts = append(x.receipt.Attempts, Attempt{Ref: t.ref, Route: t.route, Outcome: outcome, Reason: reason, Phase: phase.String(),
+	x.receipt.Attempts = append(x.receipt.Attempts, Attempt{Ref: t.ref, Route: t.route, Outcome: outcome, Reason: reason, Phase: x.named(phase),
 		Took: now.Sub(x.attempt), provider: t.model.Provider.ID, declared: t.model.Declared})
+	x.s.log.Debug().Str("request", x.receipt.ID).Str("target", t.ref).Str("outcome", outcome).Str("reason", reason).Str("phase", x.named(phase)).
+		Dur("took", now.Sub(x.attempt)).Msg("attempt")
 }
 
 // lose settles a failed attempt and says whether the loop may go on.
@@ -309,14 +321,19 @@ func (x *exchange) listen() error {
 	return x.check()
 }
 
-// errorBytesMax bounds the body of an error answer that is read.
-const errorBytesMax = 64 << 10
+// errorBytesMax bounds the body of an error answer that is read, errorBodyWait
+// how long it is waited for: then the status speaks alone.
+const (
+	errorBytesMax = 64 << 10
+	errorBodyWait = 5 * time.Second
+)
 
 // look decides by the head what kind of answer this is.
 func (x *exchange) look() error {
 	h := &x.at.Head
 	if h.Status >= 300 {
 		x.saying = true
+		x.at.Finishing(time.Now(), errorBodyWait)
 		return nil
 	}
 	if ce := h.Get("content-encoding"); len(ce) > 0 && string(ce) != "identity" {

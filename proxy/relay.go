@@ -297,7 +297,7 @@ func (x *exchange) phase() string {
 	case x.committed:
 		return "answer"
 	case x.trying:
-		return x.at.Phase().String()
+		return x.named(x.at.Phase())
 	}
 	for i := len(x.receipt.Attempts) - 1; i >= 0; i-- {
 		if a := &x.receipt.Attempts[i]; a.Outcome == "client_closed" {
