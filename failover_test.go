@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -32,8 +33,8 @@ func TestFaultsBeforeContentGoToTheNextTarget(t *testing.T) {
 		{name: "503 loading", near: whole(503, `{"error":{"message":"Loading model","type":"unavailable_error","code":503}}`), stream: "loading", whole: "loading"},
 		{name: "429", near: whole(429, errorBody, "Retry-After: 1"), stream: "status_429", whole: "-"},
 		{name: "408", near: whole(408, errorBody), stream: "status_408", whole: "status_408"},
-		{name: "401", near: whole(401, `{"error":"Unauthorized"}`), stream: "status_401", whole: "status_401"},
-		{name: "403", near: whole(403, errorBody), stream: "status_403", whole: "status_403"},
+		{name: "401", near: whole(401, `{"error":"Unauthorized"}`), stream: "status_401", whole: "-"},
+		{name: "403", near: whole(403, errorBody), stream: "status_403", whole: "-"},
 		{name: "404 model", near: whole(404, `{"error":"no such model"}`), stream: "status_404", whole: "status_404"},
 		{name: "HTML 200", near: raw(answer(200, "text/html", html)), stream: "html", whole: "html"},
 		{name: "HTML 500", near: raw(answer(500, "text/html", html)), stream: "html", whole: "html"},
@@ -180,6 +181,36 @@ func TestRetryAfterIsHonoured(t *testing.T) {
 	if got.status != 429 || got.header.Get("Retry-After") == "" || near.count() != 1 {
 		t.Errorf("a strict request: %d, retry-after %q, near asked %d times\n%s", got.status, got.header.Get("Retry-After"), near.count(), got.body)
 	}
+}
+
+// A credential that was refused is not shown again for a while, and somebody is
+// told once; the next load of the configuration tries it again.
+func TestRefusedCredentialsAreLeftAlone(t *testing.T) {
+	near, far := newBackend(t, whole(401, `{"error":"Unauthorized"}`)), newBackend(t, chat("far"))
+	p := start(t, configOf(quick, provider("near", near.url, "openai-completions"), provider("far", far.url, "openai-completions")))
+	attempts := func(want string) {
+		t.Helper()
+		if got := p.post("/v1/chat/completions", hello); got.text() != "far" || got.header.Get("X-Nearside-Attempts") != want {
+			t.Errorf("got %d, attempts %q, want %q", got.status, got.header.Get("X-Nearside-Attempts"), want)
+		}
+	}
+	attempts("near/m=status_401, far/m=ok")
+	attempts("near/m=credential_refused, far/m=ok")
+	got := p.post("/v1/chat/completions", hello, "X-Nearside-Fallback", "none")
+	if got.status != 502 || got.failure()["code"] != "upstream_auth" || !strings.Contains(fmt.Sprint(got.failure()["message"]), "models.providers.near.apiKey") || near.count() != 1 {
+		t.Errorf("a strict request: %d, near asked %d times\n%s", got.status, near.count(), got.body)
+	}
+	p.until("the warning", func() bool { return strings.Contains(p.output(), `"message":"credential refused"`) })
+	if n := strings.Count(p.output(), `"message":"credential refused"`); n != 1 {
+		t.Errorf("%d warnings\n%s", n, p.output())
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	p.until("near is asked again", func() bool {
+		p.post("/v1/chat/completions", hello)
+		return near.count() == 2
+	})
 }
 
 // A connection that was kept and died is not the target's failure: one more

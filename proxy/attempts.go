@@ -211,6 +211,9 @@ func (x *exchange) lose(err error) bool {
 	if o.cooldown {
 		x.cur.cool.Store(now.Add(o.retryAfter).UnixNano())
 	}
+	if o.refused != 0 {
+		x.s.refuse(x.snap, x.cur, o.refused, now)
+	}
 	x.note(now, o.name, o.reply.Message, phase)
 	if useful(&o) >= useful(&x.failed) || !o.next {
 		if o.retryAfter == 0 || x.failed.retryAfter > 0 && x.failed.retryAfter < o.retryAfter && x.failed.reply.Status == o.reply.Status {

@@ -233,7 +233,7 @@ func (x *exchange) choose() (*wire.Error, time.Duration) {
 }
 
 func (k skip) name() string {
-	return [...]string{"", "unavailable", "other_dialect", "window_too_small", "does_not_fit", "breaker_open", "cooling_down", "not_tried"}[k]
+	return [...]string{"", "unavailable", "other_dialect", "window_too_small", "does_not_fit", "breaker_open", "cooling_down", "credential_refused", "not_tried"}[k]
 }
 
 // depart is called by the watcher when the client has left.

@@ -21,6 +21,7 @@ type outcome struct {
 	next       bool            // before content, another target may be tried
 	retryAfter time.Duration   // what the backend asked for; 0 when nothing
 	cooldown   bool            // leave the target alone for retryAfter
+	refused    int             // 401 or 403: our credential was not taken
 	reply      wire.Error
 }
 
@@ -137,6 +138,7 @@ func answerOutcome(e *backendError, id string) outcome {
 		o.reply = wire.Error{Status: 502, Type: "server_error", Code: "upstream_html",
 			Message: id + ": the backend answered with an HTML page (status " + strconv.Itoa(e.said.Status) + "); check models.providers." + id + ".baseUrl, a /v1 may be missing"}
 	case e.said.Status == 401 || e.said.Status == 403:
+		o.refused = e.said.Status
 		o.reply = wire.Error{Status: 502, Type: "server_error", Code: "upstream_auth",
 			Message: id + ": the backend refused our credential (status " + strconv.Itoa(e.said.Status) + "); check models.providers." + id + ".apiKey"}
 	case e.said.Status == 402:

@@ -134,6 +134,7 @@ const (
 	skipContext          // this request does not fit
 	skipOpen             // its breaker is open
 	skipCooling          // the backend asked to be left alone
+	skipRefused          // the backend refused our credential
 	skipBound            // proxy.fallback.targets
 )
 
@@ -186,7 +187,7 @@ func (s *Server) plan(snap *Snapshot, r request, now time.Time, p *Plan) error {
 	for i, m := range res.Models {
 		t := s.target(snap, m)
 		st := Step{target: t, Ref: t.ref, Route: t.route}
-		s.consider(&st, r, now)
+		s.consider(snap, &st, r, now)
 		if st.skip == skipNot {
 			if tried++; tried > snap.Config.Fallback.Targets {
 				st.skip, st.Reason = skipBound, fmt.Sprintf("at most %d targets are tried (proxy.fallback.targets)", snap.Config.Fallback.Targets)
@@ -222,7 +223,7 @@ func aliasHint(snap *Snapshot, res catalog.Resolution) string {
 	return fmt.Sprintf("; to have your own models answer, set proxy.aliases: {%q: %q}", name, catalog.DefaultName)
 }
 
-func (s *Server) consider(st *Step, r request, now time.Time) {
+func (s *Server) consider(snap *Snapshot, st *Step, r request, now time.Time) {
 	t := st.target
 	m := t.model
 	switch {
@@ -253,6 +254,12 @@ func (s *Server) consider(st *Step, r request, now time.Time) {
 	if until := t.cool.Load(); until > now.UnixNano() {
 		st.skip, st.until = skipCooling, time.Unix(0, until)
 		st.Reason = "the backend asked to be left alone until " + st.until.UTC().Format(time.RFC3339)
+		return
+	}
+	if until := s.refusedUntil(snap, t, now); !until.IsZero() {
+		st.skip = skipRefused
+		st.Reason = fmt.Sprintf("the backend refused our credential (models.providers.%s.apiKey); it is asked again after %s, or when the configuration is loaded again",
+			m.Provider.ID, until.UTC().Format(time.RFC3339))
 	}
 }
 
@@ -282,6 +289,8 @@ func (p *Plan) noTarget(now time.Time) (wire.Error, time.Duration) {
 	case first[skipCooling] != nil:
 		return wire.Error{Status: 429, Type: "rate_limit_exceeded", Code: "rate_limit_exceeded",
 			Message: fmt.Sprintf("no target can be tried now: %s. Please try again in %ds", all, int(wait.Seconds()+0.999))}, wait
+	case first[skipRefused] != nil:
+		return wire.Error{Status: 502, Type: "server_error", Code: "upstream_auth", Message: "no target can be tried now: " + all}, 0
 	case first[skipContext] != nil:
 		return wire.Error{Status: 400, Type: "invalid_request_error", Code: "context_length_exceeded", Param: "messages", Message: all}, 0
 	case first[skipDialect] != nil:

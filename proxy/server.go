@@ -44,6 +44,7 @@ type Server struct {
 	snap      atomic.Pointer[Snapshot]
 	reload    atomic.Pointer[Reload]
 	cooldowns sync.Map // ref → *atomic.Int64, declared models only
+	refused   sync.Map // provider id or ref → refusal
 	exchanges sync.Pool
 	ring      ring
 	inFlight  atomic.Int64 // bytes of bodies
@@ -119,6 +120,9 @@ func (s *Server) Snapshot() *Snapshot { return s.snap.Load() }
 // metrics.
 func (s *Server) Reloaded(r Reload) {
 	s.reload.Store(&r)
+	if r.OK {
+		s.refused.Clear() // the credential may have been mended where it lies
+	}
 	s.meter.Reload(r.OK)
 }
 
