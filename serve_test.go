@@ -642,6 +642,15 @@ func TestOtherEndpoints(t *testing.T) {
 	if got.status != 200 || string(sent.body) != strings.Replace(before, "near/m", "m", 1) || sent.header.Get("Content-Type") != w.FormDataContentType() {
 		t.Errorf("multipart: %d %s\n%s", got.status, got.body, sent.body)
 	}
+	// Media types and their parameters have no case; what is wrong is named.
+	as := strings.NewReplacer("multipart/form-data", "Multipart/Form-Data", "boundary", "Boundary").Replace(w.FormDataContentType())
+	if got := p.post("/v1/audio/transcriptions", before, "Content-Type", as); got.status != 200 || string(b.next().body) != strings.Replace(before, "near/m", "m", 1) {
+		t.Errorf("%s: %d %s", as, got.status, got.body)
+	}
+	twice := strings.Replace(before, `name="language"`, `name="model"`, 1)
+	if got := p.post("/v1/audio/transcriptions", twice, "Content-Type", as); got.status != 400 || got.failure()["code"] != "invalid_value" || !strings.Contains(got.body, "one field 'model'") {
+		t.Errorf("two models: %d %s", got.status, got.body)
+	}
 }
 
 // Bad requests get the OpenAI shape and the right status, and the process goes
@@ -653,7 +662,7 @@ func TestBadRequests(t *testing.T) {
 		t.Helper()
 		got := p.post(path, body)
 		e := got.failure()
-		if got.status != status || e == nil || fmt.Sprint(e["code"]) != code || e["message"] == "" || e["type"] == nil {
+		if got.status != status || e == nil || fmt.Sprint(e["code"]) != code || e["message"] == "" || e["type"] == nil || !strings.HasPrefix(got.header.Get("X-Request-Id"), "req_") {
 			t.Errorf("POST %s %.60s\n got %d %s\nwant %d, code %s", path, body, got.status, got.body, status, code)
 		}
 	}
@@ -675,7 +684,7 @@ func TestBadRequests(t *testing.T) {
 	f("/v1/files", `{}`, 404, "unknown_url")
 	for method, status := range map[string]int{"GET": 405, "DELETE": 405, "OPTIONS": 405, "PUT": 405} {
 		req, _ := http.NewRequest(method, p.base+cc, nil)
-		if got := p.do(req); got.status != status || got.failure()["code"] != "method_not_allowed" || !strings.Contains(got.header.Get("Allow"), "POST") {
+		if got := p.do(req); got.status != status || got.failure()["code"] != "method_not_allowed" || got.header.Get("Allow") != "POST" || got.header.Get("X-Request-Id") == "" {
 			t.Errorf("%s: %d %v %s", method, got.status, got.header, got.body)
 		}
 	}
@@ -688,6 +697,17 @@ func TestBadRequests(t *testing.T) {
 	if got := p.post(cc, hello); got.text() != "ok" {
 		t.Errorf("afterwards: %d %s", got.status, got.body)
 	}
+	// A refusal before the exchange has an id and a line in the log too.
+	long, _ := http.NewRequest("GET", p.base+cc, nil)
+	long.Header.Set("X-Long", strings.Repeat("y", 64<<10))
+	got := p.do(long)
+	id := got.header.Get("X-Request-Id")
+	if got.status != 431 || id == "" {
+		t.Errorf("a long head: %d %v", got.status, got.header)
+	}
+	p.wait(id, func(l string) bool {
+		return strings.Contains(l, id) && strings.Contains(l, `"status":431`) && strings.Contains(l, `"code":"headers_too_large"`)
+	})
 	// What the wire itself must not let through.
 	for _, rawRequest := range []string{"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "\x16\x03\x01\x02", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 		"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Secret: sk-secret\r\nBroken header\r\n\r\n"} {

@@ -24,6 +24,10 @@ func replyError(ctx *fasthttp.RequestCtx, e *wire.Error, retryAfter time.Duratio
 			e.Type = "invalid_request_error"
 		}
 	}
+	if h := &ctx.Response.Header; len(h.Peek("X-Request-Id")) == 0 { // refused before it was an exchange
+		id := newID()
+		h.SetBytesV("X-Request-Id", id[:])
+	}
 	ctx.Response.ResetBody()
 	ctx.SetStatusCode(status)
 	ctx.SetContentType("application/json")

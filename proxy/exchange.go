@@ -116,12 +116,9 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx, sf surface) {
 	}
 }
 
-func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
-	x.s, x.ctx, x.surface = s, ctx, sf
-	x.snap = s.snap.Load()
-	x.client, _ = ctx.Conn().(*clientConn)
-	x.start = time.Now()
-	copy(x.id[:], "req_")
+// newID returns the id of a request.
+func newID() (id [4 + 24]byte) {
+	copy(id[:], "req_")
 	var random [12]byte
 	a, b := rand.Uint64(), rand.Uint32()
 	for i := range 8 {
@@ -130,7 +127,16 @@ func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
 	for i := range 4 {
 		random[8+i] = byte(b >> (8 * i))
 	}
-	hex.Encode(x.id[4:], random[:])
+	hex.Encode(id[4:], random[:])
+	return id
+}
+
+func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
+	x.s, x.ctx, x.surface = s, ctx, sf
+	x.snap = s.snap.Load()
+	x.client, _ = ctx.Conn().(*clientConn)
+	x.start = time.Now()
+	x.id = newID()
 	x.receipt = &Receipt{ID: string(x.id[:]), Started: x.start, Dialect: sf.dialect.String(), Path: sf.path}
 	ctx.Response.Header.SetBytesV("X-Request-Id", x.id[:])
 	if t := x.snap.Config.ExchangeTotal; t > 0 {
@@ -164,7 +170,7 @@ func (x *exchange) peek() *wire.Error {
 		return &wire.Error{Status: 503, Type: "server_error", Code: "overloaded", Message: "the bodies of the requests in flight exceed proxy.limits.inFlightBytes"}
 	}
 	if x.surface.form {
-		if ct := ctx.Request.Header.ContentType(); bytes.HasPrefix(ct, []byte("multipart/form-data")) {
+		if ct := ctx.Request.Header.ContentType(); len(ct) >= len(formType) && bytes.EqualFold(ct[:len(formType)], []byte(formType)) {
 			return x.peekForm(string(ct))
 		}
 	}
@@ -184,17 +190,24 @@ func (x *exchange) peek() *wire.Error {
 	return nil
 }
 
+const formType = "multipart/form-data"
+
 func (x *exchange) peekForm(contentType string) *wire.Error {
-	_, boundary, ok := strings.Cut(contentType, "boundary=")
-	if !ok {
+	// Not mime.ParseMediaType: it refuses boundaries that clients do send bare.
+	at := strings.Index(strings.ToLower(contentType), "boundary=")
+	if at < 0 {
 		return badRequest("", "", "multipart/form-data without a boundary")
 	}
-	if boundary, _, _ = strings.Cut(boundary, ";"); len(boundary) > 1 && boundary[0] == '"' {
+	boundary, _, _ := strings.Cut(contentType[at+len("boundary="):], ";")
+	if boundary = strings.TrimSpace(boundary); len(boundary) > 1 && boundary[0] == '"' {
 		boundary = strings.Trim(boundary, `"`)
 	}
 	span, name, ok := wire.FormModel(x.body, boundary)
-	if !ok {
-		return badRequest("missing_required_parameter", "model", "the form has no field 'model'")
+	switch {
+	case !ok && span.Present():
+		return badRequest("invalid_value", "model", "the form must have one field 'model' and no more, of at most 1 KiB")
+	case !ok:
+		return badRequest("missing_required_parameter", "model", "the form has no field 'model', or is not a whole form of at most 64 parts")
 	}
 	x.form, x.model = contentType, span
 	x.env.ModelName, x.env.Model = name, span

@@ -306,4 +306,6 @@ func (s *Server) badHTTP(ctx *fasthttp.RequestCtx, err error) {
 	}
 	ctx.SetConnectionClose()
 	replyError(ctx, e, 0, false)
+	// There is no exchange to be logged; its client looks for a trace all the same.
+	s.log.Info().Bytes("request", ctx.Response.Header.Peek("X-Request-Id")).Int("status", e.Status).Str("outcome", "rejected").Str("code", e.Code).Msg("exchange")
 }

@@ -15,7 +15,7 @@ const (
 // FormModel returns the place and text of the field "model" of a multipart form
 // whose boundary the content type gave. It says false when there is none, when
 // there is more than one (parsers disagree about which counts), when it is a
-// file or longer than 1 KiB, and when the form is malformed, is cut off or has
+// file or longer than 1 KiB (of these two the place is still told), and when the form is malformed, is cut off or has
 // more than 64 parts.
 func FormModel(body []byte, boundary string) (Span, string, bool) {
 	if boundary == "" || len(boundary) > 70 {
@@ -64,7 +64,7 @@ func FormModel(body []byte, boundary string) (Span, string, bool) {
 			continue
 		}
 		if found || end-start > formModelMax {
-			return Span{}, "", false
+			return Span{start, max(end, start+1)}, "", false
 		}
 		model, found = Span{start, end}, true
 	}
