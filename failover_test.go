@@ -419,6 +419,22 @@ func TestDroppedFieldsAreNamedInFailuresToo(t *testing.T) {
 	}
 }
 
+// Some servers repeat the key they did not like; nobody else shall read it.
+func TestKeysInMessagesAreMasked(t *testing.T) {
+	b := newBackend(t, whole(400, `{"error":{"message":"no account for key hunter2-hunter2, nor for sk-secret0123456789"}}`))
+	p := start(t, configOf(quick, strings.Replace(provider("near", b.url, "openai-completions"), "{", `{apiKey: "hunter2-hunter2", `, 1)))
+	got := p.post("/v1/chat/completions", hello)
+	kept := p.get("/proxy/exchanges").body
+	for _, text := range []string{got.body, kept} {
+		if got.status != 400 || !strings.Contains(text, "no account for key ***, nor for sk-***") || strings.Contains(text, "hunter2") {
+			t.Errorf("%d %s", got.status, text)
+		}
+	}
+	if a := b.next(); a.header.Get("Authorization") != "Bearer hunter2-hunter2" {
+		t.Errorf("sent %v", a.header)
+	}
+}
+
 // drip writes parts one after the other, with a while between them: here time
 // itself is what is tested.
 func drip(every time.Duration, parts ...string) step {

@@ -199,9 +199,17 @@ func (x *exchange) note(now time.Time, outcome, reason string, phase upstream.Ph
 		Dur("took", now.Sub(x.attempt)).Msg("attempt")
 }
 
+// outcome judges a failure of the present attempt. What the backend said goes
+// on to the client and to /proxy/exchanges: never with a key.
+func (x *exchange) outcome(err error) outcome {
+	o := outcomeOf(err, x.cur.model.Provider.ID)
+	o.reply.Message = x.cur.backend.Mask(o.reply.Message)
+	return o
+}
+
 // lose settles a failed attempt and says whether the loop may go on.
 func (x *exchange) lose(err error) bool {
-	o := outcomeOf(err, x.cur.model.Provider.ID)
+	o := x.outcome(err)
 	now := time.Now()
 	phase := x.at.Phase()
 	x.at.Close()

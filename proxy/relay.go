@@ -222,7 +222,7 @@ func (x *exchange) broke(err error) error {
 		r.Outcome = "error"
 		reply, _ = x.lost()
 	default:
-		o := outcomeOf(err, x.cur.model.Provider.ID)
+		o := x.outcome(err)
 		if o.verdict == breaker.Bad || o.provider == breaker.BadConnect {
 			x.cur.breaker.Sample(breaker.Bad)
 		}
@@ -266,7 +266,7 @@ func (x *exchange) copyBody() error {
 				x.left()
 				return err
 			}
-			o := outcomeOf(err, x.cur.model.Provider.ID)
+			o := x.outcome(err)
 			x.cur.breaker.Sample(breaker.Bad)
 			x.receipt.Outcome, x.receipt.Status, x.receipt.Code = "error", o.reply.Status, o.reply.Code
 			x.note(time.Now(), o.name, o.reply.Message, x.at.Phase())

@@ -231,6 +231,7 @@ type Backend struct {
 	host, port string
 	prefix     string // path of the base URL
 	query      string // its query, "?" included
+	secrets    []string
 	fixed      []byte // rest of the request line and the headers that never change
 
 	rate atomic.Uint64 // learned prefill rate, float64 bits, tokens per second
@@ -304,7 +305,7 @@ func (p *Pool) newBackend(c Config, baseURL string) (*Backend, error) {
 		}
 		f = append(append(append(append(f, name...), ": "...), value...), "\r\n"...)
 	}
-	b.fixed = f
+	b.fixed, b.secrets = f, secretsOf(c)
 	return b, nil
 }
 

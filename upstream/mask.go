@@ -1,0 +1,47 @@
+package upstream
+
+import (
+	"regexp"
+	"strings"
+)
+
+// maskMin is the least length of a secret that is looked for: a shorter one is
+// a marker, and a word that texts may hold.
+const maskMin = 6
+
+// keyLike finds what looks like a key of anybody's.
+var keyLike = regexp.MustCompile(`(\bsk-|(?i:\bbearer )\s*)[A-Za-z0-9._~+/=-]{6,}`)
+
+// Mask takes credentials out of a text that the backend said: those we sent,
+// which some servers repeat, and what looks like one.
+func (b *Backend) Mask(text string) string {
+	for _, secret := range b.secrets {
+		text = strings.ReplaceAll(text, secret, secretMask)
+	}
+	return keyLike.ReplaceAllStringFunc(text, func(s string) string {
+		kept := keyLike.FindStringSubmatch(s)[1]
+		if !strings.ContainsAny(s[len(kept):], "0123456789") {
+			return s // "Bearer authentication"
+		}
+		return kept + secretMask
+	})
+}
+
+// secretsOf lists what must not be repeated of a configuration.
+func secretsOf(c Config) []string {
+	var all []string
+	add := func(s string) {
+		if len(s) >= maskMin {
+			all = append(all, s)
+		}
+	}
+	add(c.Key.Reveal())
+	add(c.Auth.Secret.Reveal())
+	for _, h := range c.Headers {
+		switch strings.ToLower(h.Name) {
+		case "authorization", "proxy-authorization", "x-api-key", "api-key", "cookie":
+			add(strings.TrimPrefix(h.Value, "Bearer "))
+		}
+	}
+	return all
+}
