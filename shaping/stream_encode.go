@@ -33,6 +33,7 @@ type EncoderOptions struct {
 //
 //   - model is the served ref, and added where it is missing;
 //   - id and created are the same on every event: the backend's first, or ours;
+//   - object is added where it is missing (chat and completions);
 //   - a choice's first delta gets its role (chat);
 //   - "choices":null becomes an empty list, since clients crash on it (chat);
 //   - what HideUsage says;
@@ -296,7 +297,7 @@ func (e *CopyEncoder) chunk(dst, data []byte) []byte {
 	dst = append(dst, "data: "...)
 	line := len(dst)
 	s := splice{dst: dst, p: data}
-	var model, id, created, choices, said, usage bool
+	var model, id, object, created, choices, said, usage bool
 	for it := wire.Members(data, wire.Whole(data)); it.Next(); {
 		v := it.Value
 		switch string(it.Key.Of(data)) {
@@ -308,6 +309,8 @@ func (e *CopyEncoder) chunk(dst, data []byte) []byte {
 		case "id":
 			id = true
 			s.replace(v, e.fixID(v.Of(data)))
+		case "object":
+			object = true
 		case "created":
 			created = true
 			s.replace(v, e.fixCreated(v.Of(data)))
@@ -328,6 +331,9 @@ func (e *CopyEncoder) chunk(dst, data []byte) []byte {
 		if !id {
 			s.add("id", e.fixID(nil))
 		}
+		if !object {
+			s.add("object", e.object())
+		}
 		if !created {
 			s.add("created", e.fixCreated(nil))
 		}
@@ -340,6 +346,14 @@ func (e *CopyEncoder) chunk(dst, data []byte) []byte {
 		s.close()
 	}
 	return endLine(s.dst, line)
+}
+
+// object is what the chunks of the dialect are called.
+func (e *CopyEncoder) object() []byte {
+	if e.opt.Dialect == wire.Completions {
+		return []byte(`"text_completion"`)
+	}
+	return []byte(`"chat.completion.chunk"`)
 }
 
 // choices sees to the choices of a chunk and says whether there are any.
