@@ -275,7 +275,10 @@ func (b *backend) serve(c net.Conn) {
 		b.n++
 		s := b.steps[min(a.n, len(b.steps)-1)]
 		b.mu.Unlock()
-		b.seen <- a
+		select {
+		case b.seen <- a:
+		default: // a test that polls asks for none of them
+		}
 		if !s(b, c, a) {
 			return
 		}
