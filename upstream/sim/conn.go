@@ -147,6 +147,9 @@ func (c *conn) answer(h *head, body []byte, r Request, sc Script) bool {
 		defer close(finished)
 		keep = t.run()
 		if !keep {
+			if t.err != nil {
+				c.left(t.err) // a write may notice it first, and closing would hide it
+			}
 			c.close()
 		}
 		close(done)
