@@ -13,6 +13,7 @@ const (
 	dialectChat        = "chat"
 	dialectResponses   = "responses"
 	dialectCompletions = "completions"
+	dialectMessages    = "messages"
 )
 
 // object is a JSON object.
@@ -116,6 +117,13 @@ type ask struct {
 	choice  string // auto, none, required, or a function's name after "="
 	odd     bool   // tool_choice is an object
 	n       int
+
+	// Of messages only.
+	stops    []string
+	thinks   bool     // thinking is enabled: there is some, whatever is said
+	single   bool     // no parallel calls
+	omitted  bool     // thinking is signed and not shown
+	prefixes []prefix // of the prompt, where it is cached
 }
 
 // readAsk reads a decoded body.
@@ -152,6 +160,9 @@ func readAsk(r raws, dialect string) *ask {
 			a.text = p
 		}
 		a.bytes = len(a.text)
+	case dialectMessages:
+		a.readMessages()
+		return a
 	}
 	for _, t := range r.list("tools") {
 		a.bytes += len(t["function"]) + len(t["parameters"])
@@ -214,7 +225,12 @@ func (a *ask) message(m raws) {
 }
 
 // prompt estimates the tokens of the request.
-func (a *ask) prompt() int { return a.bytes/4 + 4*len(a.roles) + 1 }
+func (a *ask) prompt() int {
+	if n := len(a.prefixes); n > 0 {
+		return a.prefixes[n-1].tokens
+	}
+	return a.bytes/4 + 4*len(a.roles) + 1
+}
 
 // reply is what is answered, before it is written in a dialect.
 type reply struct {
@@ -227,6 +243,11 @@ type reply struct {
 	finish    string
 	prompt    int
 	tokens    int
+
+	// Of messages only.
+	stop     string // the stop sequence that ended it
+	redacted bool   // the thinking is not shown
+	cached   cached
 }
 
 type call struct{ id, name, args string }
@@ -271,7 +292,7 @@ func (s *Server) compose(a *ask) *reply {
 	case a.effort == "none" || a.dialect == dialectCompletions:
 	case o.Reasoning != "":
 		r.reasoning = words(o.Reasoning)
-	case thinks:
+	case thinks || a.thinks:
 		r.reasoning = words("Okay, let me think about it for a moment.")
 	}
 	if r.calls = s.calls(a); len(r.calls) > 0 && !o.CallAsText {
@@ -295,10 +316,14 @@ func (s *Server) compose(a *ask) *reply {
 			r.words = filler(o.Timing.Tokens)
 		}
 	}
+	full := "length"
+	if a.dialect == dialectMessages {
+		full = s.bend(a, r)
+	}
 	if a.limit > 0 && len(r.reasoning)+len(r.words) > a.limit {
 		r.reasoning = r.reasoning[:min(len(r.reasoning), a.limit)]
 		r.words = r.words[:a.limit-len(r.reasoning)]
-		r.finish = "length"
+		r.finish, r.stop = full, ""
 	}
 	r.tokens = len(r.reasoning) + len(r.words)
 	for _, c := range r.calls {
@@ -344,6 +369,9 @@ func (s *Server) calls(a *ask) []call {
 		return nil
 	}
 	all := make([]call, s.opt.Calls)
+	if a.single {
+		all = all[:1]
+	}
 	for i := range all {
 		all[i] = call{s.callID(), t.name, arguments(t.params, i)}
 	}

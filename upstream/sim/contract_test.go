@@ -22,12 +22,17 @@ const weatherTool = `"tools":[{"type":"function","function":{"name":"get_weather
 
 const flatTool = `"tools":[{"type":"function","name":"get_weather","description":"w","parameters":{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}}]`
 
+const schemaTool = `"tools":[{"name":"get_weather","description":"w","input_schema":{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}}]`
+
 func probes() []probe {
 	chat := func(name, members string) probe {
 		return probe{name, "POST", "/v1/chat/completions", `{"model":$M,` + members + `}`}
 	}
 	resp := func(name, members string) probe {
 		return probe{name, "POST", "/v1/responses", `{"model":$M,` + members + `}`}
+	}
+	mess := func(name, members string) probe {
+		return probe{name, "POST", "/v1/messages", `{"model":$M,"max_tokens":100,` + members + `}`}
 	}
 	say := func(text string) string { return `"messages":[{"role":"user","content":"` + text + `"}]` }
 	const usage = `,"stream":true,"stream_options":{"include_usage":true}`
@@ -71,6 +76,10 @@ func probes() []probe {
 		resp("resp-tool", `"input":"weather in Oslo",`+flatTool),
 		resp("resp-tool-stream", `"input":"weather in Oslo","stream":true,`+flatTool),
 		resp("resp-think-stream", `"input":"Please think","stream":true`),
+		mess("messages", say("Say hello")),
+		mess("messages-stream", say("Say hello")+`,"stream":true`),
+		mess("messages-tool-stream", say("weather in Oslo")+`,"stream":true,`+schemaTool),
+		{"count-tokens", "POST", "/v1/messages/count_tokens", `{"model":$M,` + say("Say hello") + `}`},
 		resp("resp-prev", `"input":"hi","previous_response_id":"resp_1"`),
 	}
 }
@@ -217,7 +226,7 @@ func kinds(v any, key string) any {
 		return all
 	case string:
 		switch key {
-		case "object", "type", "role", "finish_reason", "status", "owned_by":
+		case "object", "type", "role", "finish_reason", "stop_reason", "status", "owned_by":
 			return v
 		}
 		return "string"

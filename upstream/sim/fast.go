@@ -13,25 +13,26 @@ type fastCache struct {
 }
 
 type fastKey struct {
-	model         string
-	stream, usage bool
+	model, dialect string
+	stream, usage  bool
 }
 
 // fastMax bounds the models whose answers are kept.
 const fastMax = 64
 
-// quick answers a chat request without decoding it, when the number of tokens is
+// quick answers a request in chat or messages without decoding it, when the number of tokens is
 // fixed and nothing in the request can change the answer; nil otherwise. Tools
-// are not looked at: with a fixed number of tokens the answer is text. Such
+// are not looked at: with a fixed number of tokens the answer is text. Nor is
+// anything else: what is wrong with a request shows only without one. Such
 // answers share their id.
-func (s *Server) quick(body []byte) *plan {
+func (s *Server) quick(body []byte, dialect string) *plan {
 	o := &s.opt
 	if o.Timing.Tokens <= 0 || o.Timing.Load > 0 || o.Timing.Prefill > 0 || o.Reply != "" || o.Reasoning != "" || o.StringContent {
 		return nil
 	}
-	var key fastKey
+	key := fastKey{dialect: dialect}
 	limit, ok := peek(body, &key)
-	if !ok || key.model == "" || limit > 0 && limit < o.Timing.Tokens || len(o.Models) > 0 && !s.knows(key.model) {
+	if !ok || key.model == "" || limit > 0 && limit < o.Timing.Tokens || limit == 0 && dialect == dialectMessages || len(o.Models) > 0 && !s.knows(key.model) {
 		return nil
 	}
 	s.fast.mu.Lock()
@@ -47,17 +48,33 @@ func (s *Server) quick(body []byte) *plan {
 
 func (s *Server) make(key fastKey) *plan {
 	n := s.opt.Timing.Tokens
-	r := &reply{id: s.id("chatcmpl-"), model: key.model, created: s.now(), words: filler(n), finish: "stop", prompt: 100, tokens: n}
+	r := &reply{model: key.model, created: s.now(), words: filler(n), finish: "stop", prompt: 100, tokens: n}
 	var p *plan
+	messages := key.dialect == dialectMessages
+	if !messages {
+		r.id = s.id("chatcmpl-")
+	}
 	if key.stream {
 		p = s.typed(200, "text/event-stream", "")
 		p.headers, p.stream, p.early = s.kit.sse, true, s.kit.headEarly
+	}
+	switch {
+	case messages && key.stream:
+		p.events = s.messageEvents(&ask{}, r)
+	case messages:
+		p = s.json(200, s.messageWhole(&ask{}, r))
+	case key.stream:
 		p.events = s.chatEvents(&ask{usage: key.usage}, r, 1)
-		p.fast = s.render(p)
-	} else {
+	default:
 		p = s.json(200, s.chatWhole(r, 1))
 	}
-	p.dialect = dialectChat
+	if messages {
+		p.headers = append(p.headers[:len(p.headers):len(p.headers)], s.limits(s.requestID())...)
+	}
+	if key.stream {
+		p.fast = s.render(p)
+	}
+	p.dialect = key.dialect
 	key.model = string(append([]byte(nil), key.model...))
 	s.fast.mu.Lock()
 	defer s.fast.mu.Unlock()

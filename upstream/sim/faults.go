@@ -71,12 +71,12 @@ func Faults() []Fault {
 		every("error-first", "an error as the first event of a stream", ErrorAfter("", "out of memory")),
 		every("error-role", "an error after the role", ErrorAfter("role", "out of memory")),
 		every("unfinished", "a stream that ends without a finish", Without("finish", "usage", "done")),
-		every("no-done", "a stream without its [DONE]", Without("done")),
-		every("no-finish", "a stream with [DONE] and without a finish", Without("finish", "usage")),
+		every("no-done", "a stream without its [DONE] or message_stop", Without("done")),
+		every("no-finish", "a stream with [DONE] or message_stop and without a finish", Without("finish", "usage")),
 		every("no-usage", "a stream without its usage", Without("usage")),
-		every("only-done", "a stream of nothing but [DONE]", Script{Steps: []Step{Stream(), Data("[DONE]"), End()}}),
-		every("after-done", "events after [DONE]", Script{Steps: []Step{Begin(), Rest(), Data(`{"choices":[{"index":0,"delta":{"content":"late"},"finish_reason":null}]}`), End()}}),
-		every("bad-event", "an event that is no JSON after the first token", Script{Steps: []Step{Begin(), UpTo("content"), Data(`{"choices":[{"index":0,"delta":{"cont`), Rest(), End()}}),
+		every("only-done", "a stream of nothing but [DONE] or message_stop", Script{Steps: []Step{Stream(), Done(), End()}}),
+		every("after-done", "events after [DONE] or message_stop", Script{Steps: []Step{Begin(), Rest(), Piece("late"), End()}}),
+		every("bad-event", "an event that is no JSON after the first token", Script{Steps: []Step{Begin(), UpTo("content"), Torn(), Rest(), End()}}),
 		every("crlf", "lines of events end with CR LF", Script{Steps: []Step{Lines("crlf"), Answer()}}),
 		every("cr", "lines of events end with CR", Script{Steps: []Step{Lines("cr"), Answer()}}),
 		every("split", "each byte in a chunk of its own", Script{Steps: []Step{Split(1), Answer()}}),
@@ -193,16 +193,11 @@ func Bomb(n int) Script {
 // HugeEvent streams the profile's answer with an event of n bytes before its
 // content.
 func HugeEvent(n int) Script {
-	return Script{Name: "huge event", Steps: []Step{Begin(), UpTo("role"), Body(`data: {"choices":[{"index":0,"delta":{"content":"`), Fill(n, 'x'), Body("\"},\"finish_reason\":null}]}\n\n"), Rest(), End()}}
+	return Script{Name: "huge event", Steps: []Step{Begin(), UpTo("role"), Bulk(n), Rest(), End()}}
 }
 
 func flood(n int) Script {
-	one := `data: {"id":"flood","object":"chat.completion.chunk","created":1,"model":"flood","choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]}` + "\n\n"
-	steps := []Step{Begin(), UpTo("role")}
-	for range n / 100 {
-		steps = append(steps, Body(strings.Repeat(one, 100)))
-	}
-	return Script{Name: "flood", Steps: append(steps, Rest(), End())}
+	return Script{Name: "flood", Steps: []Step{Begin(), UpTo("role"), Flood(n), Rest(), End()}}
 }
 
 func untyped() Script {

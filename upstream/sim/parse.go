@@ -19,6 +19,7 @@ const fillMax = 1 << 30
 //	head STATUS [HEADER]... · stream [HEADER]...
 //	reply STATUS BODY [HEADER]... · fail STATUS MESSAGE [HEADER]...
 //	raw BYTES · body BYTES · fill N [BYTE] · data TEXT · event NAME TEXT · error MESSAGE
+//	piece TEXT · flood N · bulk N · torn · done
 //	wait DURATION · hold · rst · close
 //	split N · lines crlf|cr|lf · comments N · gzip · eof · untyped · length N
 //
@@ -116,7 +117,7 @@ func (sc *Script) word(w []string) error {
 	var err error
 	n := 0
 	switch w[0] {
-	case "reused", "early", "accept", "answer", "end", "hold", "rst", "close", "gzip", "eof", "untyped":
+	case "reused", "early", "accept", "answer", "end", "hold", "rst", "close", "gzip", "eof", "untyped", "torn", "done":
 		if err = need(0, 0); err != nil {
 			return err
 		}
@@ -142,7 +143,7 @@ func (sc *Script) word(w []string) error {
 			sc.Path = args[0]
 		}
 		return nil
-	case "raw", "body", "data", "error":
+	case "raw", "body", "data", "error", "piece":
 		if err = need(1, 1); err == nil {
 			st = Step{op: w[0], text: args[0]}
 		}
@@ -154,7 +155,7 @@ func (sc *Script) word(w []string) error {
 		if st = Begin(args...); w[0] == "stream" {
 			st = Stream(args...)
 		}
-	case "times", "next", "split", "comments", "length":
+	case "times", "next", "split", "comments", "length", "flood":
 		if err = need(1, 1); err != nil {
 			return err
 		}
@@ -188,6 +189,11 @@ func (sc *Script) word(w []string) error {
 			st = Reply(n, args[1], args[2:]...)
 		default:
 			st = Fail(n, args[1], args[2:]...)
+		}
+	case "bulk":
+		if err = need(1, 1); err == nil {
+			n, err = number(0, 1, fillMax)
+			st = Bulk(n)
 		}
 	case "fill":
 		if err = need(1, 2); err != nil {
@@ -286,9 +292,9 @@ func (sc Script) String() string {
 		switch st.op {
 		case "until":
 			b.WriteString("# until a channel is closed\n")
-		case "next", "split", "comments", "length":
+		case "next", "split", "comments", "length", "flood", "bulk":
 			put(st.op, n)
-		case "upto", "raw", "body", "data", "error", "lines":
+		case "upto", "raw", "body", "data", "error", "lines", "piece":
 			put(st.op, st.text)
 		case "event":
 			put(st.op, st.name, st.text)

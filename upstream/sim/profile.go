@@ -10,20 +10,21 @@ import (
 type Profile string
 
 // The profiles. LlamaCPP, Ollama and MLX follow recordings of the real servers;
-// LMStudio, VLLM and SGLang their sources and documentation.
+// LMStudio, VLLM, SGLang and Anthropic their sources and documentation.
 const (
-	Generic  Profile = "generic"
-	LMStudio Profile = "lmstudio"
-	Ollama   Profile = "ollama"
-	MLX      Profile = "mlx"
-	VLLM     Profile = "vllm"
-	SGLang   Profile = "sglang"
-	LlamaCPP Profile = "llamacpp"
+	Generic   Profile = "generic"
+	LMStudio  Profile = "lmstudio"
+	Ollama    Profile = "ollama"
+	MLX       Profile = "mlx"
+	VLLM      Profile = "vllm"
+	SGLang    Profile = "sglang"
+	LlamaCPP  Profile = "llamacpp"
+	Anthropic Profile = "anthropic" // the hosted API: Messages and nothing of OpenAI's
 )
 
 // Profiles returns all profiles.
 func Profiles() []Profile {
-	return []Profile{Generic, LMStudio, Ollama, MLX, VLLM, SGLang, LlamaCPP}
+	return []Profile{Generic, LMStudio, Ollama, MLX, VLLM, SGLang, LlamaCPP, Anthropic}
 }
 
 // ParseProfile returns the profile of a name.
@@ -53,6 +54,8 @@ func (p Profile) Summary() string {
 		return "SGLang: flat errors, nulls refused, all fields in every chunk, matched_stop"
 	case LlamaCPP:
 		return "llama.cpp server: 500 for bad JSON and images, numeric codes, timings, bare Responses events"
+	case Anthropic:
+		return "Anthropic's API: Messages only, asks for a key and a version, strict about order, signatures and fields, counts its cache"
 	}
 	return "OpenAI's own shapes, fast, with everything on"
 }
@@ -73,7 +76,7 @@ func (p Profile) Port() int {
 }
 
 // Timing returns a speed that such a server plausibly has with an 8B model at
-// home. It is invented, not measured.
+// home, or far away. It is invented, not measured.
 func (p Profile) Timing() Timing {
 	switch p {
 	case LMStudio:
@@ -88,6 +91,8 @@ func (p Profile) Timing() Timing {
 		return Timing{Prefill: 110 * time.Millisecond, FirstToken: 35 * time.Millisecond, PerToken: 10 * time.Millisecond}
 	case LlamaCPP:
 		return Timing{Prefill: 1200 * time.Millisecond, FirstToken: 80 * time.Millisecond, PerToken: 20 * time.Millisecond}
+	case Anthropic:
+		return Timing{Prefill: 60 * time.Millisecond, FirstToken: 500 * time.Millisecond, PerToken: 12 * time.Millisecond}
 	}
 	return Timing{Prefill: 200 * time.Millisecond, FirstToken: 50 * time.Millisecond, PerToken: 15 * time.Millisecond}
 }
@@ -210,6 +215,10 @@ func kitOf(p Profile) *kit {
 		k.textChunk = `{"choices":[{"text":$D,"index":$N,"logprobs":null,"finish_reason":$F}],"created":$T,"model":$M,"system_fingerprint":"b0-unknown","object":"text_completion","id":"$I"$E}`
 		k.textUsage = ""
 		k.model = "tiny"
+	case Anthropic:
+		k.sse = []string{"Cache-Control: no-cache"}
+		k.headEarly = true
+		k.model = "claude-simulated"
 	default:
 		k.headEarly = true
 		k.chunk = `{"id":"$I","object":"chat.completion.chunk","created":$T,"model":$M,"system_fingerprint":"fp_sim","choices":[{"index":$N,"delta":$D,"logprobs":null,"finish_reason":$F}]$E}`

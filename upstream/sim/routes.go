@@ -14,9 +14,12 @@ func (s *Server) plan(h *head, body []byte) *plan {
 		path = p
 	}
 	if k.profile == Generic && h.method == "POST" && path == "/v1/chat/completions" && s.opt.Key == "" {
-		if p := s.quick(body); p != nil {
+		if p := s.quick(body, dialectChat); p != nil {
 			return p
 		}
+	}
+	if k.profile == Anthropic {
+		return s.anthropic(h, path, body)
 	}
 	if p := s.guard(h, path); p != nil {
 		return p
@@ -43,6 +46,13 @@ func (s *Server) plan(h *head, body []byte) *plan {
 		}
 	case "/v1/completions":
 		return s.told(h, body, dialectCompletions)
+	case "/v1/messages", "/v1/messages/count_tokens":
+		switch answers, counts := k.profile.speaksMessages(); {
+		case path == "/v1/messages" && answers:
+			return s.told(h, body, dialectMessages)
+		case path != "/v1/messages" && counts:
+			return s.count(h, body)
+		}
 	}
 	if p := s.ownPost(path, body); p != nil {
 		return p
@@ -67,7 +77,12 @@ func (s *Server) guard(h *head, path string) *plan {
 	if s.opt.Key == "" || h.get("Authorization") == "Bearer "+s.opt.Key {
 		return nil
 	}
+	messages := dialectOf(path) == dialectMessages
 	switch {
+	case k.profile == LMStudio && messages && h.get("X-Api-Key") == s.opt.Key:
+		return nil
+	case k.profile == LMStudio && messages:
+		return s.failed(401, "", "Invalid API token")
 	case k.profile == Generic:
 		p := s.json(401, []byte(js(object{"error": object{"message": "Incorrect API key provided.", "type": "invalid_request_error", "param": nil, "code": "invalid_api_key"}})))
 		return p
@@ -142,7 +157,7 @@ func (s *Server) timed(p *plan, model string, prompt, tokens int) {
 
 // told answers a request for text in one of the dialects.
 func (s *Server) told(h *head, body []byte, dialect string) *plan {
-	a, p := s.admitted(body, dialect)
+	a, p := s.admitted(h, body, dialect)
 	if p != nil {
 		p.dialect = dialect
 		return p
@@ -152,7 +167,7 @@ func (s *Server) told(h *head, body []byte, dialect string) *plan {
 		p = s.typed(200, "text/event-stream", "")
 		p.headers = append(append([]string(nil), s.kit.sse...), p.headers...)
 		p.stream, p.early = true, s.kit.headEarly
-		if s.kit.profile == Ollama && dialect == dialectResponses {
+		if s.kit.profile == Ollama && (dialect == dialectResponses || dialect == dialectMessages) {
 			p.headers = append(p.headers, "Cache-Control: no-cache", "Connection: keep-alive")
 		}
 	}
@@ -162,6 +177,10 @@ func (s *Server) told(h *head, body []byte, dialect string) *plan {
 		choices = a.n
 	}
 	switch {
+	case dialect == dialectMessages && a.stream:
+		p.events = s.messageEvents(a, r)
+	case dialect == dialectMessages:
+		p = s.json(200, s.messageWhole(a, r))
 	case dialect == dialectResponses && a.stream:
 		p.events = s.responseEvents(a, r)
 	case dialect == dialectResponses:
@@ -183,6 +202,6 @@ func (s *Server) told(h *head, body []byte, dialect string) *plan {
 		p.eof = false // completions have a length, and the connection ends all the same
 	}
 	p.dialect = dialect
-	s.timed(p, r.model, r.prompt, r.tokens)
+	s.timed(p, r.model, r.prompt-r.cached.read, r.tokens)
 	return p
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 	"time"
@@ -46,7 +47,9 @@ func Next(n int) Step { return Step{op: "next", n: n} }
 
 // UpTo writes events of the profile's answer through the first of a kind: role,
 // reasoning, content, finish, usage or done. Of an answer that is not streamed
-// it writes half of the body, and nothing for role.
+// it writes half of the body, and nothing for role. In the Messages dialect the
+// role is message_start and each content_block_start, content the deltas of text
+// and of calls, the finish message_delta with the usage, and done message_stop.
 func UpTo(kind string) Step { return Step{op: "upto", text: kind} }
 
 // Rest writes the remaining events of the profile's answer except those of some
@@ -97,6 +100,23 @@ func Data(data string) Step { return Step{op: "data", text: data} }
 
 // Event writes one event with a name.
 func Event(name, data string) Step { return Step{op: "event", name: name, text: data} }
+
+// Piece writes an event of its own with a piece of text, as the dialect of the
+// answer writes it; in the Messages dialect the events that open its block come
+// first.
+func Piece(text string) Step { return Step{op: "piece", text: text} }
+
+// Flood writes n such events of one byte, a hundred at once.
+func Flood(n int) Step { return Step{op: "flood", n: n} }
+
+// Bulk writes such an event with n bytes of text.
+func Bulk(n int) Step { return Step{op: "bulk", n: n} }
+
+// Torn writes such an event whose JSON breaks off.
+func Torn() Step { return Step{op: "torn"} }
+
+// Done writes the event that ends a stream: [DONE], or message_stop.
+func Done() Step { return Step{op: "done"} }
 
 // ErrorEvent writes an error inside a stream, as the profile does; where the
 // answer is not streamed, a complete 200 answer with an error in it.
@@ -168,7 +188,8 @@ func (t *turn) step(st Step) bool {
 	case "reply":
 		t.reply(st.n, st.text, st.headers)
 	case "fail":
-		t.reply(st.n, string(t.c.s.kit.errorBody(st.n, "", st.text)), st.headers)
+		body, headers := t.c.s.wrong(t.h.path, st.n, "", st.text)
+		t.reply(st.n, string(body), append(headers, st.headers...))
 	case "raw":
 		t.buf = append(t.buf, st.text...)
 	case "body":
@@ -179,13 +200,26 @@ func (t *turn) step(st Step) bool {
 		t.frame([]byte("data: "+st.text+"\n\n"), true)
 	case "event":
 		t.frame([]byte("event: "+st.name+"\ndata: "+st.text+"\n\n"), true)
+	case "piece", "flood", "bulk", "torn":
+		return t.piece(st)
+	case "done":
+		if dialectOf(t.h.path) == dialectMessages {
+			t.frame(messageEvent("message_stop", ""), true)
+		} else {
+			t.frame([]byte("data: [DONE]\n\n"), true)
+		}
 	case "error":
 		if !t.planned().stream {
 			if t.begun { // nothing can be said in the middle of a JSON text
 				t.closing = true
 				return false
 			}
-			t.reply(200, string(t.c.s.kit.errorBody(500, "server_error", st.text)), nil)
+			typ := "server_error"
+			if t.planned().dialect == dialectMessages {
+				typ = ""
+			}
+			body, headers := t.c.s.wrong(t.h.path, 500, typ, st.text)
+			t.reply(200, string(body), headers)
 			return true
 		}
 		if !t.begin(nil) {
@@ -223,6 +257,70 @@ func (t *turn) step(st Step) bool {
 		panic("BUG: step without an operation: make steps with the functions of sim")
 	}
 	return true
+}
+
+// piece writes events of the script's own with text.
+func (t *turn) piece(st Step) bool {
+	before, after := `data: {"id":"sim","object":"chat.completion.chunk","created":1,"model":"sim","choices":[{"index":0,"delta":{"content":"`, `"},"finish_reason":null}]}`+"\n\n"
+	if p := t.planned(); p.dialect == dialectMessages && p.stream {
+		if !t.open() {
+			return false
+		}
+		before, after = "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":"+strconv.Itoa(t.block())+`,"delta":{"type":"text_delta","text":"`, `"}}`+"\n\n"
+	}
+	switch st.op {
+	case "piece":
+		text := js(st.text)
+		t.frame([]byte(before+text[1:len(text)-1]+after), true)
+	case "flood":
+		one := before + "x" + after
+		for n := st.n; n > 0; n -= 100 {
+			t.frame([]byte(strings.Repeat(one, min(n, 100))), true)
+			if !t.flush() {
+				return false
+			}
+		}
+	case "bulk":
+		t.frame([]byte(before), false)
+		if !t.fill(st.n, 'x') {
+			return false
+		}
+		t.frame([]byte(after), true)
+	case "torn":
+		t.frame([]byte(before[:len(before)-4]+"\n\n"), true)
+	}
+	return t.err == nil
+}
+
+// open writes the planned events before the first content of a stream of
+// messages, if they were not written yet.
+func (t *turn) open() bool {
+	for _, e := range t.plan.events[:t.next] {
+		if e.kind == kindContent {
+			return true
+		}
+	}
+	for t.next < len(t.plan.events) {
+		switch t.plan.events[t.next].kind {
+		case kindContent, kindFinish, kindDone:
+			return true
+		}
+		if !t.one() {
+			return false
+		}
+	}
+	return true
+}
+
+// block returns the index of the block that was opened last.
+func (t *turn) block() int {
+	n := -1
+	for _, e := range t.plan.events[:t.next] {
+		if bytes.HasPrefix(e.data, []byte("event: content_block_start\n")) {
+			n++
+		}
+	}
+	return max(n, 0)
 }
 
 // own writes a status line and header lines and learns the framing from them.

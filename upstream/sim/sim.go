@@ -26,19 +26,19 @@ const (
 // server that answers for every model's name.
 type Options struct {
 	Profile Profile  // the server to imitate; Generic when empty
-	Models  []string // listed models, ids as they are; empty lists one of the profile's and, on Generic, takes every name
+	Models  []string // listed models, ids as they are; empty lists one of the profile's and, on Generic and Anthropic, takes every name
 
 	Timing  Timing
 	Context int    // tokens of the context window; 32768 when 0
 	Slots   int    // parallel requests it claims to serve; 4 when 0. Nothing is queued
-	Key     string // when set, requests need "Authorization: Bearer <Key>"
+	Key     string // when set, requests need "Authorization: Bearer <Key>"; where Messages are spoken x-api-key will do
 
 	Reply     string // the text of every answer; an echo of the request when empty
 	Reasoning string // the thinking before every answer; see Server for when there is some without it
 	ToolWord  string // word in the last user text that makes it call the first tool; "weather" when empty
 	Calls     int    // parallel tool calls of one answer; 1 when 0
 
-	Images        bool // image parts are understood; refused as the profile refuses them otherwise
+	Images        bool // image parts are understood; refused as the profile refuses them otherwise. Anthropic always does
 	StringContent bool // quirk: refuses content that is an array of parts
 	CallAsText    bool // quirk: writes tool calls as <tool_call> text, as engines without a parser do
 
@@ -95,8 +95,11 @@ type Departure struct {
 // otherwise; it calls the first tool when the last user text holds
 // Options.ToolWord or the request insists, and answers a tool's result with
 // text; it thinks first when Options.Reasoning is set, or when the model's name
-// or the last user text holds "think" and the effort is not none. All methods
-// may be called concurrently.
+// or the last user text holds "think" and the effort is not none. On Anthropic
+// it thinks when the request enables thinking, under adaptive thinking when the
+// others would, and else never; there the word "redacted" in the last user text
+// hides the thinking, and "refuse" or "refusal" makes it refuse. All methods may
+// be called concurrently.
 type Server struct {
 	opt  Options
 	kit  *kit
@@ -118,6 +121,8 @@ type Server struct {
 	queue     []*queued
 	choose    func(Request) Script
 	loaded    map[string]bool
+	cached    map[uint64]bool // prefixes of prompts
+	thought   map[string]bool // ids of calls that came with thinking
 }
 
 // New returns a server that listens nowhere yet and runs nothing.
@@ -144,7 +149,8 @@ func New(opt Options) *Server {
 		opt.Keep = keepRequests
 	}
 	return &Server{opt: opt, kit: kitOf(opt.Profile), seen: make(chan Request, eventsWaiting), gone: make(chan Departure, eventsWaiting),
-		listeners: map[net.Listener]bool{}, conns: map[*conn]bool{}, loaded: map[string]bool{}}
+		listeners: map[net.Listener]bool{}, conns: map[*conn]bool{}, loaded: map[string]bool{},
+		cached: map[uint64]bool{}, thought: map[string]bool{}}
 }
 
 // Start listens on addr, serves in the background and returns the URL without a

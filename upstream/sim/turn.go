@@ -167,11 +167,11 @@ func (t *turn) flush() bool {
 	if len(t.buf) == 0 {
 		return true
 	}
+	if t.begun && t.c.at.Load() != atBody {
+		t.c.at.Store(atHead) // before the client can have read it and be gone
+	}
 	_, t.err = t.c.c.Write(t.buf)
 	t.buf = t.buf[:0]
-	if t.begun && t.c.at.Load() != atBody {
-		t.c.at.Store(atHead)
-	}
 	return t.err == nil
 }
 
@@ -468,6 +468,9 @@ func (t *turn) fill(n int, b byte) bool {
 // the profile writes them.
 func (t *turn) errorEvent(message string) []byte {
 	k := t.c.s.kit
+	if t.planned().dialect == dialectMessages {
+		return k.messageErrorEvent(message)
+	}
 	if t.planned().dialect == dialectResponses {
 		return []byte("event: error\ndata: " + js(object{"type": "error", "sequence_number": t.next, "code": "server_error", "message": message, "param": nil}) + "\n\n")
 	}

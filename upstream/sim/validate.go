@@ -11,7 +11,10 @@ import (
 
 // admitted reads a request as the profile would: it returns what is asked, or
 // the refusal.
-func (s *Server) admitted(body []byte, dialect string) (*ask, *plan) {
+func (s *Server) admitted(h *head, body []byte, dialect string) (*ask, *plan) {
+	if dialect == dialectMessages {
+		return s.letIn(h, body, false)
+	}
 	var r raws
 	if err := json.Unmarshal(body, &r); err != nil || r == nil {
 		return nil, s.badJSON(body)
@@ -192,7 +195,7 @@ func (s *Server) llamaCPP(a *ask) *plan {
 		}
 	}
 	switch {
-	case a.dialect == dialectChat && !a.has("messages"):
+	case (a.dialect == dialectChat || a.dialect == dialectMessages) && !a.has("messages"):
 		return s.failure(400, "", "'messages' is required")
 	case a.dialect == dialectResponses && a.has("previous_response_id"):
 		return s.failure(400, "", "llama.cpp does not support 'previous_response_id'.")
