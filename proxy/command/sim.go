@@ -18,7 +18,7 @@ type Sim struct {
 	Reply      string        `placeholder:"TEXT" help:"The text of every answer. Without it: an echo of the request."`
 	Reasoning  string        `placeholder:"TEXT" help:"Thinking before every answer."`
 	Context    int           `default:"32768" help:"Context window in tokens."`
-	Key        string        `placeholder:"KEY" help:"Ask for this key as a Bearer token."`
+	Key        string        `placeholder:"KEY" help:"Ask for this key as a Bearer token (anthropic: or as x-api-key)."`
 	Slow       bool          `help:"Answer about as slowly as the real server; the four below beat it."`
 	Load       time.Duration `help:"Time to load a model, before its first answer."`
 	Prefill    time.Duration `help:"Time for 1000 tokens of a prompt."`
@@ -35,6 +35,7 @@ client, or a failure. Its answers are marked with the header x-nearside-simulate
 
 	nearside sim
 	nearside sim --profile lmstudio --listen 127.0.0.1:1234 --models qwen3-4b,gemma-3 --slow
+	nearside sim --profile anthropic --key k     a hosted API that speaks Messages only
 	nearside sim --fault stall                   see what a client does when a stream stops
 	nearside sim --list
 
@@ -80,7 +81,7 @@ func (c *Sim) Run(env *Env) error {
 	models := "any model name"
 	if len(c.Models) > 0 {
 		models = strings.Join(c.Models, ", ")
-	} else if profile != sim.Generic {
+	} else if profile != sim.Generic && profile != sim.Anthropic {
 		models = "one model of its own"
 	}
 	if c.Fault != "" {
