@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -53,6 +54,7 @@ type answered struct {
 	thought         bool
 	simulated       bool
 	finish          string
+	asked           time.Time // when the request was sent, as far as it is known
 	first, total    time.Duration
 	usage           wire.Usage
 	hasUsage        bool
@@ -86,15 +88,14 @@ func (c *Probe) Run(env *Env) error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	a := &answered{}
-	start := time.Now()
+	a := &answered{asked: time.Now()}
 	var err error
 	if c.Gateway != "" {
-		err = c.through(ctx, env, a, start)
+		err = c.through(ctx, env, a)
 	} else {
-		err = c.local(ctx, env, a, start)
+		err = c.local(ctx, env, a)
 	}
-	a.total = time.Since(start)
+	a.total = time.Since(a.asked)
 	var usage usageError
 	if errors.As(err, &usage) {
 		return err
@@ -228,11 +229,14 @@ func (c *Probe) request(d wire.Dialect, model, maxField string) []byte {
 	if c.Stream {
 		b = append(b, `,"stream":true`...)
 	}
+	if c.Stream && c.Gateway != "" && d == wire.Chat {
+		b = append(b, `,"stream_options":{"include_usage":true}`...) // a proxy hides what was not asked for
+	}
 	return append(b, '}')
 }
 
 // local asks the model's own backend.
-func (c *Probe) local(ctx context.Context, env *Env, a *answered, start time.Time) error {
+func (c *Probe) local(ctx context.Context, env *Env, a *answered) error {
 	snap, m, err := c.find(ctx, env)
 	if err != nil {
 		return err
@@ -296,7 +300,7 @@ func (c *Probe) local(ctx context.Context, env *Env, a *answered, start time.Tim
 	}
 	a.simulated = string(at.Head.Get("x-nearside-simulated")) == "1"
 	name, err := c.hear(a, d, at.Head.Status, string(at.Head.Get("content-type")), string(at.Head.Get("location")), &at, b.Limits(), func() {
-		a.first = time.Since(start)
+		a.first = time.Since(a.asked)
 		at.Progress(time.Now())
 	})
 	return outcome(name, c.hint(m, err))
@@ -338,8 +342,9 @@ func (patient) Flush() error         { return nil }
 func (patient) Wake() time.Time      { return time.Time{} }
 func (patient) Tick(time.Time) error { return nil }
 
-// through asks a running proxy, for this model only.
-func (c *Probe) through(ctx context.Context, env *Env, a *answered, start time.Time) error {
+// through asks a running proxy, for this model only, in the dialect that the
+// proxy says its backend speaks.
+func (c *Probe) through(ctx context.Context, env *Env, a *answered) error {
 	base, err := gatewayURL(c.Gateway)
 	if err != nil {
 		return err
@@ -348,19 +353,27 @@ func (c *Probe) through(ctx context.Context, env *Env, a *answered, start time.T
 	if a.model == "" {
 		a.provider, a.model = "", c.Ref
 	}
+	client := directClient(false)
+	defer client.CloseIdleConnections()
+	d, err := c.spoken(ctx, env, client, base)
+	if err != nil {
+		return err
+	}
 	at := base + "/v1/chat/completions"
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, bytes.NewReader(c.request(wire.Chat, c.Ref, "max_tokens")))
+	if d == wire.Responses {
+		at = base + "/v1/responses"
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, bytes.NewReader(c.request(d, c.Ref, "max_tokens")))
 	if err != nil {
 		return usageError{err}
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "nearside/"+env.Version)
 	req.Header.Set("X-Nearside-Fallback", "none")
-	client := directClient(false)
-	defer client.CloseIdleConnections()
+	a.asked = time.Now()
 	resp, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("%s: %w (is the proxy running there?)", at, inner(err))
+		return unreachable(at, err)
 	}
 	defer resp.Body.Close()
 	a.simulated = resp.Header.Get("X-Nearside-Simulated") == "1"
@@ -373,11 +386,49 @@ func (c *Probe) through(ctx context.Context, env *Env, a *answered, start time.T
 	if provider, id, ok := strings.Cut(resp.Header.Get("X-Nearside-Model"), "/"); ok {
 		a.provider, a.model = provider, id
 	}
-	_, err = c.hear(a, wire.Chat, resp.StatusCode, resp.Header.Get("Content-Type"), resp.Header.Get("Location"), resp.Body, upstream.DefaultLimits(false), func() {
-		a.first = time.Since(start)
+	_, err = c.hear(a, d, resp.StatusCode, resp.Header.Get("Content-Type"), resp.Header.Get("Location"), resp.Body, upstream.DefaultLimits(false), func() {
+		a.first = time.Since(a.asked)
 	})
 	return err
 }
+
+func unreachable(at string, err error) error {
+	return fmt.Errorf("%s: %w (is the proxy running there?)", at, inner(err))
+}
+
+// spoken asks a proxy which dialect the model is spoken to in. One that does
+// not say (another proxy, a name that it does not know) is asked in chat, and
+// its answer to that is the one that counts.
+func (c *Probe) spoken(ctx context.Context, env *Env, client *http.Client, base string) (wire.Dialect, error) {
+	parts := strings.Split(c.Ref, "/")
+	for i, p := range parts {
+		parts[i] = url.PathEscape(p)
+	}
+	at := base + "/v1/models/" + strings.Join(parts, "/")
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return 0, usageError{err}
+	}
+	req.Header.Set("User-Agent", "nearside/"+env.Version)
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, unreachable(at, err)
+	}
+	defer resp.Body.Close()
+	var model struct {
+		Nearside struct {
+			API catalog.API `json:"api"`
+		} `json:"nearside"`
+	}
+	p, err := io.ReadAll(io.LimitReader(resp.Body, modelBytesMax))
+	if err == nil && resp.StatusCode == http.StatusOK && json.Unmarshal(p, &model) == nil && model.Nearside.API == catalog.Responses {
+		return wire.Responses, nil
+	}
+	return wire.Chat, ctx.Err()
+}
+
+// modelBytesMax bounds what is read of a model's description.
+const modelBytesMax = 256 << 10
 
 // saidError is what a backend said instead of an answer.
 type saidError struct {
