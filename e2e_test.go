@@ -68,13 +68,18 @@ var listens = regexp.MustCompile(`listens on (https?)://(\S+)/v1`)
 // a race, a panic or a secret in its output.
 func start(t *testing.T, config string, env ...string) *running {
 	t.Helper()
+	return startAt(t, "127.0.0.1:0", config, env...)
+}
+
+func startAt(t *testing.T, listen, config string, env ...string) *running {
+	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "config.json5")
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r := &running{t: t, config: path, lines: make(chan string, 1024), exited: make(chan struct{})}
-	r.cmd = exec.Command(binary, "serve", "--config", path, "--listen", "127.0.0.1:0")
+	r.cmd = exec.Command(binary, "serve", "--config", path, "--listen", listen)
 	r.cmd.Dir = dir
 	r.cmd.Env = append(cleanEnv(), env...)
 	r.cmd.Env = append(r.cmd.Env, "NEARSIDE_DATA="+filepath.Join(dir, "data"), "GORACE=atexit_sleep_ms=20") // the detector else waits a second at every exit

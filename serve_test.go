@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -242,7 +243,49 @@ func TestDrain(t *testing.T) {
 		if p.code != 1 {
 			t.Errorf("exit %d, want 1\n%s", p.code, p.output())
 		}
+		if !strings.Contains(p.output(), "1 exchanges were ended with an error event when proxy.drain.graceSeconds was over") {
+			t.Errorf("the reason is not told\n%s", p.output())
+		}
 	})
+	t.Run("asked twice", func(t *testing.T) {
+		p := start(t, configOf(`drain: {graceSeconds: 3600}`, provider("near", b.url, "openai-completions")))
+		got := ask(p, "never")
+		p.waitInFlight(1)
+		p.cmd.Process.Signal(syscall.SIGINT)
+		p.wait("stopping", func(l string) bool { return strings.Contains(l, "stopping") })
+		p.cmd.Process.Signal(syscall.SIGINT)
+		r := <-got
+		if e := r.failure(); e == nil || e["code"] != "server_shutting_down" || strings.Contains(r.body, "[DONE]") {
+			t.Errorf("%s", r.body)
+		}
+		<-p.exited
+		if p.code != 1 || !strings.Contains(p.output(), "before proxy.drain.graceSeconds was over, as asked") {
+			t.Errorf("exit %d, want 1\n%s", p.code, p.output())
+		}
+	})
+}
+
+// The request that the terminal tells to try is answered as typed, in the
+// dialect that the default target speaks and at an address that can be called.
+func TestTheRequestToTryIsAnswered(t *testing.T) {
+	chat, responses := newBackend(t, chatScene), newBackend(t, responsesScene)
+	printed := regexp.MustCompile(`^try:  curl -s (http://127\.0\.0\.1:\d+)(/\S+) -H 'content-type: application/json' -d '([^']+)'$`)
+	f := func(listen, path string, providers ...string) {
+		t.Helper()
+		p := startAt(t, listen, configOf(`providers: {}`, providers...))
+		line := p.wait("try:", func(l string) bool { return strings.HasPrefix(l, "try:") })
+		m := printed.FindStringSubmatch(line)
+		if m == nil || m[2] != path {
+			t.Fatalf("got %s\nwant a request to %s", line, path)
+		}
+		p.base = m[1]
+		if got := p.post(m[2], m[3]); got.status != 200 {
+			t.Errorf("%s\n%d %s", line, got.status, got.body)
+		}
+	}
+	f("127.0.0.1:0", "/v1/chat/completions", provider("near", chat.url, "openai-completions"), provider("far", responses.url, "openai-responses"))
+	f("127.0.0.1:0", "/v1/responses", provider("near", responses.url, "openai-responses"), provider("far", chat.url, "openai-completions"))
+	f("0.0.0.0:0", "/v1/chat/completions", provider("near", chat.url, "openai-completions"))
 }
 
 // A dead near backend is left alone after its second refusal, and found again

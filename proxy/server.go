@@ -148,8 +148,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, cert *tls.Config) e
 }
 
 // Shutdown announces, stops accepting, lets exchanges finish, ends the rest
-// with an error event when the grace is over, and closes. It returns an error
-// when exchanges had to be ended.
+// with an error event when the grace or ctx is over, and closes. It returns an
+// error when exchanges had to be ended.
 func (s *Server) Shutdown(ctx context.Context) error {
 	cfg := s.snap.Load().Config.Drain
 	s.draining.Store(true)
@@ -184,7 +184,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		last, cancelLast := context.WithTimeout(context.Background(), endGrace)
 		_ = s.wait(last)
 		cancelLast()
-		err = fmt.Errorf("%d exchanges were ended with an error event when proxy.drain.graceSeconds was over", n)
+		when := "when proxy.drain.graceSeconds was over"
+		if ctx.Err() != nil { // whoever shuts down did not want to wait any longer
+			when = "before proxy.drain.graceSeconds was over, as asked"
+		}
+		err = fmt.Errorf("%d exchanges were ended with an error event %s", n, when)
 	}
 	<-stop
 	s.mu.Lock()

@@ -21,6 +21,7 @@ import (
 	"nearside/proxy"
 	"nearside/proxy/config"
 	"nearside/proxy/meter"
+	"nearside/shaping/wire"
 )
 
 // Serve runs the proxy.
@@ -275,14 +276,15 @@ const simulatedLine = "no model server was found and no provider is configured: 
 
 // greet prints what a person wants to know at the start.
 func (c *Serve) greet(w io.Writer, addr string, secure bool, path string, snap *proxy.Snapshot, problems config.Problems) {
-	base := "http://" + addr
+	at, others := callable(addr)
+	base := "http://" + at
 	if secure {
-		base = "https://" + addr
+		base = "https://" + at
 	}
 	if path == "" {
 		path = "built-in defaults (no configuration file found)"
 	}
-	fmt.Fprintf(w, "nearside listens on %s/v1   (configuration: %s)\n", base, path)
+	fmt.Fprintf(w, "nearside listens on %s/v1%s   (configuration: %s)\n", base, others, path)
 	if simulating(snap) {
 		fmt.Fprintln(w, simulatedLine)
 	}
@@ -334,7 +336,35 @@ func (c *Serve) greet(w io.Writer, addr string, secure bool, path string, snap *
 	if n := len(problems.Warnings()); n > 0 {
 		fmt.Fprintf(w, "%d warnings: nearside check\n", n)
 	}
-	fmt.Fprintf(w, "try:  curl -s %s/v1/chat/completions -H 'content-type: application/json' -d '{\"model\":\"default\",\"messages\":[{\"role\":\"user\",\"content\":\"Say hello\"}]}'\n", base)
+	fmt.Fprintf(w, "try:  %s\n", curl(base, snap))
+}
+
+// callable returns an address that clients on this machine can use, and what
+// to say of the others.
+func callable(addr string) (at, others string) {
+	host, port, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsUnspecified() {
+		return addr, ""
+	}
+	return net.JoinHostPort("127.0.0.1", port), " and on every other address of this machine"
+}
+
+// curl is a first request for default, at the endpoint that the target which
+// would get it speaks.
+func curl(base string, snap *proxy.Snapshot) string {
+	path, body := "/v1/chat/completions", `{"model":"default","messages":[{"role":"user","content":"Say hello"}]}`
+	res, err := snap.Catalog.Resolve(catalog.DefaultName, catalog.ResolveOptions{Ready: snap.Ready})
+	for i := 0; err == nil && i < len(res.Models); i++ {
+		m := res.Models[i]
+		if m.Unavailable != "" || m.Provider.Unavailable != "" {
+			continue
+		}
+		if !m.Speaks(wire.Chat) && m.Speaks(wire.Responses) {
+			path, body = "/v1/responses", `{"model":"default","input":"Say hello"}`
+		}
+		break
+	}
+	return "curl -s " + base + path + " -H 'content-type: application/json' -d '" + body + "'"
 }
 
 // defaultText says what "default" means now, as a request would find it.
@@ -414,9 +444,13 @@ func (l *logWriter) format(cfg config.Log) {
 	}
 	l.w = l.to
 	if console {
-		l.w = zerolog.ConsoleWriter{Out: l.to, TimeFormat: time.TimeOnly}
+		l.w = zerolog.ConsoleWriter{Out: l.to, TimeFormat: consoleTime}
 	}
 }
+
+// consoleTime is local time with its offset, whole enough to be found in a
+// model server's own log, or in UTC.
+const consoleTime = "2006-01-02T15:04:05Z07:00"
 
 // Write keeps one line.
 func (l *logWriter) Write(p []byte) (int, error) { return l.WriteLevel(zerolog.InfoLevel, p) }
