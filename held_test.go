@@ -133,7 +133,7 @@ func TestUsageIsRecordedAndShownToWhoAsked(t *testing.T) {
 	if sent := string(b.next().body); !strings.Contains(sent, `"include_usage":true`) {
 		t.Errorf("sent %s", sent)
 	}
-	if u, _ := p.receipt(got)["usage"].(map[string]any); fmt.Sprint(u["Input"]) != "9" || fmt.Sprint(u["Output"]) != "2" {
+	if u, _ := p.receipt(got)["usage"].(map[string]any); fmt.Sprint(u["input"]) != "9" || fmt.Sprint(u["output"]) != "2" {
 		t.Errorf("recorded usage %v", u)
 	}
 	got = p.post("/v1/chat/completions", strings.Replace(helloStream, `"stream":true`, `"stream":true,"stream_options":{"include_usage":true}`, 1))

@@ -44,6 +44,23 @@ type Receipt struct {
 	declared bool
 }
 
+// MarshalJSON writes usage with names like all others have.
+func (r *Receipt) MarshalJSON() ([]byte, error) {
+	type plain Receipt
+	type usage struct {
+		Input      int64 `json:"input"`
+		Output     int64 `json:"output"`
+		Cached     int64 `json:"cached"`
+		CacheWrite int64 `json:"cache_write"`
+		Reasoning  int64 `json:"reasoning"`
+		Total      int64 `json:"total"`
+	}
+	return json.MarshalWithOption(struct {
+		*plain
+		Usage usage `json:"usage"`
+	}{(*plain)(r), usage{r.Usage.Input, r.Usage.Output, r.Usage.Cached, r.Usage.CacheWrite, r.Usage.Reasoning, r.Usage.Total}}, json.DisableHTMLEscape())
+}
+
 // Attempt is one try of one target, or the reason why it was not tried.
 type Attempt struct {
 	Ref      string        `json:"ref"`
