@@ -342,6 +342,26 @@ func TestAllBreakersOpen(t *testing.T) {
 	}
 }
 
+// /readyz answers 200 as long as requests are taken, and tells what they would
+// find: a proxy that says ready and has nothing to ask misleads who looks.
+func TestReadyzTellsWhatRequestsWouldFind(t *testing.T) {
+	f := func(p *running, want string) {
+		t.Helper()
+		if got := p.get("/readyz"); got.status != 200 || !strings.Contains(got.body, `"status":"ready","targets":"`+want+`"`) {
+			t.Errorf("got %d %s\nwant 200 and targets %q", got.status, got.body, want)
+		}
+	}
+	dead := refusingAddress(t)
+	b := newBackend(t, whole(500, `{"error":"broken"}`))
+	p := start(t, configOf(`providers: {near: {breaker: {consecutive: 1, openForSeconds: 60}}}`, provider("near", b.url, "openai-completions")))
+	f(p, "ready")
+	p.post("/v1/chat/completions", hello)
+	f(p, "none") // its breaker is open
+	f(start(t, configOf(`providers: {}`, provider("near", dead, "openai-completions"))), "unready")
+	f(start(t, configOf(`providers: {}`, provider("near", dead, "openai-completions"), provider("far", b.url, "openai-completions"))), "ready")
+	f(start(t, configOf(`providers: {}`, fmt.Sprintf(`near: {baseUrl: %q, models: [{id: "m", contextWindow: 2000}]}`, b.url))), "none")
+}
+
 // Where no server runs the simulated backend answers and says so, on both
 // dialects; a server that starts later takes its place.
 func TestDiscoveryAndTheSimulatedBackend(t *testing.T) {

@@ -331,12 +331,13 @@ func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
 	}
 	out := struct {
 		Status   string                  `json:"status"`
+		Targets  string                  `json:"targets"`
 		Backends map[string]BackendState `json:"backends,omitempty"`
 		Breakers []row                   `json:"breakers,omitempty"`
 		Config   *Reload                 `json:"config,omitempty"`
 		Digest   string                  `json:"config_digest,omitempty"`
 		InFlight int                     `json:"in_flight"`
-	}{Status: "ready", Backends: snap.States, Config: s.reload.Load(), Digest: snap.Digest}
+	}{Status: "ready", Targets: s.targetsState(snap), Backends: snap.States, Config: s.reload.Load(), Digest: snap.Digest}
 	s.mu.Lock()
 	out.InFlight = len(s.active)
 	s.mu.Unlock()
