@@ -113,7 +113,7 @@ func report(w io.Writer, file *config.Config, snap *proxy.Snapshot, problems con
 	}
 	fmt.Fprintf(w, "listens on %s\n", file.Proxy.Listen)
 	reportProviders(w, snap)
-	reportNames(w, snap)
+	reportNames(w, file, snap)
 	reportWindows(w, snap)
 	for _, part := range []struct {
 		title string
@@ -166,7 +166,7 @@ func reportProviders(w io.Writer, snap *proxy.Snapshot) {
 	}
 }
 
-func reportNames(w io.Writer, snap *proxy.Snapshot) {
+func reportNames(w io.Writer, file *config.Config, snap *proxy.Snapshot) {
 	cat := snap.Catalog
 	if len(cat.Chains) > 0 {
 		fmt.Fprintln(w, "\nchains:")
@@ -188,6 +188,8 @@ func reportNames(w io.Writer, snap *proxy.Snapshot) {
 	switch {
 	case len(refs) > 0:
 		fmt.Fprintf(w, "\ndefault: %s\n", strings.Join(refs, " → "))
+	case simulates(file, snap):
+		fmt.Fprintf(w, "\ndefault: nothing yet; %s (or set agents.defaults.model)\n", wouldSimulate)
 	default:
 		fmt.Fprintln(w, "\ndefault: nothing; set agents.defaults.model or start a model server")
 	}

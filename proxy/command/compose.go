@@ -98,6 +98,14 @@ func meansNothing(c *catalog.Catalog) bool {
 	return err == nil && len(res.Models) == 0
 }
 
+// simulates says whether serve would start the simulated backend for a snapshot
+// in which it is not.
+func simulates(f *config.Config, snap *proxy.Snapshot) bool {
+	return f.Simulate && !f.Configured && !simulating(snap) && meansNothing(snap.Catalog)
+}
+
+const wouldSimulate = "serve would answer from a simulated backend (sim/" + simModel + ") until a model server is found"
+
 // simulating says whether the simulated backend answers in a snapshot.
 func simulating(snap *proxy.Snapshot) bool {
 	for _, p := range snap.Catalog.Providers {

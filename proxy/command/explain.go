@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"sort"
 	"strings"
 
 	"github.com/goccy/go-json"
@@ -17,6 +19,7 @@ import (
 	"nearside/proxy/meter"
 	"nearside/shaping"
 	"nearside/shaping/wire"
+	"nearside/upstream"
 )
 
 // Explain shows what would happen to a request.
@@ -34,7 +37,8 @@ type Explain struct {
 func (Explain) Help() string {
 	return `Prints the plan of a request (which targets, in which order, and why others are
 skipped) and, for each target that can be tried, every difference between what came and
-what would be sent, with the rule and the setting behind it. The request is not sent.
+what would be sent, with the rule and the setting behind it, and the headers. The request
+is not sent.
 
 	nearside explain request.json
 	nearside explain request.json --model fast --fallback none
@@ -54,8 +58,19 @@ type explained struct {
 	Changes rawLines `json:"changes,omitempty"`
 	Dropped []string `json:"dropped,omitempty"`
 	Bytes   int      `json:"bytes,omitempty"`
-	warn    string
-	textual []shaping.Line
+	// Headers are those that would be sent; HeadersNotSent names those of a
+	// capture that would not.
+	Headers        []header `json:"headers,omitempty"`
+	HeadersNotSent []string `json:"headersNotSent,omitempty"`
+	warn           string
+	textual        []shaping.Line
+}
+
+// header is one that would be sent. One that the configuration gave is shown
+// without its value, which may be a key.
+type header struct {
+	Name  string `json:"name"`
+	Value string `json:"value,omitempty"`
 }
 
 // rawLines are lines as shaping.AppendJSON writes them.
@@ -73,7 +88,7 @@ func (c *Explain) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	path, body, err := c.request(raw)
+	path, body, came, err := c.request(raw)
 	if err != nil {
 		return err
 	}
@@ -106,13 +121,17 @@ func (c *Explain) Run(env *Env) error {
 	if err != nil {
 		return err // 404: the error names the nearest names
 	}
+	pool := upstream.NewPool(upstream.Options{Agent: "nearside/" + env.Version})
+	pool.Apply(snap.Backends)
+	defer pool.Close()
 	all := make([]explained, 0, len(plan.Steps))
 	tried := 0
 	for _, st := range plan.Steps {
 		x := explained{Ref: st.Ref, Route: st.Route, Skip: st.Skip, Reason: st.Reason}
 		if !st.Skip {
 			tried++
-			shape(&x, snap, body, &e, dialect, below)
+			shape(&x, snap, pool, body, &e, dialect, below)
+			x.notSent(came)
 		}
 		all = append(all, x)
 	}
@@ -122,7 +141,11 @@ func (c *Explain) Run(env *Env) error {
 		c.writeText(env.Stdout, plan, path, dialect, &e, all)
 	}
 	if err == nil && tried == 0 {
-		return exitError{ExitFailed, errors.New("no target would be tried")}
+		why := "no target would be tried"
+		if len(plan.Steps) == 0 && simulates(file, snap) {
+			why = "nothing is configured or found to try; " + wouldSimulate
+		}
+		return exitError{ExitFailed, errors.New(why)}
 	}
 	return err
 }
@@ -170,10 +193,12 @@ func (c *Explain) read(ctx context.Context, env *Env) ([]byte, error) {
 	}
 }
 
-// request tells a capture from a body and finds the endpoint.
-func (c *Explain) request(raw []byte) (path string, body []byte, err error) {
+// request tells a capture from a body and finds the endpoint, and the names of
+// the headers that a capture came with.
+func (c *Explain) request(raw []byte) (path string, body []byte, came []string, err error) {
 	var shown struct {
 		Path     string          `json:"path"`
+		Headers  json.RawMessage `json:"headers"`
 		Body     json.RawMessage `json:"body"`
 		Messages json.RawMessage `json:"messages"`
 		Input    json.RawMessage `json:"input"`
@@ -181,7 +206,7 @@ func (c *Explain) request(raw []byte) (path string, body []byte, err error) {
 	}
 	body = bytes.TrimSpace(raw)
 	if err := json.Unmarshal(body, &shown); err != nil {
-		return "", nil, usageError{fmt.Errorf("%s is no JSON object: %w", c.File, err)}
+		return "", nil, nil, usageError{fmt.Errorf("%s is no JSON object: %w", c.File, err)}
 	}
 	path = c.Path
 	if inner := bytes.TrimSpace(shown.Body); len(inner) > 0 && inner[0] == '{' && shown.Messages == nil && shown.Input == nil {
@@ -189,8 +214,11 @@ func (c *Explain) request(raw []byte) (path string, body []byte, err error) {
 		if path == "" {
 			path = shown.Path
 		}
+		if came, err = headerNames(shown.Headers); err != nil {
+			return "", nil, nil, usageError{err}
+		}
 		if err := json.Unmarshal(body, &shown); err != nil {
-			return "", nil, usageError{fmt.Errorf("the capture's body is no JSON object: %w", err)}
+			return "", nil, nil, usageError{fmt.Errorf("the capture's body is no JSON object: %w", err)}
 		}
 	}
 	if path == "" {
@@ -202,13 +230,38 @@ func (c *Explain) request(raw []byte) (path string, body []byte, err error) {
 		case shown.Prompt != nil:
 			path = "/v1/completions"
 		default:
-			return "", nil, usageError{errors.New("the body has neither messages nor input: name its endpoint with --path")}
+			return "", nil, nil, usageError{errors.New("the body has neither messages nor input: name its endpoint with --path")}
 		}
 	}
 	if i := strings.IndexByte(path, '?'); i >= 0 {
 		path = path[:i]
 	}
-	return path, body, nil
+	return path, body, came, nil
+}
+
+// headerNames reads the names of a capture's headers: an object, or a list of
+// pairs.
+func headerNames(raw []byte) ([]string, error) {
+	var names []string
+	var pairs [][]string
+	var object map[string]any
+	switch {
+	case len(raw) == 0 || string(raw) == "null":
+	case json.Unmarshal(raw, &object) == nil:
+		for name := range object {
+			names = append(names, strings.ToLower(name))
+		}
+		sort.Strings(names)
+	case json.Unmarshal(raw, &pairs) == nil:
+		for _, p := range pairs {
+			if len(p) > 0 {
+				names = append(names, strings.ToLower(p[0]))
+			}
+		}
+	default:
+		return nil, errors.New("the capture's headers are neither an object nor a list of pairs")
+	}
+	return names, nil
 }
 
 // dialectOf returns the dialect of an endpoint, and its path below the base
@@ -243,7 +296,7 @@ func named(body []byte, e *wire.Envelope, model string) []byte {
 }
 
 // shape says what would be sent to one target.
-func shape(x *explained, snap *proxy.Snapshot, body []byte, e *wire.Envelope, d wire.Dialect, below string) {
+func shape(x *explained, snap *proxy.Snapshot, pool *upstream.Pool, body []byte, e *wire.Envelope, d wire.Dialect, below string) {
 	res, err := snap.Catalog.Resolve(x.Ref, catalog.ResolveOptions{})
 	if err != nil || len(res.Models) == 0 || res.Models[0].Ref() != x.Ref {
 		x.Error = "BUG: the target is no longer known"
@@ -269,6 +322,25 @@ func shape(x *explained, snap *proxy.Snapshot, body []byte, e *wire.Envelope, d 
 	x.Changes = shaping.AppendJSON(nil, x.textual)
 	x.Dropped = append(x.Dropped, r.Dropped...)
 	x.Bytes = wire.SplicedLen(body, r.Edits)
+	b, err := pool.Backend(m)
+	if err != nil {
+		x.Error = err.Error()
+		return
+	}
+	req := upstream.Request{Path: below, Length: x.Bytes, Stream: e.Stream && d != wire.Plain, ModelLines: upstream.ModelLines(m.Headers)}
+	for _, h := range b.HeaderLines(&req) {
+		x.Headers = append(x.Headers, header{h.Name, h.Value})
+	}
+}
+
+// notSent fills in which headers of the client would not reach the backend,
+// not even with a value of ours.
+func (x *explained) notSent(came []string) {
+	for _, name := range came {
+		if !slices.ContainsFunc(x.Headers, func(h header) bool { return strings.EqualFold(h.Name, name) }) {
+			x.HeadersNotSent = append(x.HeadersNotSent, name)
+		}
+	}
 }
 
 func (c *Explain) writeText(w io.Writer, plan *proxy.Plan, path string, d wire.Dialect, e *wire.Envelope, all []explained) {
@@ -331,6 +403,16 @@ func (c *Explain) writeText(w io.Writer, plan *proxy.Plan, path string, d wire.D
 			fmt.Fprintf(w, "   not sent: %s\n", strings.Join(x.Dropped, ", "))
 		}
 		fmt.Fprintf(w, "   %d bytes came, %d would be sent\n", e.Size, x.Bytes)
+		fmt.Fprintln(w, "   headers, of which none is the client's:")
+		for _, h := range x.Headers {
+			if h.Value == "" {
+				h.Value = "(from the configuration)"
+			}
+			fmt.Fprintf(w, "      %s: %s\n", h.Name, h.Value)
+		}
+		if len(x.HeadersNotSent) > 0 {
+			fmt.Fprintf(w, "   headers not sent: %s\n", strings.Join(x.HeadersNotSent, ", "))
+		}
 	}
 	fmt.Fprintln(w, "\nthe request was not sent")
 }

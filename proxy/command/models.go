@@ -77,8 +77,8 @@ func (c *Models) Run(env *Env) error {
 		return c.writeJSON(env, snap, rows)
 	}
 	c.writeTable(env, snap, rows, hidden)
-	if len(rows) == 0 && file.Simulate && !file.Configured && meansNothing(snap.Catalog) {
-		fmt.Fprintln(env.Stdout, "serve would answer from a simulated backend (sim/"+simModel+") until a model server is found")
+	if len(rows) == 0 && simulates(file, snap) {
+		fmt.Fprintln(env.Stdout, wouldSimulate)
 	}
 	return nil
 }
