@@ -28,7 +28,7 @@ import (
 type order struct {
 	ID     int    `json:"id"`
 	Client string `json:"client"`
-	Scene  string `json:"scene"`  // which of the client's calls: plain, stream, tools, abort
+	Scene  string `json:"scene"`  // which of the client's calls: plain, stream, tools, wholetools, abort
 	Prompt string `json:"prompt"` // what the scripted backends do: answer, tools, reject, linger, break
 	Model  string `json:"model"`
 	Base   string `json:"baseURL"`
@@ -236,13 +236,15 @@ func (l *lane) scenes(t *testing.T, c official) {
 			t.Errorf("%d events for %d words", got.Events, len(answerWords))
 		}
 	})
-	t.Run("tools", func(t *testing.T) {
-		got := ask(t, "tools", "tools", "default", 2)
-		whole(t, got, toldText)
-		if !slices.Equal(got.Calls, toolCalls) {
-			t.Errorf("calls %q\nwant  %q", got.Calls, toolCalls)
-		}
-	})
+	for name, scene := range map[string]string{"tools": "tools", "tools, whole": "wholetools"} {
+		t.Run(name, func(t *testing.T) {
+			got := ask(t, scene, "tools", "default", 2)
+			whole(t, got, toldText)
+			if !slices.Equal(got.Calls, toolCalls) {
+				t.Errorf("calls %q\nwant  %q", got.Calls, toolCalls)
+			}
+		})
+	}
 	for _, scene := range []string{"plain", "stream"} {
 		t.Run("backend refuses, "+scene, func(t *testing.T) {
 			refused(t, ask(t, scene, "reject", "default", 1), c.refused, 400, "invalid_value", "bad temperature")
@@ -366,6 +368,13 @@ func chatScene(b *backend, c net.Conn, a asked) bool {
 		return rawClose(sseHead+chunked(chatRole, said("word")))(b, c, a)
 	case "tools":
 		if !bytes.Contains(a.body, []byte(`"role":"tool"`)) {
+			if !streamed(a) {
+				call := func(i int) string {
+					return fmt.Sprintf(`{"id":"call_%d","type":"function","function":{"name":"get_weather","arguments":%s}}`, i, strconv.Quote(toolArgs[i]))
+				}
+				return whole(200, `{"id":"chatcmpl-b","object":"chat.completion","created":7,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":null,"tool_calls":[`+
+					call(0)+`,`+call(1)+`]},"finish_reason":"tool_calls"}],"usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11}}`)(b, c, a)
+			}
 			return raw(sseHead+chunked(
 				chatRole,
 				chunk(`{"tool_calls":[{"index":0,"id":"call_0","type":"function","function":{"name":"get_weather","arguments":""}}]}`, "null"),
@@ -379,7 +388,7 @@ func chatScene(b *backend, c net.Conn, a asked) bool {
 				return whole(400, `{"error":{"message":"the second turn lacks `+strings.ReplaceAll(need, `"`, `'`)+`","type":"invalid_request_error"}}`)(b, c, a)
 			}
 		}
-		return chatStream(toldText)(b, c, a)
+		return chat(toldText)(b, c, a)
 	}
 	if streamed(a) {
 		return chatStream(answerWords...)(b, c, a)
@@ -445,6 +454,9 @@ func responsesScene(b *backend, c net.Conn, a asked) bool {
 		e.add("response.in_progress", `"response":`+response("in_progress", "null"))
 	}
 	end := func(output ...string) bool {
+		if !streamed(a) {
+			return whole(200, response("completed", responseUsage, output...))(b, c, a)
+		}
 		e.add("response.completed", `"response":`+response("completed", responseUsage, output...))
 		return raw(sseHead+chunked(e.events...)+lastChunk)(b, c, a)
 	}
@@ -532,14 +544,20 @@ func goChat(t *testing.T, o order) (got shown) {
 		goFailure(err, &got)
 		return got
 	}
-	body.StreamOptions = openai.ChatCompletionStreamOptionsParam{IncludeUsage: openai.Bool(true)}
-	if o.Scene == "tools" {
+	if o.Scene != "wholetools" {
+		body.StreamOptions = openai.ChatCompletionStreamOptionsParam{IncludeUsage: openai.Bool(true)}
+	}
+	if o.Scene == "tools" || o.Scene == "wholetools" {
 		body.Tools = []openai.ChatCompletionToolUnionParam{openai.ChatCompletionFunctionTool(openai.FunctionDefinitionParam{
 			Name: "get_weather", Parameters: openai.FunctionParameters{"type": "object", "properties": map[string]any{"city": map[string]any{"type": "string"}}},
 		})}
 	}
-	for range 4 {
+	turn := func() (*openai.ChatCompletion, error) {
+		if o.Scene == "wholetools" {
+			return client.Chat.Completions.New(ctx, body)
+		}
 		stream := client.Chat.Completions.NewStreaming(ctx, body)
+		defer stream.Close()
 		var all openai.ChatCompletionAccumulator
 		for stream.Next() {
 			got.Events++
@@ -550,18 +568,22 @@ func goChat(t *testing.T, o order) (got shown) {
 				abort()
 			}
 		}
-		note(&all.ChatCompletion)
-		err := stream.Err()
-		stream.Close()
+		return &all.ChatCompletion, stream.Err()
+	}
+	for range 4 {
+		c, err := turn()
+		if c != nil {
+			note(c)
+		}
 		if err != nil {
 			goFailure(err, &got)
 			return got
 		}
-		if len(all.Choices) == 0 || len(all.Choices[0].Message.ToolCalls) == 0 {
+		if len(c.Choices) == 0 || len(c.Choices[0].Message.ToolCalls) == 0 {
 			return got
 		}
-		body.Messages = append(body.Messages, all.Choices[0].Message.ToParam())
-		for _, call := range all.Choices[0].Message.ToolCalls {
+		body.Messages = append(body.Messages, c.Choices[0].Message.ToParam())
+		for _, call := range c.Choices[0].Message.ToolCalls {
 			body.Messages = append(body.Messages, openai.ToolMessage(goTool(call.Function.Name, call.Function.Arguments, &got), call.ID))
 		}
 	}
@@ -606,12 +628,18 @@ func goResponses(t *testing.T, o order) (got shown) {
 		return got
 	}
 	body.Input.OfInputItemList = responses.ResponseInputParam{responses.ResponseInputItemParamOfMessage("scene:"+o.Prompt, responses.EasyInputMessageRoleUser)}
-	if o.Scene == "tools" {
+	if o.Scene == "tools" || o.Scene == "wholetools" {
 		body.Tools = []responses.ToolUnionParam{responses.ToolParamOfFunction("get_weather",
 			map[string]any{"type": "object", "properties": map[string]any{"city": map[string]any{"type": "string"}}}, false)}
 	}
-	for range 4 {
+	// turn returns nil for a stream without a terminal event; the scene says
+	// whether one was due.
+	turn := func() (*responses.Response, error) {
+		if o.Scene == "wholetools" {
+			return client.Responses.New(ctx, body)
+		}
 		stream := client.Responses.NewStreaming(ctx, body)
+		defer stream.Close()
 		var last *responses.Response
 		text := ""
 		for stream.Next() {
@@ -630,18 +658,24 @@ func goResponses(t *testing.T, o order) (got shown) {
 				got.Error = &shownError{Code: e.Code, Message: e.Message}
 			}
 		}
-		err := stream.Err()
-		stream.Close()
+		if last != nil {
+			note(last)
+		}
 		got.Text = text
+		return last, stream.Err()
+	}
+	for range 4 {
+		last, err := turn()
 		if err != nil {
 			goFailure(err, &got)
 			return got
 		}
 		if last == nil {
-			return got // the stream ended without a terminal event; the scene says whether that was due
+			return got
 		}
-		note(last)
-		got.Text = text
+		if o.Scene == "wholetools" {
+			note(last)
+		}
 		called := false
 		for _, item := range last.Output {
 			if call, ok := item.AsAny().(responses.ResponseFunctionToolCall); ok {

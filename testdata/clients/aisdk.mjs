@@ -16,8 +16,8 @@ function answered(result, seen) {
   seen.output = result.usage.outputTokens;
 }
 
-const plain = (model) => async (order, seen) => {
-  answered(await generateText({ model: model(order), prompt: prompt(order) }), seen);
+const plain = (model, more = () => ({})) => async (order, seen) => {
+  answered(await generateText({ model: model(order), prompt: prompt(order), ...more(seen) }), seen);
 };
 
 const stream = (model, more = () => ({})) => async (order, seen) => {
@@ -40,19 +40,24 @@ const stream = (model, more = () => ({})) => async (order, seen) => {
   answered({ text, finishReason, usage, response }, seen);
 };
 
-const tools = (model) =>
-  stream(model, (seen) => ({
-    stopWhen: isStepCount(4),
-    tools: {
-      [weather.name]: tool({
-        description: weather.description,
-        inputSchema: jsonSchema(weather.parameters),
-        execute: (args) => called(seen, args),
-      }),
-    },
-  }));
+const tools = (seen) => ({
+  stopWhen: isStepCount(4),
+  tools: {
+    [weather.name]: tool({
+      description: weather.description,
+      inputSchema: jsonSchema(weather.parameters),
+      execute: (args) => called(seen, args),
+    }),
+  },
+});
 
-const scenes = (model) => ({ plain: plain(model), stream: stream(model), tools: tools(model), abort: stream(model) });
+const scenes = (model) => ({
+  plain: plain(model),
+  stream: stream(model),
+  tools: stream(model, tools),
+  wholetools: plain(model, tools),
+  abort: stream(model),
+});
 
 const openai = ({ baseURL, apiKey }) => createOpenAI({ baseURL, apiKey });
 

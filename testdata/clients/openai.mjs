@@ -39,10 +39,10 @@ async function chatStream(order, seen, abort) {
   if (abort) seen.aborted = true; // the SDK ends an aborted stream quietly
 }
 
-async function chatTools(order, seen) {
+const chatTools = (streamed) => async (order, seen) => {
   const runner = make(order).chat.completions.runTools({
     ...chatBody(order),
-    stream: true,
+    stream: streamed,
     tools: [
       {
         type: 'function',
@@ -56,12 +56,12 @@ async function chatTools(order, seen) {
       },
     ],
   });
-  runner.on('chunk', () => seen.events++);
+  if (streamed) runner.on('chunk', () => seen.events++);
   seen.text = await runner.finalContent();
   const last = await runner.finalChatCompletion();
   seen.finish = last.choices[0].finish_reason;
   seen.model = last.model;
-}
+};
 
 const responsesBody = (order) => ({ model: order.model, input: prompt(order) });
 
@@ -100,14 +100,20 @@ async function responsesStream(order, seen, abort) {
   if (abort) seen.aborted = true;
 }
 
-async function responsesTools(order, seen) {
+const responsesTools = (streamed) => async (order, seen) => {
   const client = make(order);
   const input = [{ role: 'user', content: prompt(order) }];
   const tools = [{ type: 'function', name: weather.name, description: weather.description, parameters: weather.parameters, strict: true }];
   for (let turn = 0; turn < 4; turn++) {
-    const stream = client.responses.stream({ model: order.model, input, tools });
-    stream.on('event', () => seen.events++);
-    const response = await stream.finalResponse();
+    const request = { model: order.model, input, tools };
+    let response;
+    if (streamed) {
+      const stream = client.responses.stream(request);
+      stream.on('event', () => seen.events++);
+      response = await stream.finalResponse();
+    } else {
+      response = await client.responses.create(request);
+    }
     input.push(...response.output.map(({ parsed_arguments, ...item }) => item)); // the helper's own field
     const calls = response.output.filter((item) => item.type === 'function_call');
     if (calls.length === 0) return answered(response, seen);
@@ -116,9 +122,9 @@ async function responsesTools(order, seen) {
     }
   }
   throw new Error('the tool turn has no end');
-}
+};
 
-const scenes = (plain, stream, tools) => ({ plain, stream, tools, abort: (order, seen) => stream(order, seen, true) });
+const scenes = (plain, stream, tools) => ({ plain, stream, tools: tools(true), wholetools: tools(false), abort: (order, seen) => stream(order, seen, true) });
 
 export const clients = {
   'openai-chat': scenes(chatPlain, chatStream, chatTools),
