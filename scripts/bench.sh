@@ -7,5 +7,5 @@ bin="${BIN:-bin/nearside}"
 go build -trimpath -o "$bin" .
 status=0
 "$bin" bench --overhead "$@" || status=$?
-go test -run '^$' -bench . -benchtime 200ms ./shaping/wire ./shaping ./breaker ./proxy/meter
+go test -run '^$' -bench . -benchtime 200ms ./shaping/wire ./shaping ./breaker ./proxy ./proxy/meter
 exit "$status"
