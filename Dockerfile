@@ -5,9 +5,12 @@ COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
 RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags="-s -w" -o /nearside .
+# A volume takes over who owns the folder it is mounted on.
+RUN mkdir /data
 
 FROM gcr.io/distroless/static-debian12:nonroot
 COPY --from=build /nearside /nearside
+COPY --from=build --chown=65532:65532 /data /data
 COPY config.json5 /etc/nearside/config.json5
 ENV NEARSIDE_CONFIG=/etc/nearside/config.json5 NEARSIDE_DATA=/data
 USER 65532:65532

@@ -39,8 +39,13 @@ esac
 
 user=$(line USER)
 [ "$user" = 65532:65532 ] || { echo "the image runs as $user, not as 65532:65532" >&2; exit 1; }
+volume=$(line VOLUME)
+grep -qx "RUN mkdir $volume" Dockerfile && grep -qx "COPY --from=build --chown=$user $volume $volume" Dockerfile || {
+	echo "nobody makes $volume for $user: a volume there could not be written to" >&2
+	exit 1
+}
 copied=$(line COPY) # config.json5 /etc/nearside/config.json5
-mkdir -p "$root/$(dirname "${copied##* }")" "$root$(line VOLUME)"
+mkdir -p "$root/$(dirname "${copied##* }")" "$root$volume"
 cp "${copied%% *}" "$root${copied##* }"
 
 if [ "$(id -u)" = 0 ]; then
@@ -62,14 +67,14 @@ words() { tr -d '[],' <<<"$1" | xargs -n1 printf '%s\n'; } # of the exec form
 mapfile -t run < <(words "$(line ENTRYPOINT)"; words "$(line CMD)")
 mapfile -t health < <(words "$(sed -n 's/^HEALTHCHECK .*CMD //p' Dockerfile)")
 read -r -a environment <<<"$(line ENV)"
-data=$root$(line VOLUME)
+data=$root$volume
 log=$(mktemp)
 trap 'rm -rf "$root" "$log"' EXIT
 
 inside() { # runs in namespaces of its own, which end with it
 	ip link set lo up
 	mount --bind "$root" "$root"
-	mount -t tmpfs -o mode=0777 tmpfs "$data"
+	mount -t tmpfs -o "mode=0755${user_flag:+,uid=${user%%:*},gid=${user##*:}}" tmpfs "$data"
 	mount -o remount,bind,ro "$root"
 	if touch "$root/x" 2>/dev/null; then echo "the root can be written to" >&2; return 1; fi
 	local image=(env -i "${environment[@]}" "$chroot" $user_flag "$root")
