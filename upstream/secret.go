@@ -17,7 +17,7 @@ func (s Secret) GoString() string { return s.String() }
 
 // Format prints what String does, whatever the verb: %x of a credential is one
 // too.
-func (s Secret) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
 // MarshalJSON gives "***" as a JSON string.
 func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + s.String() + `"`), nil }

@@ -34,8 +34,7 @@ func plainKey(text []byte, passphrase Secret) ([]byte, error) {
 			break
 		}
 		encrypted := block.Type == "ENCRYPTED PRIVATE KEY"
-		//lint:ignore SA1019 the old form is weak, and still what people have
-		old := x509.IsEncryptedPEMBlock(block)
+		old := x509.IsEncryptedPEMBlock(block) //nolint:staticcheck // the old form is weak, and still what people have
 		if (encrypted || old) && passphrase.IsZero() {
 			return nil, errors.New("the key is encrypted: set request.tls.passphrase")
 		}
@@ -47,8 +46,7 @@ func plainKey(text []byte, passphrase Secret) ([]byte, error) {
 			}
 			block = &pem.Block{Type: "PRIVATE KEY", Bytes: der}
 		case old:
-			//lint:ignore SA1019 as above
-			der, err := x509.DecryptPEMBlock(block, []byte(passphrase.Reveal()))
+			der, err := x509.DecryptPEMBlock(block, []byte(passphrase.Reveal())) //nolint:staticcheck // as above
 			if err != nil {
 				return nil, errKeyPassphrase
 			}

@@ -58,7 +58,7 @@ func (c *Health) Run(env *Env) error {
 		return fmt.Errorf("%s: %w", at, inner(err))
 	}
 	defer resp.Body.Close()
-	io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s answers %s", at, resp.Status)
 	}

@@ -51,7 +51,7 @@ func TestScripts(t *testing.T) {
 }
 
 // backendCmd starts a simulated backend and puts its address into a variable:
-// backend NAME [profile=…] [models=a,b] [context=n] [key=k] [reply=text] [reasoning=text]
+// backend NAME [profile=…] [models=a,b] [context=n] [key=k] [reply=text] [reasoning=text].
 func backendCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: backend NAME [key=value]...")
@@ -130,7 +130,7 @@ func refusedCmd(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // proxyCmd runs "serve" within the test until its end and puts its address into
-// a variable: proxy NAME CONFIG
+// a variable: proxy NAME CONFIG.
 func proxyCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: proxy NAME CONFIG")
@@ -183,7 +183,7 @@ func execCodeCmd(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // listenAtCmd writes a configuration that listens on every address, at the port
-// of a URL: listen-at FILE URL
+// of a URL: listen-at FILE URL.
 func listenAtCmd(ts *testscript.TestScript, neg bool, args []string) {
 	u, err := url.Parse(args[1])
 	ts.Check(err)

@@ -31,7 +31,7 @@ func table(w io.Writer, indent string, rows [][]string) {
 		b.WriteString(strings.TrimRight(line.String(), " "))
 		b.WriteByte('\n')
 	}
-	io.WriteString(w, b.String())
+	_, _ = io.WriteString(w, b.String())
 }
 
 // tokens writes a number of tokens as people say it; a dash for none.

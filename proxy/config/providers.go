@@ -265,7 +265,7 @@ func (l *loader) credentials(n entry, p *catalog.Provider, b *upstream.Config, k
 		})
 	}
 	b.Headers = merged
-	if proven || !usable || where.KeyNeeded() == false || own.get("near").flag(false) {
+	if proven || !usable || !where.KeyNeeded() || own.get("near").flag(false) {
 		return ""
 	}
 	host := p.BaseURL
@@ -415,7 +415,7 @@ func (l *loader) transport(n node, b *upstream.Config, where catalog.Place) {
 	switch base := n.get("baseUrl").orElse(n); {
 	case where == catalog.PlacePrivate && !allow.there():
 		l.warn(base.pos(), base.path, "is in a private network; requests are refused until %s is true", allow.path)
-	case where.KeyNeeded() == false && allow.there() && !allow.flag(true):
+	case !where.KeyNeeded() && allow.there() && !allow.flag(true):
 		l.warn(allow.pos(), allow.path, "refuses every request, because baseUrl is not a public host")
 	}
 }

@@ -226,7 +226,7 @@ func agentsShape() *shape {
 		after("models", models(), notYet+"; agents.defaults.models is"),
 		after("params", params, notYet+"; agents.defaults.params is"),
 		after("experimental", experimental(), notLean),
-		field{name: "contextTokens", shape: &shape{kind: anything}, ignored: true},
+		{name: "contextTokens", shape: &shape{kind: anything}, ignored: true},
 	}
 	return obj(
 		want("defaults", obj(append(append(defaults, foreign(openClawAgent...)...), foreign(openClawDefaults...)...)...)),

@@ -199,16 +199,6 @@ func equalKey(raw []byte, s string) bool {
 	return len(raw) == 0 && len(s) == 0
 }
 
-// sameKey compares the insides of two strings by what they say.
-func sameKey(a, b []byte) bool {
-	if !hasEscape(a) && !hasEscape(b) {
-		return bytes.Equal(a, b)
-	}
-	da, _ := appendUnescaped(nil, a)
-	db, _ := appendUnescaped(nil, b)
-	return bytes.Equal(da, db)
-}
-
 // hasEscape says whether a string's inside has a backslash.
 func hasEscape(s []byte) bool {
 	for len(s) >= 8 {

@@ -99,7 +99,6 @@ func Scan(body []byte, lim ScanLimits, env *Envelope) error {
 			}
 		}
 		if needKey {
-			needKey = false
 			if c != '"' {
 				return badSyntax(p, i, "expected a key in quotes")
 			}
@@ -256,7 +255,6 @@ func Scan(body []byte, lim ScanLimits, env *Envelope) error {
 		}
 
 	closing:
-		needKey = false
 		i++
 		depth--
 		if depth == 0 {

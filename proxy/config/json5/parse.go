@@ -47,7 +47,7 @@ type parser struct {
 	depthMax int
 	repeated []*Error
 
-	line, lineStart, counted, col int // col characters lie between lineStart and counted
+	line, counted, col int // col characters lie between the line's start and counted
 }
 
 func (p *parser) pos(at int) Pos {
