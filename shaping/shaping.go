@@ -57,6 +57,9 @@ type Delta struct {
 	Finish  bool // a regular end was said: finish_reason, response.completed or incomplete
 	Usage   bool // carries usage; Decoder.Usage has it
 	Done    bool // the [DONE] marker: nothing may follow
+	// Text is the place in Data of a string's inside that is content; absent when
+	// there is none, or the dialect is Responses. Of several it is the last.
+	Text wire.Span
 }
 
 // A Decoder reads one backend's stream, one attempt long. Event and End return

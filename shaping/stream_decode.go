@@ -26,6 +26,8 @@ type CopyDecoder struct {
 
 	usage    wire.Usage
 	hasUsage bool
+
+	like like // of chat and completions
 }
 
 var _ Decoder = (*CopyDecoder)(nil)
@@ -35,7 +37,10 @@ var _ Decoder = (*CopyDecoder)(nil)
 func NewDecoder(d wire.Dialect) *CopyDecoder { return &CopyDecoder{dialect: d} }
 
 // Reset makes the decoder as new.
-func (d *CopyDecoder) Reset(dialect wire.Dialect) { *d = CopyDecoder{dialect: dialect} }
+func (d *CopyDecoder) Reset(dialect wire.Dialect) {
+	d.like.forget()
+	*d = CopyDecoder{dialect: dialect, like: d.like}
+}
 
 var doneMarker = []byte("[DONE]")
 
@@ -55,13 +60,26 @@ func (d *CopyDecoder) Event(ev wire.Event) (Delta, error) {
 	var err *wire.Error
 	if d.dialect == wire.Responses {
 		err = d.response(&delta)
+	} else if text, ok := d.like.text(data); ok {
+		delta.Content, delta.Text = true, text
+		return delta, nil
 	} else {
+		was := *d
 		err = d.chunk(&delta)
+		if err == nil && delta.Text.Present() && was.content && d.same(&was, &delta) {
+			d.like.learn(data, delta.Text)
+		}
 	}
 	if err != nil {
 		return delta, err
 	}
 	return delta, nil
+}
+
+// same says whether an event left the decoder as it was before, so that the
+// next one like it will.
+func (d *CopyDecoder) same(was *CopyDecoder, delta *Delta) bool {
+	return !delta.Finish && !delta.Usage && d.begun == was.begun && d.over == was.over && d.meant == was.meant && d.ended == was.ended
 }
 
 // Usage returns what the backend counted, the latest it said.
@@ -123,7 +141,7 @@ func (d *CopyDecoder) chunk(delta *Delta) *wire.Error {
 				break
 			}
 			for c.enter('['); c.element(); {
-				content, broke := d.choice(&c)
+				content, broke := d.choice(&c, &delta.Text)
 				delta.Content = delta.Content || content
 				choiceFailed = choiceFailed || broke
 			}
@@ -156,8 +174,8 @@ func (d *CopyDecoder) chunk(delta *Delta) *wire.Error {
 }
 
 // choice looks at one choice and says whether it carries content, and whether
-// it ended by a failure.
-func (d *CopyDecoder) choice(c *cursor) (content, failed bool) {
+// it ended by a failure. text becomes the place of a text in it.
+func (d *CopyDecoder) choice(c *cursor, text *wire.Span) (content, failed bool) {
 	if c.kind() != '{' {
 		c.value()
 		return false, false
@@ -170,9 +188,10 @@ func (d *CopyDecoder) choice(c *cursor) (content, failed bool) {
 			v := c.value()
 			index, _ = wire.Int(v.Of(c.p))
 		case "delta", "message":
-			content = says(c) || content
+			content = says(c, text) || content
 		case "text":
 			v := c.value()
+			noteText(c, v, text)
 			content = filled(v.Of(c.p)) || content
 		case "finish_reason":
 			switch v := c.value(); string(v.Of(c.p)) {
@@ -199,8 +218,9 @@ func (d *CopyDecoder) choice(c *cursor) (content, failed bool) {
 }
 
 // says tells whether a delta or message carries anything that a client could
-// show or run: text, reasoning, a refusal, a call, audio.
-func says(c *cursor) bool {
+// show or run: text, reasoning, a refusal, a call, audio. text becomes the place
+// of one that is a string.
+func says(c *cursor, text *wire.Span) bool {
 	if c.kind() != '{' {
 		c.value()
 		return false
@@ -211,12 +231,20 @@ func says(c *cursor) bool {
 		case "content", "reasoning_content", "reasoning", "reasoning_text", "reasoning_details",
 			"refusal", "tool_calls", "function_call", "audio":
 			v := c.value()
+			noteText(c, v, text)
 			content = filled(v.Of(c.p)) || content
 		default:
 			c.value()
 		}
 	}
 	return content
+}
+
+// noteText notes the place of a string's inside that says something.
+func noteText(c *cursor, v wire.Span, text *wire.Span) {
+	if b := v.Of(c.p); len(b) > 2 && b[0] == '"' {
+		*text = wire.Span{Start: v.Start + 1, End: v.End - 1}
+	}
 }
 
 // indexes is a set of choice indexes; n is at most 128, what is beyond shares

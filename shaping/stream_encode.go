@@ -58,6 +58,8 @@ type CopyEncoder struct {
 	heldSaid bool   // it carries content
 	next     []byte // where held's successor is made
 
+	like written // of chat and completions
+
 	responses
 }
 
@@ -72,6 +74,7 @@ func NewEncoder(opt EncoderOptions) *CopyEncoder {
 
 // Reset makes the encoder as new and keeps its buffers.
 func (e *CopyEncoder) Reset(opt EncoderOptions) {
+	e.like.forget()
 	*e = CopyEncoder{
 		opt:     opt,
 		model:   e.model[:0],
@@ -79,6 +82,7 @@ func (e *CopyEncoder) Reset(opt EncoderOptions) {
 		created: e.created[:0],
 		held:    e.held[:0],
 		next:    e.next[:0],
+		like:    e.like,
 
 		responses: responses{items: e.items[:0]},
 	}
@@ -88,6 +92,7 @@ func (e *CopyEncoder) Reset(opt EncoderOptions) {
 // SetModel changes what the following events say as their model: which target
 // serves is known at its commit only.
 func (e *CopyEncoder) SetModel(ref string) {
+	e.like.forget()
 	e.model = e.model[:0]
 	if ref != "" {
 		e.model = wire.AppendString(e.model, ref)
@@ -104,10 +109,21 @@ func (e *CopyEncoder) Delta(dst []byte, d Delta) []byte {
 		return e.event(dst, d)
 	}
 	if !e.ended && !d.Finish {
-		return e.chunk(dst, d.Data)
+		if !d.Text.Present() {
+			return e.chunk(dst, d.Data, nil)
+		}
+		if e.like.is(d.Data, d.Text) {
+			return e.like.frame(dst, d.Text.Of(d.Data))
+		}
+		start, roles, fixed, at := len(dst), e.roles, len(e.id) > 0 && len(e.created) > 0, d.Text.Start
+		dst = e.chunk(dst, d.Data, &at)
+		if fixed && roles == e.roles && at > start { // the next one like it changes nothing either
+			e.like.learn(d.Data, d.Text, dst[start:], at-start)
+		}
+		return dst
 	}
 	e.ended = true
-	e.next = e.chunk(e.next[:0], d.Data)
+	e.next = e.chunk(e.next[:0], d.Data, nil)
 	if len(e.next) == 0 {
 		return dst
 	}
@@ -191,7 +207,7 @@ func (e *CopyEncoder) last(dst, late []byte) []byte {
 		if len(late) == 0 || e.opt.Dialect == wire.Responses || e.opt.HideUsage {
 			return dst // a client that did not ask for usage may not know empty choices
 		}
-		e.held = e.chunk(e.held, []byte(`{"object":"chat.completion.chunk","choices":[]}`))
+		e.held = e.chunk(e.held, []byte(`{"object":"chat.completion.chunk","choices":[]}`), nil)
 	}
 	const tail = len("}\n\n")
 	// The held frame may have an event line, so it is not for endFrame, and it
@@ -291,12 +307,16 @@ func (e *CopyEncoder) fixCreated(v []byte) []byte {
 }
 
 // chunk appends the frame of one chunk of chat or completions, or nothing when
-// it is not for the client.
-func (e *CopyEncoder) chunk(dst, data []byte) []byte {
+// it is not for the client. at, an offset in data, becomes that in the result of
+// what stands there, 0 when it is not there; it may be nil.
+func (e *CopyEncoder) chunk(dst, data []byte, at *int) []byte {
 	start := len(dst)
 	dst = append(dst, "data: "...)
 	line := len(dst)
 	s := splice{dst: dst, p: data}
+	if at != nil {
+		s.mark, *at = *at, 0
+	}
 	var model, id, object, created, choices, said, usage bool
 	for it := wire.Members(data, wire.Whole(data)); it.Next(); {
 		v := it.Value
@@ -344,6 +364,9 @@ func (e *CopyEncoder) chunk(dst, data []byte) []byte {
 			s.add("choices", []byte("[]"))
 		}
 		s.close()
+	}
+	if at != nil {
+		*at = s.marked
 	}
 	return endLine(s.dst, line)
 }

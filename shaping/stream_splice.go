@@ -11,10 +11,16 @@ type splice struct {
 	dst []byte
 	p   []byte
 	at  int // what is before it was copied
+
+	mark   int // an offset in p; 0 for none
+	marked int // where in dst what stands there was copied to; 0 when it was not
 }
 
 // to copies up to i.
 func (s *splice) to(i int) {
+	if s.mark > 0 && s.at <= s.mark && s.mark < i {
+		s.marked = len(s.dst) + s.mark - s.at
+	}
 	s.dst = append(s.dst, s.p[s.at:i]...)
 	s.at = i
 }
