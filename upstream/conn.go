@@ -10,8 +10,16 @@ import (
 )
 
 // connBufferBytes is what a connection holds while a stream is silent; heads
-// that need more grow it for a while.
-const connBufferBytes = 4 << 10
+// that need more grow it for a while, and so does a backend that is ahead of us,
+// up to connBufferFlood.
+const (
+	connBufferBytes = 4 << 10
+	connBufferFlood = 32 << 10
+)
+
+// connSlack is after how many reads in a row that needed little of a grown
+// buffer it is given up.
+const connSlack = 8
 
 // conn is one connection to a backend with its read buffer. Its reads wake for
 // its attempt's ticks and lose nothing when a tick ends them: a later read
@@ -24,6 +32,9 @@ type conn struct {
 	r, w     int
 	used     time.Time // when it became idle
 	reused   bool
+	ahead    bool      // the last read filled the buffer
+	slack    int       // reads in a row that needed little of it
+	armed    time.Time // the read deadline that is set; zero when none is known to be
 }
 
 func newConn(spoken, raw net.Conn) *conn {
@@ -37,6 +48,12 @@ func (c *conn) buffered() []byte { return c.buf[c.r:c.w] }
 func (c *conn) fill(max int) error {
 	if c.r == c.w {
 		c.r, c.w = 0, 0
+		switch n := len(c.buf); {
+		case c.ahead && n < connBufferFlood && n < max:
+			c.buf = make([]byte, min(2*n, connBufferFlood, max))
+		case n > connBufferBytes && c.slack >= connSlack:
+			c.buf, c.slack = make([]byte, connBufferBytes), 0
+		}
 	}
 	if c.w == len(c.buf) {
 		if c.r > 0 {
@@ -53,6 +70,12 @@ func (c *conn) fill(max int) error {
 	}
 	n, err := c.read(c.buf[c.w:])
 	c.w += n
+	c.ahead = c.w == len(c.buf)
+	if n < connBufferBytes/2 {
+		c.slack++
+	} else {
+		c.slack = 0
+	}
 	return err
 }
 
@@ -73,8 +96,13 @@ func (c *conn) read(p []byte) (int, error) {
 		return 0, err
 	}
 	for {
-		if err := c.Conn.SetReadDeadline(c.a.wake()); err != nil {
-			return 0, err
+		// A deadline that is set and comes too early only wakes us to set the
+		// next: one that was set for an earlier event, or an earlier request, does.
+		if wake := c.a.wake(); c.armed.IsZero() || wake.Before(c.armed) {
+			if err := c.Conn.SetReadDeadline(wake); err != nil {
+				return 0, err
+			}
+			c.armed = wake
 		}
 		// After the deadline is set, so that an upload which ends now either is
 		// seen here or ends the read below.
@@ -91,6 +119,7 @@ func (c *conn) read(p []byte) (int, error) {
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return 0, err
 		}
+		c.armed = time.Time{}
 		if err = c.a.tick(time.Now()); err != nil {
 			return 0, err
 		}
@@ -145,7 +174,7 @@ func (c *conn) line() ([]byte, error) {
 		if len(p) >= chunkLineMax {
 			return nil, errChunk
 		}
-		if err := c.fill(chunkLineMax + connBufferBytes); err != nil {
+		if err := c.fill(connBufferFlood); err != nil {
 			return nil, err
 		}
 	}
@@ -189,15 +218,23 @@ func (b *body) read(c *conn, p []byte) (int, error) {
 		}
 		var n int
 		var err error
-		if c.r < c.w {
-			n = copy(q, c.buffered())
-			c.r += n
-		} else if n, err = c.read(q); err != nil {
+		switch {
+		case c.r < c.w:
+		case b.chunked && len(q) < len(c.buf):
+			err = c.fill(connBufferFlood) // what follows this chunk may be there with it
+		default:
+			n, err = c.read(q)
+		}
+		if err != nil {
 			if err == io.EOF && b.left < 0 {
 				b.eof = true
 				return 0, io.EOF
 			}
 			return 0, unexpected(err)
+		}
+		if n == 0 {
+			n = copy(q, c.buffered())
+			c.r += n
 		}
 		total += n
 		if b.left > 0 {

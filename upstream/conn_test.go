@@ -139,3 +139,82 @@ func FuzzHead(f *testing.F) {
 		h.Get("content-type")
 	})
 }
+
+// countingConn counts what a read path asks of the kernel and of the timers.
+type countingConn struct {
+	readerConn
+	reads, deadlines *int
+}
+
+func (c countingConn) Read(p []byte) (int, error)      { *c.reads++; return c.r.Read(p) }
+func (c countingConn) SetReadDeadline(time.Time) error { *c.deadlines++; return nil }
+
+// A backend that is ahead of us is read in few large pieces, and the deadline,
+// which only moves on, is not set for each.
+func TestFloodIsReadInLargePieces(t *testing.T) {
+	const chunk = "e6\r\n" // 230 bytes
+	raw := strings.Repeat(chunk+strings.Repeat("x", 230)+"\r\n", 2000) + "0\r\n\r\n"
+	var reads, deadlines int
+	nc := countingConn{readerConn{r: strings.NewReader(raw)}, &reads, &deadlines}
+	c := newConn(nc, nc)
+	c.a = &Attempt{w: idleWaiter{}, deadline: time.Now().Add(time.Hour), phase: PhaseContent}
+	var b body
+	b.reset(-1)
+	p := make([]byte, 32<<10)
+	got := 0
+	for {
+		n, err := b.read(c, p)
+		got += n
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.a.deadline = c.a.deadline.Add(time.Millisecond)
+	}
+	if got != 2000*230 {
+		t.Errorf("got %d bytes, want %d", got, 2000*230)
+	}
+	if most := len(raw)/connBufferFlood + 8; reads > most {
+		t.Errorf("%d reads, want at most %d", reads, most)
+	}
+	if deadlines != 1 {
+		t.Errorf("the deadline was set %d times, want once", deadlines)
+	}
+	if c.shrink(); len(c.buf) > connBufferBytes {
+		t.Errorf("a connection that is kept holds %d bytes", len(c.buf))
+	}
+}
+
+// A deadline that was set for an earlier event must not end a later one's wait:
+// it wakes the reader, who sets the next. One that comes earlier is set at once.
+func TestEarlierDeadlineIsRenewed(t *testing.T) {
+	near, far := net.Pipe()
+	defer far.Close()
+	defer near.Close()
+	c := newConn(near, near)
+	now := time.Now()
+	c.a = &Attempt{b: &Backend{}, w: idleWaiter{}, phase: PhaseStream, limit: time.Hour, kindLate: KindGapTimeout}
+	c.armed = now.Add(10 * time.Millisecond)
+	if err := near.SetReadDeadline(c.armed); err != nil {
+		t.Fatal(err)
+	}
+	c.a.deadline = now.Add(50 * time.Millisecond) // not set on the connection
+	var p [8]byte
+	_, err := c.read(p[:])
+	if took := time.Since(now); took < 50*time.Millisecond || !gapOver(err) {
+		t.Errorf("after %v: %v, want the gap's end after 50 ms", took, err)
+	}
+	c.armed = time.Now().Add(time.Hour)
+	c.a.deadline = time.Now().Add(10 * time.Millisecond)
+	began := time.Now()
+	if _, err = c.read(p[:]); !gapOver(err) || time.Since(began) > time.Minute {
+		t.Errorf("after %v: %v, want the nearer deadline to count", time.Since(began), err)
+	}
+}
+
+func gapOver(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Kind == KindGapTimeout
+}

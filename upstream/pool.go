@@ -361,8 +361,8 @@ func (b *Backend) take(now time.Time) *conn {
 }
 
 func (b *Backend) put(c *conn) {
-	c.SetReadDeadline(time.Time{})
 	c.used = time.Now()
+	c.shrink()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.shut || len(b.idle) >= b.cfg.Limits.IdleConns {
