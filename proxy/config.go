@@ -67,7 +67,7 @@ func Defaults() Config {
 	return Config{
 		Listen: "127.0.0.1:4141",
 		Limits: Limits{BodyBytes: 32 << 20, HeaderBytes: 16 << 10, InFlightBytes: 256 << 20, Conns: 8192, Depth: 256, Fields: 512},
-		Client: ClientDeadlines{Read: 30 * time.Second, Idle: 90 * time.Second, Write: 30 * time.Second, WatchAfter: time.Millisecond},
+		Client: ClientDeadlines{Read: 30 * time.Second, Idle: 90 * time.Second, Write: 30 * time.Second, WatchAfter: 10 * time.Millisecond},
 		Beat:   Heartbeat{First: 20 * time.Second, Every: 15 * time.Second},
 		Drain:  Drain{Announce: 0, Grace: 120 * time.Second},
 

@@ -80,6 +80,8 @@ type exchange struct {
 	mu     sync.Mutex // guards the two below
 	gone   bool
 	ending bool
+
+	departed func() // depart, made once
 }
 
 var (
@@ -102,7 +104,7 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx, sf surface) {
 		return
 	}
 	s.register(x)
-	x.client.watch(x.snap.Config.Client.WatchAfter, x.depart)
+	x.client.watch(x.snap.Config.Client.WatchAfter, x.departed)
 	err := x.advance()
 	switch {
 	case errors.Is(err, upstream.ErrHold):
@@ -285,7 +287,7 @@ func (x *exchange) Flush() error {
 	if x.w == nil || len(x.out) == 0 {
 		return nil
 	}
-	x.client.SetWriteDeadline(time.Now().Add(x.snap.Config.Client.Write))
+	x.client.writeWithin(x.snap.Config.Client.Write, time.Now())
 	n, err := x.w.Write(x.out)
 	x.receipt.BytesOut += int64(n)
 	x.out = x.out[:0]

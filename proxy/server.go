@@ -78,7 +78,11 @@ const connsMax = 1 << 30
 func New(snap *Snapshot, opt Options) *Server {
 	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, started: time.Now(),
 		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}}
-	s.exchanges.New = func() any { return new(exchange) }
+	s.exchanges.New = func() any {
+		x := new(exchange)
+		x.departed = x.depart
+		return x
+	}
 	s.pool = upstream.NewPool(upstream.Options{Dialer: opt.Dialer, Agent: "nearside/" + opt.Version, Changed: s.breakerChanged, Gone: opt.Meter.Forget})
 	cfg := &snap.Config
 	s.http = &fasthttp.Server{

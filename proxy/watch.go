@@ -55,6 +55,12 @@ type clientConn struct {
 	timer  *time.Timer
 	closed bool
 	linger bool // the client is still sending what we refused to read
+
+	until time.Time // when a read is to end; zero for never
+	armed time.Time // the read deadline that is set, not later than until; zero when none is known to be
+	ahead []byte    // what is read into ahead of the next request; kept once it was needed
+
+	writeEnd time.Time // the write deadline that is set; the serving goroutine's own
 }
 
 type watchState uint8
@@ -80,7 +86,56 @@ func (c *clientConn) Read(p []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return c.Conn.Read(p)
+	for {
+		n, err := c.Conn.Read(p)
+		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.renew(time.Now()) {
+			return n, err
+		}
+	}
+}
+
+// SetReadDeadline bounds reads. Each request has two deadlines, to begin and to
+// arrive whole, and they mostly move on: one that is set and comes earlier is
+// left, and Read renews it when it fires.
+func (c *clientConn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.until = t
+	if !t.IsZero() && !c.armed.IsZero() && !t.Before(c.armed) {
+		return nil
+	}
+	c.armed = t
+	return c.Conn.SetReadDeadline(t)
+}
+
+// renew sets the deadline that is due, and says whether a read may go on.
+func (c *clientConn) renew(now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !now.Before(c.until) {
+		return false
+	}
+	c.armed = c.until
+	return c.Conn.SetReadDeadline(c.until) == nil
+}
+
+// SetWriteDeadline bounds writes.
+func (c *clientConn) SetWriteDeadline(t time.Time) error {
+	c.writeEnd = t
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline bounds both.
+func (c *clientConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// writeWithin gives the next writes d, and up to an eighth more, so that the
+// deadline is not set for each event.
+func (c *clientConn) writeWithin(d time.Duration, now time.Time) {
+	if left := c.writeEnd.Sub(now); left < d || left > d+d/8 {
+		_ = c.SetWriteDeadline(now.Add(d + d/8)) // a closed connection says so at the write
+	}
 }
 
 func (c *clientConn) Close() error {
@@ -156,12 +211,16 @@ func (c *clientConn) look() {
 	c.state = watchLooking
 	done := make(chan struct{})
 	c.done = done
+	c.armed = time.Time{}
 	c.Conn.SetReadDeadline(time.Time{})
+	if c.ahead == nil {
+		c.ahead = make([]byte, 512)
+	}
+	buf := c.ahead
 	c.mu.Unlock()
 	defer close(done)
-	var buf [512]byte
 	for {
-		n, err := c.Conn.Read(buf[:])
+		n, err := c.Conn.Read(buf)
 		c.mu.Lock()
 		c.stash = append(c.stash, buf[:n]...)
 		if err == nil && len(c.stash) > stashBytesMax {
