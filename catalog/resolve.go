@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 )
@@ -20,7 +21,8 @@ type index struct {
 	patterns  []*alias             // longest literal part first
 	chains    map[string]*chain    // by lower-cased name
 	entries   []Entry
-	named     map[string]int // places of the chains and aliases among entries, by lower-cased name
+	known     map[string]Resolution // what the refs of all listed models mean
+	named     map[string]int        // places of the chains and aliases among entries, by lower-cased name
 }
 
 // alias is an alias prepared for lookups.
@@ -71,7 +73,25 @@ func New(providers []*Provider, aliases []Alias, chains []Chain) *Catalog {
 	}
 	sort.SliceStable(x.patterns, func(i, j int) bool { return literal(x.patterns[i].Name) > literal(x.patterns[j].Name) })
 	c.enter()
+	c.know()
 	return c
+}
+
+// know resolves the ref of every listed model, which is what most requests
+// name, once for all of them.
+func (c *Catalog) know() {
+	c.index.known = make(map[string]Resolution, len(c.index.models))
+	for _, p := range c.Providers {
+		for _, m := range p.Models {
+			r := Resolution{Requested: m.Ref()}
+			err := c.resolve(&r, r.Requested, nil)
+			if _, _, ref := ParseRef(r.Name); err != nil || !ref {
+				continue // an alias may make it a chain, or what is ready just now
+			}
+			r.Via, r.Models = slices.Clip(r.Via), slices.Clip(r.Models)
+			c.index.known[r.Requested] = r
+		}
+	}
 }
 
 // prepare finds a chain's models.
@@ -151,6 +171,9 @@ const (
 // or a *BadName. Models that cannot be used stay in the result: the plan names
 // why it skips them. Resolve may be called concurrently.
 func (c *Catalog) Resolve(name string, opt ResolveOptions) (Resolution, error) {
+	if r, ok := c.index.known[name]; ok && opt.Fallback == "" {
+		return r, nil
+	}
 	r := Resolution{Requested: name}
 	if err := c.resolve(&r, name, opt.Ready); err != nil {
 		return r, err

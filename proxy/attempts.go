@@ -363,8 +363,19 @@ func (x *exchange) look() error {
 	return nil
 }
 
+// contains says whether p holds lower in any case. It is for short values and
+// ASCII.
 func contains(p []byte, lower string) bool {
-	return bytes.Contains(bytes.ToLower(p), []byte(lower))
+	for ; len(p) >= len(lower); p = p[1:] {
+		i := 0
+		for i < len(lower) && (p[i] == lower[i] || p[i]|0x20 == lower[i] && 'a' <= lower[i] && lower[i] <= 'z') {
+			i++
+		}
+		if i == len(lower) {
+			return true
+		}
+	}
+	return false
 }
 
 var errFull = errors.New("the answer is larger than allowed")

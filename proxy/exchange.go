@@ -81,7 +81,9 @@ type exchange struct {
 	gone   bool
 	ending bool
 
-	departed func() // depart, made once
+	departed func()         // depart, made once
+	told     meter.Exchange // where settle makes what the meter is told
+	text     []byte         // where headers are made
 }
 
 var (
@@ -140,7 +142,8 @@ func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
 	x.start = time.Now()
 	x.id = newID()
 	x.receipt = &Receipt{ID: string(x.id[:]), Started: x.start, Dialect: sf.dialect.String(), Path: sf.path}
-	ctx.Response.Header.SetBytesV("X-Request-Id", x.id[:])
+	x.receipt.Attempts = x.receipt.first[:0]
+	ctx.Response.Header.SetCanonical(headerRequest, x.id[:])
 	if t := x.snap.Config.ExchangeTotal; t > 0 {
 		x.deadline = x.start.Add(t)
 	}
@@ -369,7 +372,7 @@ func (x *exchange) release() {
 	s.meter.End()
 	x.s, x.snap, x.ctx, x.client, x.receipt = nil, nil, nil, nil, nil
 	x.body, x.weight, x.form, x.model = nil, 0, "", wire.Span{}
-	x.env = wire.Envelope{Fields: x.env.Fields[:0]}
+	x.env.Reset()
 	clear(x.plan.Steps)
 	x.plan = Plan{Steps: x.plan.Steps[:0]}
 	clear(x.parts)

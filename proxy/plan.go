@@ -26,7 +26,7 @@ type Snapshot struct {
 	// decides which near model is ready where no default is configured.
 	States map[string]BackendState
 
-	targets sync.Map // ref → *target
+	targets sync.Map // *catalog.Model → *target
 }
 
 // BackendState is what was last seen of a provider.
@@ -86,10 +86,10 @@ type target struct {
 // target returns the target of a model. Those of declared models are made once
 // a snapshot; those of passed-through ids each time, so that nothing grows.
 func (s *Server) target(snap *Snapshot, m *catalog.Model) *target {
-	ref := m.Ref()
-	if t, ok := snap.targets.Load(ref); ok {
+	if t, ok := snap.targets.Load(m); ok {
 		return t.(*target)
 	}
+	ref := m.Ref()
 	t := &target{model: m, ref: ref, route: "far", lines: upstream.ModelLines(m.Headers), simulated: m.Provider.Source == catalog.FromSim}
 	if m.Provider.Near {
 		t.route = "near"
@@ -102,7 +102,7 @@ func (s *Server) target(snap *Snapshot, m *catalog.Model) *target {
 		t.shapes[d], t.shapeErrs[d] = shaping.New(m, d)
 	}
 	if m.Declared {
-		if was, loaded := snap.targets.LoadOrStore(ref, t); loaded {
+		if was, loaded := snap.targets.LoadOrStore(m, t); loaded {
 			return was.(*target)
 		}
 	}

@@ -42,6 +42,7 @@ type Receipt struct {
 	Held      bool          `json:"held,omitempty"` // heartbeats went out before the first content
 
 	declared bool
+	first    [1]Attempt // where Attempts begins
 }
 
 // MarshalJSON writes usage with names like all others have.
@@ -75,15 +76,14 @@ type Attempt struct {
 }
 
 // settle tells the receipt to metrics, the ring of /proxy/exchanges and the
-// log, once.
-func (s *Server) settle(r *Receipt, gaps *meter.Gaps) {
-	m := meter.Exchange{Dialect: r.Dialect, Provider: r.Provider, Model: r.Model, Route: r.Route, Outcome: r.Outcome, Status: r.Status,
+// log, once. m is where the metrics' part is made; its Attempts are used again.
+func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
+	attempts := m.Attempts[:0]
+	*m = meter.Exchange{Dialect: r.Dialect, Provider: r.Provider, Model: r.Model, Route: r.Route, Outcome: r.Outcome, Status: r.Status,
 		Stream: r.Stream, Duration: r.Took, FirstContent: r.First, Own: r.Own, Gaps: gaps, AbortPhase: r.Abort, Usage: r.Usage, Dropped: r.Dropped}
 	if !r.declared {
 		m.Model = "other"
 	}
-	var few [4]meter.Attempt
-	m.Attempts = few[:0]
 	for i := range r.Attempts {
 		a := &r.Attempts[i]
 		if a.Skipped {
@@ -93,9 +93,12 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps) {
 		if !a.declared {
 			model = "other"
 		}
-		m.Attempts = append(m.Attempts, meter.Attempt{Provider: a.provider, Model: model, Outcome: a.Outcome})
+		attempts = append(attempts, meter.Attempt{Provider: a.provider, Model: model, Outcome: a.Outcome})
 	}
-	s.meter.Exchange(&m)
+	m.Attempts = attempts
+	s.meter.Exchange(m)
+	clear(attempts)
+	*m = meter.Exchange{Attempts: attempts[:0]}
 	s.ring.put(r)
 	level := zerolog.InfoLevel
 	if r.Outcome == "error" {

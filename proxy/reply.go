@@ -14,6 +14,15 @@ import (
 
 func closeConn(net.Conn) {} // fasthttp closes a hijacked connection when this returns
 
+// The headers of every answer, in the form in which fasthttp keeps them.
+var (
+	headerRequest  = []byte("X-Request-Id")
+	headerProvider = []byte("X-Nearside-Provider")
+	headerModel    = []byte("X-Nearside-Model")
+	headerRoute    = []byte("X-Nearside-Route")
+	headerAttempts = []byte("X-Nearside-Attempts")
+)
+
 // headers sets what every answer says about where it came from.
 func (x *exchange) headers() {
 	h := &x.ctx.Response.Header
@@ -21,10 +30,15 @@ func (x *exchange) headers() {
 	if r.Model == "" { // held: told at the end of the stream
 		return
 	}
-	h.Set("X-Nearside-Provider", r.Provider)
-	h.SetBytesV("X-Nearside-Model", appendHeaderText(nil, r.Model))
-	h.Set("X-Nearside-Route", r.Route)
-	h.SetBytesV("X-Nearside-Attempts", appendAttempts(nil, r.Attempts))
+	b := append(x.text[:0], r.Provider...)
+	h.SetCanonical(headerProvider, b)
+	b = appendHeaderText(b[:0], r.Model)
+	h.SetCanonical(headerModel, b)
+	b = append(b[:0], r.Route...)
+	h.SetCanonical(headerRoute, b)
+	b = appendAttempts(b[:0], r.Attempts)
+	h.SetCanonical(headerAttempts, b)
+	x.text = b[:0]
 	if len(r.Dropped) > 0 {
 		h.SetBytesV("X-Nearside-Dropped", appendDropped(nil, r.Dropped))
 	}
@@ -206,6 +220,6 @@ func (x *exchange) close() {
 	if !r.Stream {
 		gaps = nil
 	}
-	s.settle(r, gaps)
+	s.settle(r, gaps, &x.told)
 	x.release()
 }

@@ -127,6 +127,11 @@ func parseError(p []byte) *wire.Error {
 func text(v []byte) string {
 	switch wire.Kind(first(v)) {
 	case '"':
+		for _, s := range [...]string{"stop", "length", "tool_calls", "completed"} { // what most answers end with
+			if string(v[1:len(v)-1]) == s {
+				return s
+			}
+		}
 		s, _ := wire.AppendUnquoted(nil, v)
 		return string(s)
 	case '0':

@@ -31,50 +31,77 @@ type labels [5]string
 // place. Those come on top of max; our vocabulary bounds how many there can be.
 type table[V any] struct {
 	desc *prometheus.Desc
-	rows map[labels]*V
+	rows map[labels]*entry[V]
 	max  int
 	free []int // places of labels that are not of our vocabulary
+
+	last *entry[V] // asked for last, and mostly next too: comparing costs less than hashing; nil at first
+}
+
+// entry is a row with its labels, which are the table's own copy.
+type entry[V any] struct {
+	labels labels
+	value  V
 }
 
 func newTable[V any](d *prometheus.Desc, most int, free ...int) table[V] {
-	return table[V]{desc: d, rows: map[labels]*V{}, max: most, free: free}
+	return table[V]{desc: d, rows: map[labels]*entry[V]{}, max: most, free: free}
 }
 
 // at returns the row of k, made on first use.
 func (t *table[V]) at(k labels) *V {
-	if v := t.rows[k]; v != nil {
-		return v
+	if t.last != nil && t.last.labels == k {
+		return &t.last.value
 	}
-	if v, ok := t.find(k); ok {
-		return v
+	e := t.rows[k]
+	if e == nil {
+		e = t.entry(k)
 	}
-	for _, i := range t.free {
-		k[i] = other
+	if e == nil {
+		for _, i := range t.free {
+			k[i] = other
+		}
+		if e = t.rows[k]; e == nil {
+			e = &entry[V]{labels: k}
+			t.rows[k] = e
+		}
 	}
-	v := t.rows[k]
-	if v == nil {
-		v = new(V)
-		t.rows[k] = v
-	}
-	return v
+	t.last = e
+	return &e.value
 }
 
-// find is at, but makes no row when the table is full. The values of a new row
-// are copied: they may point into a request's buffer.
+// find is at, but makes no row when the table is full.
 func (t *table[V]) find(k labels) (*V, bool) {
+	if e := t.entry(k); e != nil {
+		return &e.value, true
+	}
+	return nil, false
+}
+
+// entry returns the row of k, or nil when it is not there and the table is full.
+// The values of a new row are copied: they may point into a request's buffer.
+func (t *table[V]) entry(k labels) *entry[V] {
 	for _, i := range t.free {
 		k[i] = printable(k[i])
 	}
-	v, ok := t.rows[k]
-	if ok || len(t.rows) >= t.max {
-		return v, ok
+	e := t.rows[k]
+	if e != nil || len(t.rows) >= t.max {
+		return e
 	}
 	for _, i := range t.free {
 		k[i] = strings.Clone(k[i])
 	}
-	v = new(V)
-	t.rows[k] = v
-	return v, true
+	e = &entry[V]{labels: k}
+	t.rows[k] = e
+	return e
+}
+
+// remove takes a row out.
+func (t *table[V]) remove(k labels) {
+	if t.last != nil && t.last.labels == k {
+		t.last = nil
+	}
+	delete(t.rows, k)
 }
 
 // row is a copy of one row, for the collector.
@@ -86,12 +113,12 @@ type row[V any] struct {
 
 func (t *table[V]) copied() []row[V] {
 	all := make([]row[V], 0, len(t.rows))
-	for k, v := range t.rows {
+	for k, e := range t.rows {
 		n := 0
 		for n < len(k) && k[n] != "" {
 			n++
 		}
-		all = append(all, row[V]{t.desc, slices.Clone(k[:n]), *v})
+		all = append(all, row[V]{t.desc, slices.Clone(k[:n]), e.value})
 	}
 	return all
 }

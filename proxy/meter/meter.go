@@ -203,8 +203,8 @@ func (m *Meter) full() { *m.problems.at(labels{"metric_targets_full"})++ }
 func (m *Meter) Forget(target string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.breakers.rows, labels{printable(target)})
-	delete(m.targets.rows, labels{printable(target)})
+	m.breakers.remove(labels{printable(target)})
+	m.targets.remove(labels{printable(target)})
 }
 
 // Reload says how the last reading of the configuration went.

@@ -16,7 +16,10 @@ func (e *Envelope) Field(body []byte, key string) (Span, bool) {
 	return Span{}, false
 }
 
-// reset forgets the last body but keeps what saves allocations.
+// Reset forgets the last body but keeps what saves allocations.
+func (e *Envelope) Reset() { e.reset(0) }
+
+// reset is Reset for a body of so many bytes.
 func (e *Envelope) reset(size int) {
 	*e = Envelope{Fields: e.Fields[:0], Size: size, modelSeen: e.modelSeen}
 }
