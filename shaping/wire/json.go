@@ -33,10 +33,19 @@ var escapes = [256]uint8{'"': 1, '\\': 1, '/': 1, 'b': 1, 'f': 1, 'n': 1, 'r': 1
 // stand for. When the string is malformed end is the complement of the offset
 // where it went wrong.
 func stringEnd(p []byte, i int) (end, slack int) {
+	start := i
 	for {
 		// Sixteen bytes a step: most keys and most runs between escapes end
 		// within the first, and where in it needs no branch that guesses wrong.
 		for i+16 <= len(p) {
+			if hasBlocks && i-start >= blocksFrom && len(p)-i >= blocksRoom {
+				var found bool
+				if i, slack, found = blockString(p, i, slack); found {
+					return i, slack
+				}
+				start = i
+				break // what is here needs a look of its own
+			}
 			w := p[i : i+16 : i+16]
 			m := special(binary.LittleEndian.Uint64(w))
 			m2 := special(binary.LittleEndian.Uint64(w[8:]))
