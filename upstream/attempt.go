@@ -386,10 +386,14 @@ func (a *Attempt) Close() {
 		keep := !cancelled && a.inBody && a.body.eof && a.body.fail == nil && a.Head.KeepAlive && c.r == c.w && a.uploadError() == nil
 		if a.uploaded != nil {
 			if !a.upDone.Load() {
-				keep = false // answered before it had read all
-				c.raw.Close()
+				// Either it has just written the last byte, which the backend was
+				// quick to answer, or the answer came before the backend had read
+				// all. The latter waits, and does so no more.
+				c.Conn.SetWriteDeadline(time.Unix(1, 0))
 			}
-			<-a.uploaded
+			if err := <-a.uploaded; err != nil {
+				keep = false
+			}
 			a.uploaded = nil
 		}
 		c.a = nil

@@ -1,10 +1,12 @@
 package upstream
 
 import (
+	"bufio"
 	"errors"
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -217,4 +219,75 @@ func TestEarlierDeadlineIsRenewed(t *testing.T) {
 func gapOver(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Kind == KindGapTimeout
+}
+
+// lateConn is a connection whose large writes return late: the bytes are gone,
+// the writer has not been woken yet.
+type lateConn struct {
+	net.Conn
+	woken chan struct{}
+	once  *sync.Once
+}
+
+func (c lateConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if len(p) > uploadBytesMax {
+		<-c.woken
+	}
+	return n, err
+}
+
+func (c lateConn) SetWriteDeadline(t time.Time) error {
+	if t.Before(time.Now()) {
+		c.once.Do(func() { close(c.woken) })
+		return nil
+	}
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func (c lateConn) Close() error {
+	c.once.Do(func() { close(c.woken) })
+	return c.Conn.Close()
+}
+
+// A backend may answer a large body before the goroutine that wrote its last
+// byte runs again: the connection is as good as any.
+func TestAnswerThatBeatsTheUploadersWakeUpKeepsTheConnection(t *testing.T) {
+	near, far := net.Pipe()
+	defer far.Close()
+	late := lateConn{near, make(chan struct{}), new(sync.Once)}
+	b := &Backend{open: 1}
+	b.cfg.Limits = Limits{Idle: time.Minute, IdleConns: 8, Conns: 8, HeaderBytes: 16 << 10}
+	b.cfg.Deadlines.Write, b.cfg.Deadlines.FirstContentMax = time.Minute, time.Minute
+	kept := newConn(late, late)
+	kept.used = time.Now()
+	b.idle = []*conn{kept}
+	large := make([]byte, 2*uploadBytesMax)
+	go func() {
+		br := bufio.NewReader(far)
+		for {
+			if l, err := br.ReadString('\n'); err != nil || l == "\r\n" {
+				break
+			}
+		}
+		io.CopyN(io.Discard, br, int64(len(large)))
+		io.WriteString(far, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+	}()
+	var a Attempt
+	a.Start(b, Request{Path: "/x", Body: [][]byte{large}, Length: len(large)}, idleWaiter{})
+	if err := a.ReadHead(); err != nil {
+		t.Fatal(err)
+	}
+	var p [8]byte
+	for {
+		if _, err := a.ReadBody(p[:]); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.Close()
+	if len(b.idle) != 1 || b.open != 1 {
+		t.Errorf("%d connections are kept of %d, want the one", len(b.idle), b.open)
+	}
 }
