@@ -74,8 +74,8 @@ func wholeChat(dialect wire.Dialect, body []byte) (AnswerInfo, *wire.Error) {
 	case !d.ended:
 		return info, badAnswer(CodeTruncated, "the backend's answer lacks a finish_reason")
 	}
-	if v, ok := wire.Get(body, wire.Whole(body), "choices", "0", "finish_reason"); ok {
-		info.Finish = text(v.Of(body))
+	if d.reason.Present() {
+		info.Finish = text(d.reason.Of(body))
 	}
 	return info, nil
 }

@@ -26,6 +26,7 @@ type CopyDecoder struct {
 
 	usage    wire.Usage
 	hasUsage bool
+	reason   wire.Span // finish_reason of the first choice, in the last event that was read whole
 
 	like like // of chat and completions
 }
@@ -132,6 +133,7 @@ func (d *CopyDecoder) count(p []byte, v wire.Span) bool {
 func (d *CopyDecoder) chunk(delta *Delta) *wire.Error {
 	c := cursor{p: delta.Data}
 	var usage wire.Span
+	d.reason = wire.Span{}
 	failed, choiceFailed := false, false
 	for c.enter('{'); c.member(); {
 		switch string(c.key) {
@@ -140,8 +142,12 @@ func (d *CopyDecoder) chunk(delta *Delta) *wire.Error {
 				c.value() // null on some usage chunks
 				break
 			}
+			first := true
 			for c.enter('['); c.element(); {
-				content, broke := d.choice(&c, &delta.Text)
+				content, reason, broke := d.choice(&c, &delta.Text)
+				if first {
+					d.reason, first = reason, false
+				}
 				delta.Content = delta.Content || content
 				choiceFailed = choiceFailed || broke
 			}
@@ -173,12 +179,13 @@ func (d *CopyDecoder) chunk(delta *Delta) *wire.Error {
 	return nil
 }
 
-// choice looks at one choice and says whether it carries content, and whether
-// it ended by a failure. text becomes the place of a text in it.
-func (d *CopyDecoder) choice(c *cursor, text *wire.Span) (content, failed bool) {
+// choice looks at one choice and says whether it carries content, where its
+// finish_reason is, and whether it ended by a failure. text becomes the place of
+// a text in it.
+func (d *CopyDecoder) choice(c *cursor, text *wire.Span) (content bool, reason wire.Span, failed bool) {
 	if c.kind() != '{' {
 		c.value()
-		return false, false
+		return false, reason, false
 	}
 	index := int64(0)
 	finished := false
@@ -194,7 +201,8 @@ func (d *CopyDecoder) choice(c *cursor, text *wire.Span) (content, failed bool) 
 			noteText(c, v, text)
 			content = filled(v.Of(c.p)) || content
 		case "finish_reason":
-			switch v := c.value(); string(v.Of(c.p)) {
+			reason = c.value()
+			switch string(reason.Of(c.p)) {
 			case "null", `""`, "":
 			case `"error"`, `"abort"`:
 				failed = true
@@ -214,7 +222,7 @@ func (d *CopyDecoder) choice(c *cursor, text *wire.Span) (content, failed bool) 
 	if finished {
 		d.over.add(index)
 	}
-	return content, failed
+	return content, reason, failed
 }
 
 // says tells whether a delta or message carries anything that a client could
