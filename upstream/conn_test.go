@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 )
 
@@ -192,28 +193,30 @@ func TestFloodIsReadInLargePieces(t *testing.T) {
 // A deadline that was set for an earlier event must not end a later one's wait:
 // it wakes the reader, who sets the next. One that comes earlier is set at once.
 func TestEarlierDeadlineIsRenewed(t *testing.T) {
-	near, far := net.Pipe()
-	defer far.Close()
-	defer near.Close()
-	c := newConn(near, near)
-	now := time.Now()
-	c.a = &Attempt{b: &Backend{}, w: idleWaiter{}, phase: PhaseStream, limit: time.Hour, kindLate: KindGapTimeout}
-	c.armed = now.Add(10 * time.Millisecond)
-	if err := near.SetReadDeadline(c.armed); err != nil {
-		t.Fatal(err)
-	}
-	c.a.deadline = now.Add(50 * time.Millisecond) // not set on the connection
-	var p [8]byte
-	_, err := c.read(p[:])
-	if took := time.Since(now); took < 50*time.Millisecond || !gapOver(err) {
-		t.Errorf("after %v: %v, want the gap's end after 50 ms", took, err)
-	}
-	c.armed = time.Now().Add(time.Hour)
-	c.a.deadline = time.Now().Add(10 * time.Millisecond)
-	began := time.Now()
-	if _, err = c.read(p[:]); !gapOver(err) || time.Since(began) > time.Minute {
-		t.Errorf("after %v: %v, want the nearer deadline to count", time.Since(began), err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer far.Close()
+		defer near.Close()
+		c := newConn(near, near)
+		now := time.Now()
+		c.a = &Attempt{b: &Backend{}, w: idleWaiter{}, phase: PhaseStream, limit: time.Hour, kindLate: KindGapTimeout}
+		c.armed = now.Add(10 * time.Millisecond)
+		if err := near.SetReadDeadline(c.armed); err != nil {
+			t.Fatal(err)
+		}
+		c.a.deadline = now.Add(50 * time.Millisecond) // not set on the connection
+		var p [8]byte
+		_, err := c.read(p[:])
+		if took := time.Since(now); took < 50*time.Millisecond || !gapOver(err) {
+			t.Errorf("after %v: %v, want the gap's end after 50 ms", took, err)
+		}
+		c.armed = time.Now().Add(time.Hour)
+		c.a.deadline = time.Now().Add(10 * time.Millisecond)
+		began := time.Now()
+		if _, err = c.read(p[:]); !gapOver(err) || time.Since(began) > time.Minute {
+			t.Errorf("after %v: %v, want the nearer deadline to count", time.Since(began), err)
+		}
+	})
 }
 
 func gapOver(err error) bool {
@@ -290,4 +293,43 @@ func TestAnswerThatBeatsTheUploadersWakeUpKeepsTheConnection(t *testing.T) {
 	if len(b.idle) != 1 || b.open != 1 {
 		t.Errorf("%d connections are kept of %d, want the one", len(b.idle), b.open)
 	}
+}
+
+// A large upload's end must be known however the reader learns of it: the
+// prefill rate is measured from it, and failures name the phase.
+func TestEndOfAnUploadIsKnownWithTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, headers := range []time.Duration{0, time.Second} { // the next deadline is later, or sooner
+			near, far := net.Pipe()
+			b := &Backend{open: 1}
+			b.cfg.Limits = Limits{Idle: time.Minute, IdleConns: 8, Conns: 8, HeaderBytes: 16 << 10}
+			b.cfg.Deadlines.Write, b.cfg.Deadlines.Headers, b.cfg.Deadlines.FirstContentMin, b.cfg.Deadlines.FirstContentMax = 10*time.Second, headers, time.Minute, time.Minute
+			kept := newConn(near, near)
+			kept.used = time.Now()
+			b.idle = []*conn{kept}
+			large := make([]byte, 2*uploadBytesMax)
+			go func() {
+				br := bufio.NewReader(far)
+				for {
+					if l, err := br.ReadString('\n'); err != nil || l == "\r\n" {
+						break
+					}
+				}
+				io.CopyN(io.Discard, br, int64(len(large)))
+				time.Sleep(60 * time.Millisecond) // the prefill
+				far.Close()
+			}()
+			var a Attempt
+			a.Start(b, Request{Path: "/x", Body: [][]byte{large}, Length: len(large)}, idleWaiter{})
+			err := a.ReadHead()
+			var e *Error
+			if !errors.As(err, &e) || e.Phase != PhaseHeaders {
+				t.Errorf("headers %v: %v, want a failure while waiting for the head", headers, err)
+			}
+			if took := time.Since(a.Sent()); a.Sent().IsZero() || took < 50*time.Millisecond {
+				t.Errorf("headers %v: the upload was taken to end %v ago, want more than 50 ms", headers, took)
+			}
+			a.Close()
+		}
+	})
 }
