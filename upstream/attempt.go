@@ -41,8 +41,9 @@ type Request struct {
 }
 
 // uploadBytesMax is what is written on the serving goroutine; it fits a
-// socket's buffer. More has a goroutine of its own, for as long as it lasts,
-// so that an early answer is seen and ticks go on.
+// socket's buffer. What the socket does not take at once of more has a goroutine
+// of its own, for as long as it lasts, so that an early answer is seen and ticks
+// go on.
 const uploadBytesMax = 64 << 10
 
 // gatherBytesMax is what is copied into one buffer with the head to be one
@@ -204,11 +205,22 @@ func (a *Attempt) send(now time.Time) {
 		a.wrote(now, a.b.writeError(err, limit))
 		return
 	}
+	// The socket mostly takes it all at once, and this processor has it at hand.
+	rest := a.vec
+	n, err := writeNow(c.Conn, rest)
+	if err != nil || n == len(a.out)+a.req.Length {
+		a.wrote(time.Now(), a.b.writeError(err, limit))
+		return
+	}
+	for ; n > 0 && n >= len(rest[0]); rest = rest[1:] {
+		n -= len(rest[0])
+	}
+	rest[0] = rest[0][n:]
 	ch := make(chan error, 1)
 	a.uploaded = ch
 	b := a.b
 	go func() {
-		vec := a.vec
+		vec := rest
 		_, err := vec.WriteTo(c.Conn)
 		err = b.writeError(err, limit)
 		a.upErr = err

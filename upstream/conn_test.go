@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -332,4 +333,58 @@ func TestEndOfAnUploadIsKnownWithTheAnswer(t *testing.T) {
 			a.Close()
 		}
 	})
+}
+
+// What the socket took at once and what the goroutine wrote must be the whole
+// body, wherever the kernel cut it.
+func TestLargeBodyArrivesWhole(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	large := make([]byte, 12<<20) // more than a socket holds
+	for i := range large {
+		large[i] = byte(i * 7 >> 3)
+	}
+	for _, cut := range []int{1, 100, 1 << 20, 8<<20 + 3} {
+		got := make(chan []byte, 1) // owned by the backend's goroutine
+		go func() {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			br := bufio.NewReader(c)
+			for {
+				if l, err := br.ReadString('\n'); err != nil || l == "\r\n" {
+					break
+				}
+			}
+			p := make([]byte, len(large))
+			_, _ = io.ReadFull(br, p)
+			got <- p
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		}()
+		nc, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &Backend{open: 1}
+		b.cfg.Limits = Limits{Idle: time.Minute, IdleConns: 8, Conns: 8, HeaderBytes: 16 << 10}
+		b.cfg.Deadlines.Write, b.cfg.Deadlines.FirstContentMax = time.Minute, time.Minute
+		kept := newConn(nc, nc)
+		kept.used = time.Now()
+		b.idle = []*conn{kept}
+		var a Attempt
+		a.Start(b, Request{Path: "/x", Body: [][]byte{large[:cut], large[cut:]}, Length: len(large)}, idleWaiter{})
+		if err := a.ReadHead(); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(<-got, large) {
+			t.Errorf("cut at %d: the backend got other bytes", cut)
+		}
+		a.Close()
+		b.Close()
+	}
 }
