@@ -67,6 +67,9 @@ func TestCapturedRequestsArriveAsTheyWereSent(t *testing.T) {
 						case strings.HasPrefix(name, "codex-effort."):
 							query = "?api-version=1" // ours to understand, not the backend's
 						}
+						if _, ok := memberOf(rawMembers(t, body), "previous_response_id"); ok {
+							return // what it continues is not ours to know: see the tests of continuations
+						}
 						sent := v.make(withValue(t, body, "model", `"def\u0061ult"`))
 						got := proxies[field].post(path+query, string(sent))
 						if got.status != 200 {

@@ -742,7 +742,7 @@ func TestBadRequests(t *testing.T) {
 	f(cc, `{"model":"near/m"}`, 400, "missing_required_parameter")
 	f(cc, `{"messages":`+strings.Repeat("[", 20000)+strings.Repeat("]", 20000)+`}`, 400, "<nil>")
 	f(cc, `{"messages":[],"x":"`+strings.Repeat("y", 200000)+`"}`, 413, "request_too_large")
-	f("/v1/responses", `{"model":"near/m","input":"x"}`, 400, "unsupported_dialect")
+	f("/v1/responses", `{"model":"near/m","input":7}`, 400, "invalid_type")
 	f("/v1/nope", `{}`, 404, "unknown_url")
 	f("/v1/files", `{}`, 404, "unknown_url")
 	for method, status := range map[string]int{"GET": 405, "DELETE": 405, "OPTIONS": 405, "PUT": 405} {
@@ -754,8 +754,8 @@ func TestBadRequests(t *testing.T) {
 	req, _ := http.NewRequest("GET", p.base+"/v1/responses", nil)
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", "websocket")
-	if got := p.do(req); got.status != 426 {
-		t.Errorf("an upgrade: %d %s", got.status, got.body)
+	if got := p.do(req); got.status != 400 || got.failure()["code"] != "bad_upgrade" {
+		t.Errorf("an upgrade without its key: %d %s", got.status, got.body)
 	}
 	if got := p.post(cc, hello); got.text() != "ok" {
 		t.Errorf("afterwards: %d %s", got.status, got.body)

@@ -69,10 +69,13 @@ type Provider struct {
 	// Unavailable says why no request can be sent ("OPENAI_API_KEY is not
 	// set"); empty for a usable provider.
 	Unavailable string
-	// Also lists further apis that the server itself speaks below the same base
-	// URL: of servers that were found and told what they are, and of our own
-	// simulated backend. A configured api is taken at its word.
+	// Also lists further apis in which the server is asked below the same base
+	// URL: our own simulated backend has them. A configured api is taken at its
+	// word, and a server that was found is asked by chat.
 	Also []API
+	// SystemMessages says what becomes of system messages in the middle of a
+	// conversation (shaping's words); empty for what holds for all.
+	SystemMessages string
 	// Defaults for models that the configuration does not list.
 	ContextWindow, ContextTokens, MaxTokens int
 	Params                                  []Param

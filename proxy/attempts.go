@@ -50,6 +50,9 @@ func (x *exchange) advance() error {
 			x.send(time.Now())
 			continue
 		}
+		if x.shorter(err) {
+			continue
+		}
 		if !x.lose(err) {
 			return errLost
 		}
@@ -113,19 +116,26 @@ func (x *exchange) admit(t *target) error {
 // shape makes the bytes for a target.
 func (x *exchange) shape(t *target) *wire.Error {
 	x.parts = x.parts[:0]
+	x.talk, x.retell = x.surface.dialect, false
 	if x.form != "" {
 		id := []byte(t.model.ID)
 		x.parts = append(x.parts, x.body[:x.model.Start], id, x.body[x.model.End:])
 		return nil
 	}
-	if err := t.shapes[x.surface.dialect].Request(x.body, &x.env, &x.shaped); err != nil {
+	s := t.shapes[x.surface.dialect]
+	x.talk, x.retell = s.Backend(), s.Retells()
+	body, env := x.request()
+	if err := s.Request(body, env, &x.shaped); err != nil {
 		var e *wire.Error
 		if errors.As(err, &e) {
 			return e
 		}
 		return &wire.Error{Status: 500, Type: "server_error", Code: "internal_error", Message: "the request could not be shaped"}
 	}
-	x.parts = wire.Segments(x.parts, x.body, x.shaped.Edits)
+	if len(x.shaped.Body) > 0 {
+		body = x.shaped.Body
+	}
+	x.parts = wire.Segments(x.parts, body, x.shaped.Edits)
 	return nil
 }
 
@@ -141,14 +151,15 @@ func (x *exchange) send(now time.Time) {
 	x.held.reset()
 	x.scan.Reset(t.backend.Limits().EventBytes)
 	if x.receipt.Stream {
-		x.dec.Reset(x.surface.dialect)
+		x.dec.Reset(x.talk)
 	}
+	_, env := x.request()
 	length := 0
 	for _, p := range x.parts {
 		length += len(p)
 	}
-	req := upstream.Request{Path: x.surface.path, ContentType: x.form, Body: x.parts, Length: length, Stream: x.receipt.Stream, ModelLines: t.lines,
-		Prompt: int(x.env.TextBytes / 4)}
+	req := upstream.Request{Path: x.path(), Headers: x.further(t), ContentType: x.form, Body: x.parts, Length: length, Stream: x.receipt.Stream, ModelLines: t.lines,
+		Prompt: int(env.TextBytes / 4)}
 	if !x.receipt.Stream {
 		req.Whole = int(min(x.env.MaxTokens, 1<<20))
 		if req.Whole == 0 {
@@ -159,6 +170,40 @@ func (x *exchange) send(now time.Time) {
 	if x.broken() != nil {
 		x.at.Cancel() // the client left while no attempt was there to be cancelled
 	}
+}
+
+// path returns where the present target is asked, below its base URL.
+func (x *exchange) path() string {
+	if x.talk == wire.Messages || x.talk != x.surface.dialect {
+		return x.shaped.Path
+	}
+	return x.surface.path
+}
+
+const anthropicVersion = "Anthropic-Version: " + wire.AnthropicVersion + "\r\n"
+
+// further returns the header lines that the dialect of the present target
+// wants. A client of the same dialect says itself which version and which beta
+// features it means.
+func (x *exchange) further(t *target) []byte {
+	if x.talk != wire.Messages {
+		return nil
+	}
+	h := x.extra[:0]
+	version := false
+	if x.surface.dialect == wire.Messages {
+		for _, name := range [...]string{"Anthropic-Version", "Anthropic-Beta"} {
+			if v := x.ctx.Request.Header.Peek(name); len(v) > 0 && !t.says(name) {
+				version = version || name == "Anthropic-Version"
+				h = append(append(append(append(h, name...), ": "...), v...), "\r\n"...)
+			}
+		}
+	}
+	if !version && !t.says("Anthropic-Version") {
+		h = append(h, anthropicVersion...)
+	}
+	x.extra = h
+	return h
 }
 
 // wholeTokens is how long an answer is expected to be that is not streamed
@@ -264,17 +309,21 @@ func (x *exchange) abandon(err error) {
 	if !x.trying {
 		return
 	}
+	name := "cancelled"
+	if errors.Is(err, errGone) {
+		name = "client_closed"
+	}
+	x.abandonFor(name, err.Error())
+}
+
+func (x *exchange) abandonFor(name, reason string) {
 	now := time.Now()
 	phase := x.at.Phase()
 	x.at.Close()
 	x.trying = false
 	x.ticket.Settle(breaker.Unknown)
 	x.provider.Settle(breaker.Unknown)
-	name := "cancelled"
-	if errors.Is(err, errGone) {
-		name = "client_closed"
-	}
-	x.note(now, name, err.Error(), phase)
+	x.note(now, name, reason, phase)
 }
 
 // commit settles the tickets as good: from here on no other target is tried.
@@ -290,9 +339,13 @@ func (x *exchange) commit() {
 	r.Provider, r.Model, r.Route, r.Simulated, r.declared = m.Provider.ID, x.cur.ref, x.cur.route, x.cur.simulated, m.Declared
 	if x.form == "" { // a form is not shaped
 		r.Dropped = append(r.Dropped, x.shaped.Dropped...)
+		x.cut()
 	}
 	clear(x.parts)
 	x.parts = x.parts[:0]
+	if cap(x.shaped.Body) > keptBytesMax {
+		x.shaped.Body = nil
+	}
 	if x.surface.dialect != wire.Responses { // whose resource echoes the request
 		x.body = nil
 		if x.streams() && cap(x.ctx.Request.Body()) > keptBytesMax {
@@ -506,7 +559,7 @@ func (x *exchange) await() error {
 			x.content = true
 			return nil
 		}
-		if x.finished && x.surface.dialect == wire.Responses {
+		if x.finished && x.talk == wire.Responses {
 			return x.ended()
 		}
 	}

@@ -1,6 +1,10 @@
 package proxy
 
-import "time"
+import (
+	"time"
+
+	"nearside/shaping"
+)
 
 // Config holds the proxy's own settings (the key "proxy" of the file), apart
 // from what belongs to upstream, breaker and catalog. Defaults returns the
@@ -15,6 +19,8 @@ type Config struct {
 	Beat     Heartbeat
 	Drain    Drain
 	Fallback Fallback
+	// Responses are the settings of what the Responses dialect keeps and runs.
+	Responses ResponsesConfig
 
 	// ExchangeTotal bounds an exchange over all its targets
 	// (agents.defaults.timeoutSeconds); 0 for none.
@@ -57,6 +63,31 @@ type Drain struct {
 	Grace    time.Duration // then streams get an error event
 }
 
+// ResponsesConfig says what of the Responses dialect is kept, and how much of it
+// may run beside its clients.
+type ResponsesConfig struct {
+	Store    string        // "file", "memory" or "off"
+	MaxAge   time.Duration // of what is stored; negative for ever
+	MaxBytes int64         // of what is stored
+
+	Background      int // responses that run in the background at once
+	BackgroundQueue int // and that wait to
+	BackgroundBytes int // of the events of one of them
+
+	WebSocket   bool
+	Sockets     int           // open at once
+	SocketFor   time.Duration // the longest one may be open
+	SocketQueue int           // responses that wait on one
+	SocketBytes int           // what one remembers of earlier responses
+
+	// SystemMessages says what becomes of system messages in the middle of a
+	// conversation at a chat backend that is not OpenAI: "keep", "hoist" or "user".
+	SystemMessages string
+
+	Reasoning string // how reasoning is told: "summary", "reasoning_text" or "reasoning"
+	SealKey   string // file with the key of sealed envelopes; empty for one in the data folder
+}
+
 // Fallback bounds one exchange's attempts.
 type Fallback struct {
 	Targets int // at most so many targets are tried
@@ -71,7 +102,9 @@ func Defaults() Config {
 		Beat:   Heartbeat{First: 20 * time.Second, Every: 15 * time.Second},
 		Drain:  Drain{Announce: 0, Grace: 120 * time.Second},
 
-		Fallback:      Fallback{Targets: 3},
+		Fallback: Fallback{Targets: 3},
+		Responses: ResponsesConfig{Store: "file", MaxAge: 30 * 24 * time.Hour, MaxBytes: 1 << 30, Background: 4, BackgroundQueue: 64, BackgroundBytes: 16 << 20,
+			WebSocket: true, Sockets: 256, SocketFor: time.Hour, SocketQueue: 16, SocketBytes: 32 << 20, Reasoning: "summary", SystemMessages: shaping.SystemKeep},
 		AnswerModel:   "served",
 		ExchangesKept: 256,
 	}

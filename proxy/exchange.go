@@ -35,16 +35,25 @@ type exchange struct {
 	body   []byte // the client's; belongs to ctx until it is dropped at commit
 	weight int64  // what the body counts in Server.inFlight
 	env    wire.Envelope
-	form   string // content type of a multipart body
-	model  wire.Span
-	plan   Plan
-	shaped shaping.Request
-	parts  [][]byte
-	id     [4 + 24]byte
+	// A Responses request that refers to earlier turns is written anew; this is
+	// how it came.
+	original []byte
+	asked    wire.Envelope
+	mem      memory
+	short    shortened
+	form     string // content type of a multipart body
+	model    wire.Span
+	plan     Plan
+	shaped   shaping.Request
+	parts    [][]byte
+	extra    []byte // header lines for the present target
+	id       [4 + 24]byte
 
 	// The attempt loop.
 	step        int
 	cur         *target
+	talk        wire.Dialect // in which cur is asked
+	retell      bool         // its answer is taken apart and put together again
 	at          upstream.Attempt
 	trying      bool
 	again       bool // the stale connection's one retry was used for this target
@@ -61,7 +70,7 @@ type exchange struct {
 	// The stream.
 	scan      wire.Scanner
 	dec       shaping.CopyDecoder
-	enc       shaping.CopyEncoder
+	enc       shaping.StreamEncoder
 	encoding  bool // enc has been set up
 	held      heldEvents
 	w         io.Writer // nil before the 200
@@ -90,7 +99,6 @@ var (
 	errGone     = errors.New("the client left")
 	errEnding   = errors.New("the server is shutting down")
 	errExchange = errors.New("the exchange's total time is over")
-	errClient   = errors.New("the client does not take what is sent")
 )
 
 // serve is the table of contents of an exchange.
@@ -103,6 +111,13 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx, sf surface) {
 	}
 	if e, wait := x.choose(); e != nil {
 		x.reject(e, wait)
+		return
+	}
+	if m := &x.mem; m.errand != nil && m.errand.warm {
+		x.warm()
+		return
+	} else if m.background && m.errand == nil {
+		x.toBackground()
 		return
 	}
 	s.register(x)
@@ -144,6 +159,9 @@ func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
 	x.receipt = &Receipt{ID: string(x.id[:]), Started: x.start, Dialect: sf.dialect.String(), Path: sf.path}
 	x.receipt.Attempts = x.receipt.first[:0]
 	ctx.Response.Header.SetCanonical(headerRequest, x.id[:])
+	if sf.dialect == wire.Messages { // where Anthropic's clients look for it
+		ctx.Response.Header.SetBytesV("Request-Id", x.id[:])
+	}
 	if t := x.snap.Config.ExchangeTotal; t > 0 {
 		x.deadline = x.start.Add(t)
 	}
@@ -172,7 +190,7 @@ func (x *exchange) peek() *wire.Error {
 	}
 	x.body, x.weight = body, int64(len(body))
 	if x.s.inFlight.Add(x.weight) > cfg.Limits.InFlightBytes {
-		return &wire.Error{Status: 503, Type: "server_error", Code: "overloaded", Message: "the bodies of the requests in flight exceed proxy.limits.inFlightBytes"}
+		return overloaded()
 	}
 	if x.surface.form {
 		if ct := ctx.Request.Header.ContentType(); len(ct) >= len(formType) && bytes.EqualFold(ct[:len(formType)], []byte(formType)) {
@@ -192,6 +210,17 @@ func (x *exchange) peek() *wire.Error {
 		}
 	}
 	x.receipt.Stream = x.env.Stream && x.surface.dialect != wire.Plain
+	switch {
+	case x.surface.dialect == wire.Responses && !x.surface.counts:
+		if e := shaping.ValidateResponses(body, &x.env); e != nil {
+			return e
+		}
+		return x.recall()
+	case x.surface.dialect == wire.Messages && !x.surface.counts:
+		if e := shaping.ValidateMessages(body, &x.env); e != nil {
+			return e
+		}
+	}
 	return nil
 }
 
@@ -219,6 +248,10 @@ func (x *exchange) peekForm(contentType string) *wire.Error {
 	return nil
 }
 
+func overloaded() *wire.Error {
+	return &wire.Error{Status: 503, Type: "server_error", Code: "overloaded", Message: "the bodies of the requests in flight exceed proxy.limits.inFlightBytes"}
+}
+
 func tooLarge(cfg *Config) *wire.Error {
 	return &wire.Error{Status: 413, Type: "invalid_request_error", Code: "request_too_large",
 		Message: "the request's body is larger than proxy.limits.bodyBytes allows"}
@@ -230,24 +263,33 @@ func (x *exchange) choose() (*wire.Error, time.Duration) {
 	if h := x.ctx.Request.Header.Peek("X-Nearside-Fallback"); h != nil {
 		r.fallback = string(h)
 	}
-	if x.surface.dialect != wire.Plain {
-		r.prompt = catalog.EstimateTokens(x.env.TextBytes, 0)
-	}
 	x.receipt.Requested = r.model
-	if err := x.s.plan(x.snap, r, x.start, &x.plan); err != nil {
-		return resolveError(err), 0
-	}
-	for i := range x.plan.Steps {
-		if !x.plan.Steps[i].Skip {
-			return nil, 0
+	for {
+		if x.surface.dialect != wire.Plain {
+			_, env := x.request()
+			r.prompt = catalog.EstimateTokens(env.TextBytes, 0)
 		}
+		if err := x.s.plan(x.snap, r, x.start, &x.plan); err != nil {
+			return resolveError(err), 0
+		}
+		for i := range x.plan.Steps {
+			if !x.plan.Steps[i].Skip {
+				return nil, 0
+			}
+		}
+		e, wait := x.plan.noTarget(x.start)
+		if e.Code == "context_length_exceeded" && x.truncate() {
+			continue
+		}
+		for i := range x.plan.Steps {
+			st := &x.plan.Steps[i]
+			x.pass(st.target, st.skip.name(), st.Reason)
+		}
+		if e.Param == "messages" && x.surface.dialect == wire.Responses {
+			e.Param = "input"
+		}
+		return &e, wait
 	}
-	for i := range x.plan.Steps {
-		st := &x.plan.Steps[i]
-		x.pass(st.target, st.skip.name(), st.Reason)
-	}
-	e, wait := x.plan.noTarget(x.start)
-	return &e, wait
 }
 
 func (k skip) name() string {
@@ -337,13 +379,24 @@ func (x *exchange) beat(now time.Time) {
 }
 
 // encoder returns the client's encoder, set up on first use.
-func (x *exchange) encoder() *shaping.CopyEncoder {
+func (x *exchange) encoder() *shaping.StreamEncoder {
 	if !x.encoding {
 		x.encoding = true
-		opt := shaping.EncoderOptions{Dialect: x.surface.dialect, Model: x.served(), ID: string(x.id[4:]), Created: x.start.Unix(), HideUsage: !x.env.IncludeUsage}
+		opt := shaping.EncoderOptions{Dialect: x.surface.dialect, Model: x.served(), ID: string(x.id[4:]), Created: x.start.Unix(), HideUsage: !x.env.IncludeUsage,
+			Now: func() int64 { return time.Now().Unix() }}
 		if x.surface.dialect == wire.Responses {
+			m := &x.mem
+			if m.errand != nil && !m.errand.created.IsZero() {
+				opt.Created = m.errand.created.Unix()
+			}
+			opt.ResponseID, opt.Store, opt.Background, opt.Conversation = x.responseID(), m.store, m.background, m.conversation
+			opt.Kept = m.store || m.errand != nil && m.errand.done != nil
 			opt.Request, opt.Envelope = x.body, &x.env
+			if x.original != nil {
+				opt.Request, opt.Envelope = x.original, &x.asked
+			}
 		}
+		opt.Sealer, opt.Reasoning = x.s.shaping.Sealer, x.snap.Config.Responses.Reasoning
 		x.enc.Reset(opt)
 	}
 	return &x.enc
@@ -372,6 +425,8 @@ func (x *exchange) release() {
 	s.meter.End()
 	x.s, x.snap, x.ctx, x.client, x.receipt = nil, nil, nil, nil, nil
 	x.body, x.weight, x.form, x.model = nil, 0, "", wire.Span{}
+	x.original, x.mem, x.short = nil, memory{}, shortened{}
+	x.asked.Reset()
 	x.env.Reset()
 	clear(x.plan.Steps)
 	x.plan = Plan{Steps: x.plan.Steps[:0]}
@@ -380,6 +435,7 @@ func (x *exchange) release() {
 	clear(x.answerEdits)
 	x.answerEdits = x.answerEdits[:0]
 	x.step, x.cur, x.trying, x.again = 0, nil, false, false
+	x.talk, x.retell = 0, false
 	x.attempt, x.lastReq, x.failed, x.checked, x.saying = time.Time{}, time.Time{}, outcome{}, false, false
 	x.encoding, x.w = false, nil
 	x.enc.Reset(shaping.EncoderOptions{})

@@ -25,9 +25,6 @@ type outcome struct {
 	reply      wire.Error
 }
 
-// good is the outcome of an attempt that committed.
-var goodOutcome = outcome{name: "good", verdict: breaker.Good, provider: breaker.Good}
-
 const (
 	retryAfterMin     = time.Second
 	retryAfterMax     = 120 * time.Second

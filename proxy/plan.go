@@ -35,6 +35,12 @@ type BackendState struct {
 	Detail string `json:"detail,omitempty"`
 }
 
+// Shaping returns opt with what this configuration says of translations.
+func (s *Snapshot) Shaping(opt shaping.Options) shaping.Options {
+	opt.SystemMessages = s.Config.Responses.SystemMessages
+	return opt
+}
+
 // Ready says whether a model could be asked when its server was last looked at.
 func (s *Snapshot) Ready(m *catalog.Model) bool {
 	st, ok := s.States[m.Provider.ID]
@@ -98,8 +104,9 @@ func (s *Server) target(snap *Snapshot, m *catalog.Model) *target {
 	t.breaker, t.provider = s.pool.Breakers(m)
 	t.cool = s.cooldown(ref, m.Declared)
 	t.windowWarn, t.windowBad = m.Window().Verdict()
+	opt := snap.Shaping(s.shaping)
 	for d := wire.Chat; d <= wire.Plain; d++ {
-		t.shapes[d], t.shapeErrs[d] = shaping.New(m, d)
+		t.shapes[d], t.shapeErrs[d] = shaping.New(m, d, opt)
 	}
 	if m.Declared {
 		if was, loaded := snap.targets.LoadOrStore(m, t); loaded {
@@ -107,6 +114,16 @@ func (s *Server) target(snap *Snapshot, m *catalog.Model) *target {
 		}
 	}
 	return t
+}
+
+// says tells whether the configuration sends a header of that name.
+func (t *target) says(name string) bool {
+	for _, h := range t.model.Headers {
+		if strings.EqualFold(h.Name, name) {
+			return true
+		}
+	}
+	return t.backend.Sends(name)
 }
 
 // cooldown returns the cell that says until when a target is left alone. It

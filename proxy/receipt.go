@@ -39,7 +39,9 @@ type Receipt struct {
 	Own       time.Duration `json:"own_ns"`
 	Took      time.Duration `json:"took_ns"`
 	Simulated bool          `json:"simulated,omitempty"`
-	Held      bool          `json:"held,omitempty"` // heartbeats went out before the first content
+	Held      bool          `json:"held,omitempty"`       // heartbeats went out before the first content
+	Truncated int           `json:"truncated,omitempty"`  // items of the input that were dropped because the context was too long
+	NotStored bool          `json:"not_stored,omitempty"` // it was to be kept, and the store failed
 
 	declared bool
 	first    [1]Attempt // where Attempts begins
@@ -125,6 +127,9 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	}
 	if len(r.Dropped) > 0 {
 		e.Strs("dropped", r.Dropped)
+	}
+	if r.Truncated > 0 {
+		e.Int("truncated", r.Truncated)
 	}
 	if r.HasUsage {
 		e.Int64("input", r.Usage.Input).Int64("output", r.Usage.Output)

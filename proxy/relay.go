@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"strconv"
@@ -62,7 +63,7 @@ func (x *exchange) stream10() {
 	conn := x.client
 	ctx.HijackSetNoResponse(true)
 	ctx.Hijack(closeConn)
-	conn.SetWriteDeadline(time.Now().Add(x.snap.Config.Client.Write))
+	_ = conn.SetWriteDeadline(time.Now().Add(x.snap.Config.Client.Write))
 	_, err := conn.Write(append(head, "\r\n"...))
 	if err == nil {
 		_, err = x.WriteTo(conn)
@@ -100,12 +101,13 @@ func (x *exchange) WriteTo(w io.Writer) (int64, error) {
 		x.enc.SetModel(x.served())
 	}
 	enc := x.encoder()
+	enc.Source(x.talk, x.retell, &x.shaped.Turn)
 	x.held.each(func(d shaping.Delta) { x.out = enc.Delta(x.out, d) })
 	x.receipt.Events += len(x.held.deltas)
 	x.held.reset()
 	x.readAt = time.Now()
 	x.lastEvent = x.readAt
-	if !x.finished || x.surface.dialect != wire.Responses {
+	if !x.finished || x.talk != wire.Responses {
 		x.at.Progress(x.readAt)
 		if err := x.relay(enc); err != nil {
 			return 0, x.broke(err)
@@ -116,7 +118,7 @@ func (x *exchange) WriteTo(w io.Writer) (int64, error) {
 }
 
 // relay copies events until the regular end of the stream.
-func (x *exchange) relay(enc *shaping.CopyEncoder) error {
+func (x *exchange) relay(enc *shaping.StreamEncoder) error {
 	for {
 		ev, ok, err := x.scan.Next()
 		if err != nil {
@@ -152,7 +154,7 @@ func (x *exchange) relay(enc *shaping.CopyEncoder) error {
 		x.out = enc.Delta(x.out, d)
 		if d.Finish {
 			x.finished = true
-			if x.surface.dialect == wire.Responses {
+			if x.talk == wire.Responses {
 				return nil
 			}
 			x.at.Finishing(x.readAt, finishGap)
@@ -186,11 +188,28 @@ func (x *exchange) finish() {
 		late = x.receipt.late()
 	}
 	x.out = x.encoder().Finish(x.out, nil, late)
+	if x.surface.dialect == wire.Responses && !x.keep(x.encoder().Resource()) {
+		x.out = unsay(x.out)
+	}
 	if x.Flush() != nil {
 		return
 	}
 	x.at.Drain(drainGap)
 	x.receipt.Outcome, x.receipt.Status = "ok", 200
+}
+
+// unsay takes back, in the last event or in a whole answer, that a response was
+// stored. Inside a string the quotes would have backslashes.
+func unsay(out []byte) []byte {
+	const said, truth = `"store":true`, `"store":false`
+	i := bytes.LastIndex(out, []byte(said))
+	if i < 0 {
+		return out
+	}
+	out = append(out, 0)
+	copy(out[i+len(truth):], out[i+len(said):len(out)-1])
+	copy(out[i:], truth)
+	return out
 }
 
 func (x *exchange) usage() {
@@ -236,6 +255,9 @@ func (x *exchange) broke(err error) error {
 		late = r.late()
 	}
 	x.out = x.encoder().Finish(x.out, &reply, late)
+	if x.surface.dialect == wire.Responses && !x.keep(x.encoder().Resource()) {
+		x.out = unsay(x.out)
+	}
 	if e := x.Flush(); e != nil {
 		return e
 	}
@@ -323,7 +345,7 @@ func (x *exchange) CloseWithError(err error) error {
 		x.at.Close()
 		x.trying = false
 	}
-	x.client.SetWriteDeadline(time.Time{})
+	_ = x.client.SetWriteDeadline(time.Time{})
 	x.close()
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,6 +43,9 @@ func (x *exchange) headers() {
 	if len(r.Dropped) > 0 {
 		h.SetBytesV("X-Nearside-Dropped", appendDropped(nil, r.Dropped))
 	}
+	if r.Truncated > 0 {
+		h.Set("X-Nearside-Truncated", strconv.Itoa(r.Truncated))
+	}
 	if r.Simulated {
 		h.Set("X-Nearside-Simulated", "1")
 	}
@@ -64,11 +68,14 @@ func (x *exchange) reply() {
 	x.headers()
 	ctx.SetStatusCode(x.at.Head.Status)
 	ct := x.at.Head.Get("content-type")
-	if len(ct) == 0 {
+	if len(ct) == 0 || x.retell {
 		ct = []byte("application/json")
 	}
 	ctx.Response.Header.SetContentTypeBytes(ct)
 	body := wire.Splice(ctx.Response.SwapBody(nil)[:0], x.answer, x.answerEdits)
+	if x.surface.dialect == wire.Responses && !x.keep(body) {
+		body = unsay(body)
+	}
 	r.BytesOut = int64(len(body))
 	ctx.Response.SwapBody(body)
 	r.Outcome, r.Status = "ok", x.at.Head.Status
@@ -85,7 +92,7 @@ func (x *exchange) check() error {
 	if x.surface.dialect == wire.Plain && !isJSON(x.answer) {
 		return &backendError{inBand: true, said: wire.Error{Status: 502, Type: "server_error", Code: "malformed_answer", Message: "the backend's answer is not JSON"}}
 	}
-	info, edits, err := shaping.Answer(x.surface.dialect, x.answer, x.served(), x.answerEdits[:0])
+	info, edits, err := shaping.Answer(x.talk, x.answer, x.served(), x.answerEdits[:0])
 	x.answerEdits = edits
 	if err != nil {
 		var e *wire.Error
@@ -95,6 +102,17 @@ func (x *exchange) check() error {
 		return err
 	}
 	x.receipt.Usage, x.receipt.HasUsage = info.Usage, info.HasUsage
+	if x.retell {
+		enc := x.encoder()
+		enc.Source(x.talk, true, &x.shaped.Turn)
+		x.out = enc.Whole(x.out[:0], x.answer)
+		x.answer, x.out = x.out, x.answer[:0]
+		x.answerEdits = x.answerEdits[:0]
+	} else if x.surface.dialect == wire.Responses {
+		x.out = x.encoder().OwnResponse(x.out[:0], x.answer)
+		x.answer, x.out = x.out, x.answer[:0]
+		x.answerEdits = x.answerEdits[:0]
+	}
 	return nil
 }
 
@@ -115,7 +133,7 @@ func (x *exchange) reject(e *wire.Error, wait time.Duration) {
 	if len(x.receipt.Attempts) > 0 {
 		x.ctx.Response.Header.SetBytesV("X-Nearside-Attempts", appendAttempts(nil, x.receipt.Attempts))
 	}
-	replyError(x.ctx, e, wait, e.Status == 503 && len(x.receipt.Attempts) == 0)
+	x.refuse(e, wait, e.Status == 503 && len(x.receipt.Attempts) == 0)
 	x.close()
 }
 
@@ -155,8 +173,30 @@ func (x *exchange) fail(err error) {
 		h.SetBytesV("X-Nearside-Attempts", appendAttempts(nil, r.Attempts))
 		x.headers()
 	}
-	replyError(x.ctx, &reply, wait, retry)
+	x.refuse(&reply, wait, retry)
 	x.close()
+}
+
+// warm answers a response that is not to be generated: a client of a WebSocket
+// opens a chain with it.
+func (x *exchange) warm() {
+	ctx := x.ctx
+	b := x.encoder().Warm(ctx.Response.SwapBody(nil)[:0])
+	x.receipt.Model, x.receipt.Outcome, x.receipt.Status = x.plan.Name, "ok", 200
+	if !x.keep(x.encoder().Resource()) {
+		b = unsay(b)
+	}
+	ctx.Response.Header.SetContentType("text/event-stream")
+	ctx.Response.SwapBody(b)
+	x.close()
+}
+
+// refuse answers with an error in the shape of the client's dialect.
+func (x *exchange) refuse(e *wire.Error, wait time.Duration, retry bool) {
+	replyError(x.ctx, e, wait, retry)
+	if x.surface.dialect == wire.Messages {
+		x.ctx.SetBody(shaping.AppendMessagesError(nil, e, x.receipt.ID))
+	}
 }
 
 // blame notes the target that was tried last, when none served.
@@ -168,6 +208,7 @@ func (x *exchange) blame() {
 	r.Provider, r.Model, r.Route, r.Simulated, r.declared = m.Provider.ID, x.cur.ref, x.cur.route, x.cur.simulated, m.Declared
 	if x.form == "" { // a form is not shaped
 		r.Dropped = append(r.Dropped[:0], x.shaped.Dropped...)
+		x.cut()
 	}
 }
 

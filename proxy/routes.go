@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"hash/fnv"
 	"net/url"
 	"sort"
 	"strconv"
@@ -32,12 +33,14 @@ type surface struct {
 	dialect wire.Dialect
 	need    string // the field beside model that must be there
 	form    bool   // takes multipart/form-data
+	counts  bool   // nothing is asked of a backend
 	opaque  bool   // answers with other than JSON: audio, subtitles, text
 }
 
 var surfaces = [...]surface{
 	{path: "/chat/completions", dialect: wire.Chat, need: "messages"},
 	{path: "/responses", dialect: wire.Responses},
+	{path: "/messages", dialect: wire.Messages, need: "messages"},
 	{path: "/completions", dialect: wire.Completions},
 	{path: "/embeddings", dialect: wire.Plain, need: "input"},
 	{path: "/rerank", dialect: wire.Plain},
@@ -61,10 +64,25 @@ func (s *Server) handler() fasthttp.RequestHandler {
 		for _, sf := range surfaces {
 			r.POST(prefix+sf.path, func(ctx *fasthttp.RequestCtx) { s.serve(ctx, sf) })
 		}
+		r.POST(prefix+"/responses/input_tokens", s.inputTokens(wire.Responses))
+		r.POST(prefix+"/messages/count_tokens", s.inputTokens(wire.Messages))
+		r.POST(prefix+"/responses/compact", s.compact)
+		r.GET(prefix+"/responses", s.socket)
+		r.GET(prefix+"/responses/{id}", s.getResponse)
+		r.DELETE(prefix+"/responses/{id}", s.deleteResponse)
+		r.POST(prefix+"/responses/{id}/cancel", s.cancelResponse)
+		r.GET(prefix+"/responses/{id}/input_items", s.inputItems)
+		r.POST(prefix+"/conversations", s.createConversation)
+		r.GET(prefix+"/conversations/{id}", s.getConversation)
+		r.POST(prefix+"/conversations/{id}", s.updateConversation)
+		r.DELETE(prefix+"/conversations/{id}", s.deleteConversation)
+		r.GET(prefix+"/conversations/{id}/items", s.listConversationItems)
+		r.POST(prefix+"/conversations/{id}/items", s.addConversationItems)
+		r.GET(prefix+"/conversations/{id}/items/{item}", s.getConversationItem)
+		r.DELETE(prefix+"/conversations/{id}/items/{item}", s.deleteConversationItem)
 		r.GET(prefix+"/models", s.models)
 		r.GET(prefix+"/models/{id:*}", s.oneModel)
 	}
-	r.GET("/v1/responses", s.noWebSocket)
 	r.GET("/", s.root)
 	r.HEAD("/", s.root)
 	r.GET("/health", s.healthz)
@@ -151,7 +169,7 @@ func writeJSON(ctx *fasthttp.RequestCtx, status int, v any) {
 
 func (s *Server) root(ctx *fasthttp.RequestCtx) {
 	writeJSON(ctx, 200, map[string]string{"name": "nearside", "version": s.version, "models": "/v1/models", "chat": "/v1/chat/completions",
-		"responses": "/v1/responses", "health": "/healthz", "ready": "/readyz", "metrics": "/metrics"})
+		"responses": "/v1/responses", "messages": "/v1/messages", "health": "/healthz", "ready": "/readyz", "metrics": "/metrics"})
 }
 
 // modelEntry is one element of /v1/models: OpenAI's shape, ours under one key.
@@ -285,7 +303,30 @@ func (s *Server) models(ctx *fasthttp.RequestCtx) {
 		}
 		data = append(data, s.entry(snap, e))
 	}
-	writeJSON(ctx, 200, map[string]any{"object": "list", "data": data})
+	out := struct {
+		Object string       `json:"object"`
+		Data   []modelEntry `json:"data"`
+		Models []codexEntry `json:"models,omitempty"`
+	}{Object: "list", Data: data}
+	// Codex names its version when it asks. Nobody else is sent what it reads,
+	// which is ten times as long as the rest.
+	if ctx.QueryArgs().Has("client_version") {
+		out.Models = codexModels(snap.Catalog, data)
+	}
+	writeJSON(ctx, 200, out)
+	tagged(ctx)
+}
+
+// tagged names the content of an answer, and sends none to who has it already.
+func tagged(ctx *fasthttp.RequestCtx) {
+	h := fnv.New64a()
+	h.Write(ctx.Response.Body())
+	tag := `"` + strconv.FormatUint(h.Sum64(), 16) + `"`
+	ctx.Response.Header.Set("ETag", tag)
+	if have := ctx.Request.Header.Peek("If-None-Match"); len(have) > 0 && bytes.Contains(have, []byte(tag)) {
+		ctx.Response.ResetBody()
+		ctx.SetStatusCode(304)
+	}
 }
 
 func (s *Server) oneModel(ctx *fasthttp.RequestCtx) {

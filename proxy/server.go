@@ -20,6 +20,8 @@ import (
 	"nearside/breaker"
 	"nearside/catalog"
 	"nearside/proxy/meter"
+	"nearside/proxy/store"
+	"nearside/shaping"
 	"nearside/upstream"
 )
 
@@ -29,6 +31,8 @@ type Options struct {
 	Meter   *meter.Meter
 	Dialer  upstream.Dialer // resolver and dial hook; its Policy is set per backend
 	Version string
+	Shaping shaping.Options // what translations need
+	Store   *store.Store    // of responses; nil keeps none. The caller closes it
 }
 
 // Server is the proxy. New starts nothing; Serve blocks; Apply swaps the
@@ -38,6 +42,10 @@ type Server struct {
 	meter   *meter.Meter
 	version string
 	pool    *upstream.Pool
+	shaping shaping.Options
+	store   *store.Store
+	jobs    jobs
+	sockets sockets
 	http    *fasthttp.Server
 	started time.Time
 
@@ -76,12 +84,22 @@ const connsMax = 1 << 30
 // New makes a server that serves snap. Its limit of heads and the client's read
 // and idle deadlines hold for its life; all else follows Apply.
 func New(snap *Snapshot, opt Options) *Server {
-	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, started: time.Now(),
+	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, shaping: opt.Shaping, store: opt.Store, started: time.Now(),
 		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}}
 	s.exchanges.New = func() any {
 		x := new(exchange)
 		x.departed = x.depart
 		return x
+	}
+	s.jobs.running, s.jobs.slots = map[string]*job{}, make(chan struct{}, snap.Config.Responses.Background)
+	s.sockets.open, s.sockets.stop = map[*socket]struct{}{}, make(chan struct{})
+	s.sockets.ping, s.sockets.pong, s.sockets.bye = socketPing, socketPong, socketBye
+	if st := s.store; st != nil {
+		s.meter.Watch(func() meter.Store {
+			now := st.Stats()
+			return meter.Store{Responses: now.Responses, Conversations: now.Conversations, Bytes: now.Bytes, Queue: now.Queue, QueueBytes: now.QueueBytes,
+				Swept: now.Swept, WriteErrors: now.WriteErrors}
+		})
 	}
 	s.pool = upstream.NewPool(upstream.Options{Dialer: opt.Dialer, Agent: "nearside/" + opt.Version, Changed: s.breakerChanged, Gone: opt.Meter.Forget})
 	cfg := &snap.Config
@@ -166,6 +184,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
+	s.stopTurns()
+	s.stopWaiting()
 	// fasthttp's own wait has no notion of our streams: it gets a context that
 	// is over, stops accepting, and leaves the open connections to us.
 	over, cancel := context.WithCancel(context.Background())
@@ -195,6 +215,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		err = fmt.Errorf("%d exchanges were ended with an error event %s", n, when)
 	}
 	<-stop
+	last, cancelLast := context.WithTimeout(context.Background(), endGrace)
+	s.stopSockets(last)
+	cancelLast()
 	s.mu.Lock()
 	if s.ln != nil { // fasthttp closes only what its Serve has got to know
 		s.ln.Close()
@@ -203,6 +226,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		c.Conn.Close()
 	}
 	s.mu.Unlock()
+	s.stopJobs()
 	s.pool.Close()
 	return err
 }
@@ -285,6 +309,15 @@ func (s *Server) recovered(h fasthttp.RequestHandler) fasthttp.RequestHandler {
 	}
 }
 
+// survive makes a goroutine of ours that no handler stands around survive a
+// panic; to be deferred.
+func (s *Server) survive(where string) {
+	if r := recover(); r != nil {
+		s.meter.Problem("panic")
+		s.log.Error().Str("panic", fmt.Sprint(r)).Bytes("stack", debug.Stack()).Msg("panic in a " + where)
+	}
+}
+
 // httpLog takes what fasthttp itself has to say.
 type httpLog struct{ s *Server }
 
@@ -303,9 +336,7 @@ func (s *Server) badHTTP(ctx *fasthttp.RequestCtx, err error) {
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		e = tooLarge(&s.snap.Load().Config)
 		if c, ok := ctx.Conn().(*clientConn); ok {
-			c.mu.Lock()
-			c.linger = true
-			c.mu.Unlock()
+			c.lingers()
 		}
 	case errors.As(err, &small):
 		e = &wireError{Status: 431, Type: "invalid_request_error", Code: "headers_too_large", Message: "the request's head is larger than proxy.limits.headerBytes allows"}

@@ -55,12 +55,43 @@ type clientConn struct {
 	timer  *time.Timer
 	closed bool
 	linger bool // the client is still sending what we refused to read
+	local  bool // the client is in our own process
+	errand *errand
+	ends   func() // called by the first Close
 
 	until time.Time // when a read is to end; zero for never
 	armed time.Time // the read deadline that is set, not later than until; zero when none is known to be
 	ahead []byte    // what is read into ahead of the next request; kept once it was needed
 
 	writeEnd time.Time // the write deadline that is set; the serving goroutine's own
+}
+
+// onClose has f called by the first Close; nil for nothing.
+func (c *clientConn) onClose(f func()) {
+	c.mu.Lock()
+	c.ends = f
+	c.mu.Unlock()
+}
+
+// lingers makes Close read on for a while, so that the client gets to read what
+// was said to it last instead of a reset.
+func (c *clientConn) lingers() {
+	c.mu.Lock()
+	c.linger = true
+	c.mu.Unlock()
+}
+
+// takeErrand returns what a local client said of its present request, once;
+// nil for clients from outside.
+func (c *clientConn) takeErrand() *errand {
+	if c == nil || !c.local {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.errand
+	c.errand = nil
+	return e
 }
 
 type watchState uint8
@@ -142,7 +173,7 @@ func (c *clientConn) Close() error {
 	c.mu.Lock()
 	first := !c.closed
 	c.closed = true
-	linger := c.linger
+	linger, ends := c.linger, c.ends
 	c.mu.Unlock()
 	if first && linger {
 		c.drain()
@@ -150,6 +181,9 @@ func (c *clientConn) Close() error {
 	if first {
 		c.s.conns.Add(-1)
 		c.s.track(c, false)
+		if ends != nil {
+			ends()
+		}
 	}
 	return c.Conn.Close()
 }

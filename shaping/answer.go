@@ -8,8 +8,8 @@ import (
 type AnswerInfo struct {
 	Usage    wire.Usage
 	HasUsage bool
-	// Finish is the first choice's finish_reason, or the response's status;
-	// empty where the dialect has none.
+	// Finish is the first choice's finish_reason, the response's status or the
+	// message's stop_reason; empty where the dialect has none.
 	Finish string
 }
 
@@ -17,7 +17,7 @@ type AnswerInfo struct {
 // what is to change in it for a client of the same dialect: the model becomes
 // the served ref; an empty model leaves the backend's. Only what the body's own
 // dialect calls an answer passes: an error in a 200, a body that is not JSON, a
-// chat or response that ended without having said anything, and one that did
+// chat, response or message that ended without having said anything, and one that did
 // not end are a *wire.Error, the backend's own or one with a Code of this
 // package. Of Plain only an error or the model is looked for, and what is not a
 // JSON object passes untouched.
@@ -28,6 +28,8 @@ func Answer(d wire.Dialect, body []byte, model string, edits []wire.Edit) (Answe
 	switch {
 	case d == wire.Responses:
 		info, err = wholeResponse(body)
+	case d == wire.Messages:
+		info, err = wholeMessage(body)
 	case d == wire.Chat || d == wire.Completions:
 		info, err = wholeChat(d, body)
 	case wire.Kind(first(whole.Of(body))) != '{':
@@ -45,7 +47,7 @@ func Answer(d wire.Dialect, body []byte, model string, edits []wire.Edit) (Answe
 		if !wire.EqualString(at.Of(body), model) {
 			edits = append(edits, wire.Edit{Span: at, With: wire.AppendString(nil, model)})
 		}
-	} else if d == wire.Chat || d == wire.Completions || d == wire.Responses {
+	} else if d != wire.Plain {
 		end := whole.End - 1 // such an object has members
 		edits = append(edits, wire.Edit{Span: wire.Span{Start: end, End: end}, With: wire.AppendString([]byte(`,"model":`), model)})
 	}
@@ -83,7 +85,7 @@ func wholeChat(dialect wire.Dialect, body []byte) (AnswerInfo, *wire.Error) {
 func wholeResponse(body []byte) (AnswerInfo, *wire.Error) {
 	var info AnswerInfo
 	c := cursor{p: body}
-	var failure, status, output, usage wire.Span
+	var failure, status, output wire.Span
 	for c.enter('{'); c.member(); {
 		switch string(c.key) {
 		case "error":
@@ -92,8 +94,6 @@ func wholeResponse(body []byte) (AnswerInfo, *wire.Error) {
 			status = c.value()
 		case "output":
 			output = c.value()
-		case "usage":
-			usage = c.value()
 		default:
 			c.value()
 		}
@@ -105,7 +105,7 @@ func wholeResponse(body []byte) (AnswerInfo, *wire.Error) {
 		return info, reported(body)
 	}
 	info.Finish = text(status.Of(body))
-	info.Usage, info.HasUsage = findUsage(body, usage)
+	info.HasUsage = wire.FindUsage(body, wire.Whole(body), &info.Usage)
 	switch info.Finish {
 	case "failed", "cancelled":
 		return info, failedResponse(body, wire.Whole(body))
@@ -117,6 +117,48 @@ func wholeResponse(body []byte) (AnswerInfo, *wire.Error) {
 		return info, malformedAnswer("the backend's response holds no output")
 	case !outputSays(body, output):
 		return info, badAnswer(CodeEmpty, "the backend's response says nothing: no text, no reasoning, no refusal, no call")
+	}
+	return info, nil
+}
+
+// wholeMessage reads a message of the Messages dialect.
+func wholeMessage(body []byte) (AnswerInfo, *wire.Error) {
+	var info AnswerInfo
+	c := cursor{p: body}
+	var failure, kind, reason, content wire.Span
+	for c.enter('{'); c.member(); {
+		switch string(c.key) {
+		case "error":
+			failure = c.value()
+		case "type":
+			kind = c.value()
+		case "stop_reason":
+			reason = c.value()
+		case "content":
+			content = c.value()
+		default:
+			c.value()
+		}
+	}
+	if !c.end() {
+		return info, malformedAnswer("the backend's answer is not a JSON object")
+	}
+	if filled(failure.Of(body)) || string(kind.Of(body)) == `"error"` {
+		return info, reported(body)
+	}
+	info.HasUsage = wire.FindUsage(body, wire.Whole(body), &info.Usage)
+	if info.Finish = text(reason.Of(body)); info.Finish == "" && !filled(content.Of(body)) {
+		return info, malformedAnswer("the backend's answer is not a message")
+	}
+	said := len(inside(content.Of(body))) > 0
+	for it := wire.Elements(body, content); it.Next(); {
+		said = said || blockSays(body, it.Value)
+	}
+	switch {
+	case info.Finish == "":
+		return info, badAnswer(CodeTruncated, "the backend's message lacks a stop_reason")
+	case !said && !explainsSilence(reason.Of(body)):
+		return info, badAnswer(CodeEmpty, "the backend's message says nothing: no text, no thinking, no tool use")
 	}
 	return info, nil
 }
@@ -135,7 +177,7 @@ func plain(body []byte, whole wire.Span, info *AnswerInfo) *wire.Error {
 				return reported(body)
 			}
 		case "usage":
-			info.Usage, info.HasUsage = findUsage(body, v)
+			info.HasUsage = wire.FindUsage(body, v, &info.Usage)
 		}
 	}
 	return nil

@@ -26,6 +26,9 @@ const explainChars = 120
 // the order of application. When one path changes twice, the second line starts
 // from what the first one left.
 func Explain(body []byte, r *Request) []Line {
+	if len(r.Body) > 0 { // translated: the rules changed that
+		body = r.Body
+	}
 	lines := make([]Line, 0, len(r.Changes))
 	last := make(map[string]string, len(r.Changes))
 	for _, c := range r.Changes {
@@ -48,6 +51,8 @@ func AppendText(dst []byte, lines []Line) []byte {
 	}
 	for _, l := range lines {
 		switch {
+		case l.After == "" && l.Dropped && l.Before == "": // by a translation, which moves everything
+			dst = fmt.Appendf(dst, "%s is dropped\n", l.Path)
 		case l.After == "" && l.Dropped:
 			dst = fmt.Appendf(dst, "%s: %s is dropped\n", l.Path, l.Before)
 		case l.After == "" && l.Before == "":

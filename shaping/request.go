@@ -2,22 +2,24 @@ package shaping
 
 import (
 	"fmt"
+	"strings"
 
 	"nearside/catalog"
 	"nearside/shaping/wire"
 )
 
 // New builds the rules that can apply between a client's dialect and a model,
-// once for all requests. The error is a *wire.Error with status 400 when this
-// version cannot say such a request to the model's provider.
-func New(m *catalog.Model, client wire.Dialect) (*Shape, error) {
-	if !m.Speaks(client) {
+// once for all requests. The error is a *wire.Error with status 400 when there
+// is no way to say such a request to the model's provider.
+func New(m *catalog.Model, client wire.Dialect, opt Options) (*Shape, error) {
+	backend := speaks(m, client)
+	if backend == 0 {
 		return nil, unsupported(m, client)
 	}
-	s := &Shape{model: m, client: client, native: native(m.BaseURL)}
+	s := &Shape{model: m, client: client, backend: backend, opt: opt, native: native(m.BaseURL), path: path(m, backend)}
 	s.facts = learn(s)
 	for _, r := range Rules() {
-		if r.in(client) && r.applies(s) {
+		if r.in(backend) && r.applies(s) {
 			s.rules = append(s.rules, r)
 		}
 	}
@@ -28,17 +30,27 @@ func New(m *catalog.Model, client wire.Dialect) (*Shape, error) {
 // order of application. The caller may keep the slice.
 func (s *Shape) Rules() []Rule { return append([]Rule(nil), s.rules...) }
 
-// Request fills out with what must change in a client's body for this target.
-// env must be the scan of that very body. Nothing is decoded, and what no rule
-// names stays byte for byte. The error is a *wire.Error when the request is at
-// fault; out is then of no use.
+// Request fills out with what is to be sent for a client's body. env must be the
+// scan of that very body. Where client and backend speak the same nothing is
+// decoded, and what no rule names stays byte for byte; else out.Body is the
+// request in the backend's dialect, and the rules work on that. The error is a
+// *wire.Error when the request is at fault, or cannot be said to this backend;
+// out is then of no use.
 func (s *Shape) Request(body []byte, env *wire.Envelope, out *Request) error {
-	out.reset(body, env)
-	out.Path = path(s.client)
+	out.reset()
+	out.Path = s.path
+	if s.backend != s.client {
+		if err := s.translate(body, env, out); err != nil {
+			out.reset()
+			return err
+		}
+		body, env = out.Body, &out.Env
+	}
+	out.draft.begin(body, env)
 	for i := range s.rules {
 		out.draft.rule = &s.rules[i]
 		if err := s.rules[i].apply(s, out); err != nil {
-			out.reset(nil, nil)
+			out.reset()
 			return err
 		}
 	}
@@ -70,14 +82,20 @@ func unsupported(m *catalog.Model, client wire.Dialect) *wire.Error {
 	}
 }
 
-// path is where a dialect is spoken below the base URL. The routed-only
-// endpoints keep the client's own.
-func path(d wire.Dialect) string {
+// path is where a dialect is spoken below the model's base URL. The routed-only
+// endpoints keep the client's own. OpenClaw's base URLs of Anthropic's api end
+// before the version.
+func path(m *catalog.Model, d wire.Dialect) string {
 	switch d {
 	case wire.Chat:
 		return "/chat/completions"
 	case wire.Responses:
 		return "/responses"
+	case wire.Messages:
+		if !strings.HasSuffix(m.BaseURL, "/v1") {
+			return "/v1/messages"
+		}
+		return "/messages"
 	case wire.Completions:
 		return "/completions"
 	}

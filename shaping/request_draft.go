@@ -55,23 +55,30 @@ type drop struct {
 	path string
 }
 
-// reset prepares for a body; with nil it forgets the last one.
-func (r *Request) reset(body []byte, env *wire.Envelope) {
+// reset forgets the last body.
+func (r *Request) reset() {
 	d := &r.draft
 	clear(d.slots) // they point into the last body
 	if cap(r.scratch) > keptScratchBytes {
 		r.scratch = nil
 	}
+	if cap(r.Body) > keptScratchBytes || cap(r.hub) > keptScratchBytes {
+		r.Body, r.hub = nil, nil
+	}
 	if cap(r.Edits) > keptEdits {
 		r.Edits, d.inside = nil, nil
 	}
+	r.Body, r.hub = r.Body[:0], r.hub[:0]
+	r.Turn.reset()
 	r.Edits, r.Changes, r.Dropped = r.Edits[:0], r.Changes[:0], r.Dropped[:0]
 	r.Path, r.AskedUsage, r.scratch = "", false, r.scratch[:0]
-	d.body, d.env, d.rule = body, env, nil
+	d.body, d.env, d.rule = nil, nil, nil
 	d.slots, d.inside, d.drops = d.slots[:0], d.inside[:0], d.drops[:0]
-	if env == nil {
-		return
-	}
+}
+
+// begin takes up a body.
+func (d *draft) begin(body []byte, env *wire.Envelope) {
+	d.body, d.env = body, env
 	for _, f := range env.Fields {
 		key := f.Key.Of(body)
 		d.slots = append(d.slots, slot{key: key, value: f.Value.Of(body), escaped: bytes.IndexByte(key, '\\') >= 0})

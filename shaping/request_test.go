@@ -79,7 +79,7 @@ type shaped struct {
 
 func shape(t testing.TB, st story, body string) shaped {
 	t.Helper()
-	s, err := New(st.model(), st.dialect())
+	s, err := New(st.model(), st.dialect(), Options{})
 	if err != nil {
 		return shaped{err: asError(t, err)}
 	}
@@ -210,7 +210,7 @@ func rewrite(t *testing.T, file string, ar *txtar.Archive, got shaped) {
 func TestNewRefusesWhatItCannotTranslate(t *testing.T) {
 	f := func(api catalog.API, client wire.Dialect, want string) {
 		t.Helper()
-		_, err := New(story{Provider: "lmstudio", API: api, ID: "x"}.model(), client)
+		_, err := New(story{Provider: "lmstudio", API: api, ID: "x"}.model(), client, Options{})
 		if want == "" {
 			if err != nil {
 				t.Fatalf("New(%s, %s): %v", api, client, err)
@@ -229,8 +229,10 @@ func TestNewRefusesWhatItCannotTranslate(t *testing.T) {
 	f(catalog.Responses, wire.Responses, "")
 	f(catalog.Completions, wire.Completions, "")
 	f(catalog.Responses, wire.Plain, "")
-	f(catalog.Completions, wire.Responses, `this version cannot translate a responses request for "lmstudio/x", whose provider speaks openai-completions; ask /v1/chat/completions or set api: "openai-responses" for the provider`)
-	f(catalog.Responses, wire.Chat, `this version cannot translate a chat request for "lmstudio/x", whose provider speaks openai-responses; ask /v1/responses or set api: "openai-completions" for the provider`)
+	f(catalog.Completions, wire.Responses, "")
+	f(catalog.Responses, wire.Chat, "")
+	f(catalog.Messages, wire.Chat, "")
+	f(catalog.Messages, wire.Completions, `this version cannot translate a completions request for "lmstudio/x", whose provider speaks anthropic-messages`)
 	f(catalog.Messages, wire.Plain, `this version cannot translate a plain request for "lmstudio/x", whose provider speaks anthropic-messages`)
 	f("google-generative-ai", wire.Chat, `this version cannot translate a chat request for "lmstudio/x", whose provider speaks google-generative-ai`)
 }

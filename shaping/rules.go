@@ -9,7 +9,7 @@ import (
 // never from its name.
 type Rule struct {
 	Name     string         // as Changes, explain and the log show it
-	Dialects []wire.Dialect // of the client's requests it looks at
+	Dialects []wire.Dialect // of the requests it looks at, as they are sent
 	Setting  string         // the setting that switches it on or off; empty when it is no matter of choice
 	Why      string         // one sentence for people, with the setting that turns it off
 
@@ -32,7 +32,8 @@ func (r *Rule) in(d wire.Dialect) bool {
 // it, then what must not leave in any case is taken away.
 func Rules() []Rule {
 	var (
-		all       = []wire.Dialect{wire.Chat, wire.Responses, wire.Completions, wire.Plain}
+		all       = []wire.Dialect{wire.Chat, wire.Responses, wire.Messages, wire.Completions, wire.Plain}
+		openAI    = []wire.Dialect{wire.Chat, wire.Responses, wire.Completions, wire.Plain}
 		both      = []wire.Dialect{wire.Chat, wire.Responses}
 		chat      = []wire.Dialect{wire.Chat}
 		streaming = []wire.Dialect{wire.Chat, wire.Completions}
@@ -46,9 +47,12 @@ func Rules() []Rule {
 			applies: always, apply: modelRule,
 		},
 		{
-			Name: "no-tools", Dialects: both, Setting: "compat.supportsTools",
-			Why:     "compat.supportsTools is false for this model, so tools and what belongs to them are not sent; remove it to send them",
-			applies: func(s *Shape) bool { return no(s.model.Compat.SupportsTools) }, apply: noToolsRule,
+			Name: "no-tools", Dialects: []wire.Dialect{wire.Chat, wire.Responses, wire.Messages}, Setting: "compat.supportsTools",
+			Why: "compat.supportsTools is false for this model, so tools and what belongs to them are not sent; remove it to send them",
+			// A translation to Messages has left them out, and may enforce a schema by a tool of its own.
+			applies: func(s *Shape) bool {
+				return no(s.model.Compat.SupportsTools) && (s.backend != wire.Messages || s.client == wire.Messages)
+			}, apply: noToolsRule,
 		},
 		{
 			Name: "reasoning-effort", Dialects: both, Setting: "compat.supportsReasoningEffort",
@@ -56,9 +60,19 @@ func Rules() []Rule {
 			applies: func(s *Shape) bool { return !s.effort.asIs }, apply: effortRule,
 		},
 		{
-			Name: "native-only", Dialects: all, Setting: "compat.supportsPromptCacheKey",
+			Name: "native-only", Dialects: openAI, Setting: "compat.supportsPromptCacheKey",
 			Why:     "only OpenAI itself takes this field; compat.supportsPromptCacheKey: true sends prompt-cache hints, params.extra_body any field",
 			applies: proxied, apply: nativeOnlyRule,
+		},
+		{
+			Name: "sealed", Dialects: []wire.Dialect{wire.Responses},
+			Why:     "sealed reasoning and summaries can be opened by their maker only",
+			applies: always, apply: sealedRule,
+		},
+		{
+			Name: "thinking", Dialects: []wire.Dialect{wire.Messages},
+			Why:     "the thinking is another backend's, and Anthropic takes back its own only",
+			applies: func(s *Shape) bool { return s.client == wire.Messages }, apply: thinkingRule,
 		},
 		{
 			Name: "include-usage", Dialects: streaming, Setting: "compat.supportsUsageInStreaming",
@@ -76,7 +90,7 @@ func Rules() []Rule {
 			applies: func(s *Shape) bool { return len(s.extra) > 0 }, apply: extraBodyRule,
 		},
 		{
-			Name: "store", Dialects: all, Setting: "compat.supportsStore",
+			Name: "store", Dialects: openAI, Setting: "compat.supportsStore",
 			Why:     "nothing is stored at a backend that is not OpenAI; compat.supportsStore: true sends store: false, params.extra_body.store beside it what you choose",
 			applies: proxied, apply: storeRule,
 		},
@@ -103,7 +117,7 @@ type facts struct {
 
 func learn(s *Shape) facts {
 	f := facts{id: wire.AppendString(nil, s.model.ID), effort: effortsOf(s.model, s.native)}
-	if s.client == wire.Chat {
+	if s.backend == wire.Chat {
 		f.extra = extraOf(s.model)
 	}
 	if s.client == wire.Chat || s.client == wire.Responses { // no other endpoint has it

@@ -152,7 +152,7 @@ const (
 // never adds one.
 func effortRule(s *Shape, r *Request) error {
 	d := &r.draft
-	if s.client == wire.Chat {
+	if s.backend == wire.Chat {
 		return s.chatEffort(r, d.find("reasoning_effort"))
 	}
 	i := d.find("reasoning")

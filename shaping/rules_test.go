@@ -134,7 +134,7 @@ func TestShapedCapturesKeepWhatNoRuleNames(t *testing.T) {
 			if client == "responses" {
 				st.API = catalog.Responses
 			}
-			s, err := New(st.model(), st.dialect())
+			s, err := New(st.model(), st.dialect(), Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -152,7 +152,7 @@ func TestShapedCapturesKeepWhatNoRuleNames(t *testing.T) {
 // On a route where no rule has anything to do, a prompt cache must see the very
 // bytes of the client: only the name of the model differs.
 func TestRequestWithoutMatchingRuleDiffersInModelOnly(t *testing.T) {
-	s, err := New(story{ID: "qwen", Reasoning: true}.model(), wire.Chat)
+	s, err := New(story{ID: "qwen", Reasoning: true}.model(), wire.Chat, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,7 +165,7 @@ func TestRequestWithoutMatchingRuleDiffersInModelOnly(t *testing.T) {
 
 // A Request is pooled: what one body left must not show in the next.
 func TestRequestIsReusable(t *testing.T) {
-	s, err := New(models()["strict"].model(), wire.Chat)
+	s, err := New(models()["strict"].model(), wire.Chat, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,7 @@ func FuzzRequest(f *testing.F) {
 		for d := wire.Chat; d <= wire.Plain; d++ {
 			for _, api := range []catalog.API{catalog.Completions, catalog.Responses} {
 				st.API = api
-				if s, err := New(st.model(), d); err == nil {
+				if s, err := New(st.model(), d, Options{}); err == nil && s.backend == s.client { // translated ones have a fuzz of their own
 					shapes = append(shapes, s)
 				}
 			}
@@ -304,7 +304,7 @@ func BenchmarkRequest(b *testing.B) {
 		{"strings", story{ID: "qwen", Compat: catalog.Compat{RequiresStringContent: &on}}},
 	}
 	for _, c := range cases {
-		s, err := New(c.st.model(), wire.Chat)
+		s, err := New(c.st.model(), wire.Chat, Options{})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -332,7 +332,7 @@ func BenchmarkRequest(b *testing.B) {
 func TestRequestAllocatesNothing(t *testing.T) {
 	f := func(st story, body []byte, changes int) {
 		t.Helper()
-		s, err := New(st.model(), st.dialect())
+		s, err := New(st.model(), st.dialect(), Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

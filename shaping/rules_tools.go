@@ -32,7 +32,7 @@ func toolChoiceRule(s *Shape, r *Request) error {
 	if i := d.find("tool_choice"); i < 0 {
 		return nil
 	}
-	if s.client == wire.Responses {
+	if s.backend == wire.Responses {
 		// Newer clients send tools as an item of the input, and a stored prompt
 		// brings its own.
 		if d.find("prompt") >= 0 || bytes.Contains(d.env.Messages.Of(d.body), []byte(`"additional_tools"`)) {

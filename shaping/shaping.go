@@ -27,6 +27,14 @@ type Change struct {
 // explain. Edits and Changes are valid until the next use; they do not hold on
 // to the client's body.
 type Request struct {
+	// Body is the client's body in the backend's dialect, to be spliced in the
+	// place of the client's; empty where both speak the same.
+	Body []byte
+	// Env is Body's scan.
+	Env wire.Envelope
+	// Turn is what the translation of the answer must be told.
+	Turn Turn
+
 	Edits   []wire.Edit // what to splice into the body
 	Changes []Change    // the same for people, in the order of application
 	Dropped []string    // paths that were dropped, for x-nearside-dropped: "store", "reasoning.effort"
@@ -35,17 +43,62 @@ type Request struct {
 	// that usage must be hidden from the client.
 	AskedUsage bool
 	scratch    []byte
+	hub        []byte // a request between two translations
+	origins    []int  // see translation
 	draft      draft
 }
 
 // Shape is the translation and rules for one client dialect and one target. It
 // is immutable and may be used concurrently.
 type Shape struct {
-	model  *catalog.Model
-	client wire.Dialect
-	native bool   // an OpenAI address: nothing is stripped there
-	rules  []Rule // those that can apply, in order
-	facts         // what the rules precomputed
+	model   *catalog.Model
+	client  wire.Dialect
+	backend wire.Dialect // the same, or another one that requests are translated to
+	opt     Options
+	path    string // see Request.Path
+	native  bool   // an OpenAI address: nothing is stripped there
+	rules   []Rule // those that can apply, in order
+	facts          // what the rules precomputed
+}
+
+// Options are the settings of translations.
+type Options struct {
+	// Sealer makes and opens the envelopes in which a stateless client carries
+	// reasoning; nil makes and opens none.
+	Sealer *Sealer
+	// SystemMessages says what becomes of system and developer messages behind
+	// the first, for a chat backend that is not OpenAI: SystemKeep (the default,
+	// also when empty), SystemHoist for templates that want them all at the head
+	// (Qwen's fail otherwise), or SystemUser. What the provider says stands above.
+	SystemMessages string
+}
+
+// systemMessages is what holds for this model.
+func (s *Shape) systemMessages() string {
+	if own := s.model.Provider.SystemMessages; own != "" {
+		return own
+	}
+	return s.opt.SystemMessages
+}
+
+// Backend returns the dialect in which the backend is asked.
+func (s *Shape) Backend() wire.Dialect { return s.backend }
+
+// Retells says that answers are taken apart and put together again rather than
+// copied: the backend speaks another dialect, or one that it is known to spell
+// in ways that clients stumble over.
+func (s *Shape) Retells() bool {
+	if s.backend != s.client {
+		return true
+	}
+	if s.client != wire.Responses {
+		return false
+	}
+	switch s.model.Provider.Kind {
+	case catalog.KindVLLM, catalog.KindSGLang, catalog.KindLMStudio, catalog.KindLlamaCPP:
+		return true
+	}
+	return false
 }
 
 // Delta says what one event of a backend's stream carries. Data and Name point

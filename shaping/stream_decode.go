@@ -7,20 +7,21 @@ import (
 )
 
 // CopyDecoder reads a backend's stream for a client of the same dialect: it
-// looks at each event without decoding it and hands its bytes on. It serves
-// chat, completions and responses, allocates nothing a regular event, and may
-// be reused after Reset. It is not for concurrent use.
+// looks at each event without decoding it and hands its bytes on. It also comes
+// before a reader of another's dialect, which need not look for faults then. It
+// serves chat, completions, responses and messages, allocates nothing a regular
+// event, and may be reused after Reset. It is not for concurrent use.
 //
 // Event fails with a *wire.Error: the backend's own when it reports one inside
-// its 200, else one with a Code of this package. What follows the [DONE] marker
-// is ignored.
+// its 200, else one with a Code of this package. What follows the [DONE] marker,
+// or message_stop, is ignored.
 type CopyDecoder struct {
 	dialect wire.Dialect
 
 	content bool // something was said
 	meant   bool // it ended for a reason that explains an empty answer
-	ended   bool // every choice that was begun has ended; the response is terminal
-	done    bool // [DONE] came
+	ended   bool // every choice that was begun has ended; the response is terminal; the message has a stop_reason
+	done    bool // [DONE] or message_stop came
 
 	begun, over indexes // choices that were seen, and that have a finish_reason
 
@@ -34,7 +35,7 @@ type CopyDecoder struct {
 var _ Decoder = (*CopyDecoder)(nil)
 
 // NewDecoder returns a decoder for one attempt's stream in dialect d: Chat,
-// Completions or Responses.
+// Completions, Responses or Messages.
 func NewDecoder(d wire.Dialect) *CopyDecoder { return &CopyDecoder{dialect: d} }
 
 // Reset makes the decoder as new.
@@ -59,12 +60,16 @@ func (d *CopyDecoder) Event(ev wire.Event) (Delta, error) {
 		return delta, reported(data)
 	}
 	var err *wire.Error
-	if d.dialect == wire.Responses {
+	switch d.dialect {
+	case wire.Responses:
 		err = d.response(&delta)
-	} else if text, ok := d.like.text(data); ok {
-		delta.Content, delta.Text = true, text
-		return delta, nil
-	} else {
+	case wire.Messages:
+		err = d.message(&delta)
+	default:
+		if text, ok := d.like.text(data); ok {
+			delta.Content, delta.Text = true, text
+			return delta, nil
+		}
 		was := *d
 		err = d.chunk(&delta)
 		if err == nil && delta.Text.Present() && was.content && d.same(&was, &delta) {
@@ -120,21 +125,18 @@ func malformed() *wire.Error {
 	return &e
 }
 
-// count keeps the usage that stands at v of p.
+// count keeps the usage that is said at v of p, as wire.FindUsage reads it.
 func (d *CopyDecoder) count(p []byte, v wire.Span) bool {
-	u, ok := findUsage(p, v)
-	if ok {
-		d.usage, d.hasUsage = u, true
-	}
+	ok := wire.FindUsage(p, v, &d.usage)
+	d.hasUsage = d.hasUsage || ok
 	return ok
 }
 
 // chunk looks at a chunk of chat or completions.
 func (d *CopyDecoder) chunk(delta *Delta) *wire.Error {
 	c := cursor{p: delta.Data}
-	var usage wire.Span
 	d.reason = wire.Span{}
-	failed, choiceFailed := false, false
+	failed, choiceFailed, counts := false, false, false
 	for c.enter('{'); c.member(); {
 		switch string(c.key) {
 		case "choices":
@@ -144,15 +146,17 @@ func (d *CopyDecoder) chunk(delta *Delta) *wire.Error {
 			}
 			first := true
 			for c.enter('['); c.element(); {
-				content, reason, broke := d.choice(&c, &delta.Text)
+				said := d.choice(&c, &delta.Text)
 				if first {
-					d.reason, first = reason, false
+					d.reason, first = said.reason, false
 				}
-				delta.Content = delta.Content || content
-				choiceFailed = choiceFailed || broke
+				delta.Content = delta.Content || said.content
+				choiceFailed = choiceFailed || said.failed
+				counts = counts || said.counts
 			}
-		case "usage":
-			usage = c.value()
+		case "usage", "timings":
+			v := c.value()
+			counts = counts || filled(v.Of(c.p))
 		case "error":
 			v := c.value()
 			failed = failed || filled(v.Of(c.p))
@@ -171,7 +175,7 @@ func (d *CopyDecoder) chunk(delta *Delta) *wire.Error {
 	case choiceFailed:
 		return badAnswer("", "the backend broke its answer off with an error")
 	}
-	delta.Usage = d.count(c.p, usage)
+	delta.Usage = counts && d.count(c.p, wire.Whole(c.p))
 	if !d.ended && d.over.any() && d.over == d.begun {
 		d.ended, delta.Finish = true, true
 	}
@@ -179,13 +183,18 @@ func (d *CopyDecoder) chunk(delta *Delta) *wire.Error {
 	return nil
 }
 
-// choice looks at one choice and says whether it carries content, where its
-// finish_reason is, and whether it ended by a failure. text becomes the place of
-// a text in it.
-func (d *CopyDecoder) choice(c *cursor, text *wire.Span) (content bool, reason wire.Span, failed bool) {
+// choiceSaid is what one choice of a chunk carries: content, an end by a
+// failure, usage, and where its finish_reason is.
+type choiceSaid struct {
+	content, failed, counts bool
+	reason                  wire.Span
+}
+
+// choice looks at one choice. text becomes the place of a text in it.
+func (d *CopyDecoder) choice(c *cursor, text *wire.Span) (said choiceSaid) {
 	if c.kind() != '{' {
 		c.value()
-		return false, reason, false
+		return said
 	}
 	index := int64(0)
 	finished := false
@@ -195,17 +204,20 @@ func (d *CopyDecoder) choice(c *cursor, text *wire.Span) (content bool, reason w
 			v := c.value()
 			index, _ = wire.Int(v.Of(c.p))
 		case "delta", "message":
-			content = says(c, text) || content
+			said.content = says(c, text) || said.content
 		case "text":
 			v := c.value()
 			noteText(c, v, text)
-			content = filled(v.Of(c.p)) || content
+			said.content = filled(v.Of(c.p)) || said.content
+		case "usage": // Moonshot's place
+			v := c.value()
+			said.counts = filled(v.Of(c.p))
 		case "finish_reason":
-			reason = c.value()
-			switch string(reason.Of(c.p)) {
+			said.reason = c.value()
+			switch string(said.reason.Of(c.p)) {
 			case "null", `""`, "":
-			case `"error"`, `"abort"`:
-				failed = true
+			case `"error"`, `"abort"`, `"network_error"`, `"insufficient_system_resource"`:
+				said.failed = true
 			case `"length"`, `"content_filter"`:
 				d.meant, finished = true, true
 			default:
@@ -222,7 +234,7 @@ func (d *CopyDecoder) choice(c *cursor, text *wire.Span) (content bool, reason w
 	if finished {
 		d.over.add(index)
 	}
-	return content, reason, failed
+	return said
 }
 
 // says tells whether a delta or message carries anything that a client could

@@ -69,10 +69,9 @@ func (d *CopyDecoder) terminal(delta *Delta, resource wire.Span, incomplete bool
 			}
 		case "output":
 			delta.Content = outputSays(p, v)
-		case "usage":
-			delta.Usage = d.count(p, v)
 		}
 	}
+	delta.Usage = d.count(p, wire.Whole(p))
 	delta.Finish = true
 	d.ended = true
 	d.meant = d.meant || incomplete
@@ -120,8 +119,8 @@ func partsSay(p []byte, parts wire.Span) bool {
 			v := m.Value.Of(p)
 			switch string(m.Key.Of(p)) {
 			case "type":
-				switch text(v) {
-				case "output_text", "text", "refusal", "summary_text", "reasoning_text", "":
+				switch string(v) {
+				case `"output_text"`, `"text"`, `"refusal"`, `"summary_text"`, `"reasoning_text"`, `""`, "null":
 				default:
 					textual = false
 				}

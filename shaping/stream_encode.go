@@ -9,7 +9,7 @@ import (
 
 // EncoderOptions say for whom a stream is written and what is ours in it.
 type EncoderOptions struct {
-	Dialect wire.Dialect // Chat, Completions or Responses
+	Dialect wire.Dialect // Chat, Completions, Responses or Messages
 	// Model is written as the model on every event; empty leaves the backend's.
 	Model string
 	// HideUsage says that usage was asked for by us and not by the client: the
@@ -20,13 +20,42 @@ type EncoderOptions struct {
 	// heartbeat, or when it never does.
 	ID      string
 	Created int64
-	// Store is what a response resource of ours says about being kept.
-	Store bool
+	// Store, Background and Conversation (an id) are what a response resource
+	// says about being kept.
+	Store        bool
+	Background   bool
+	Conversation string
+	// Kept says that what is told will be recalled for a later turn, stored or not.
+	Kept bool
+	// ResponseID, prefix included, is the id of a response whatever the backend
+	// calls it, and Created then its time; empty takes the backend's.
+	ResponseID string
 	// Request is the client's body with its scan, echoed in the resources that
 	// are written here. Both may be nil, and must stay unchanged until Finish.
 	Request  []byte
 	Envelope *wire.Envelope
+	// Reasoning is how a retold response says reasoning: ReasoningSummary, also
+	// when empty, ReasoningText or ReasoningPlain.
+	Reasoning string
+	// ReasoningField is the member in which a retold chat answer says it: empty
+	// is "reasoning_content".
+	ReasoningField string
+	// Sealer makes the envelopes in which a client carries reasoning; nil makes
+	// none.
+	Sealer *Sealer
+	// Now tells the Unix seconds at which a response is completed; when it is
+	// nil that is when it was created.
+	Now func() int64
 }
+
+// Spellings of reasoning in a response: as events of its summary, which every
+// client shows, of reasoning_text as OpenAI has them, or of reasoning as Open
+// Responses does.
+const (
+	ReasoningSummary = "summary"
+	ReasoningText    = "reasoning_text"
+	ReasoningPlain   = "reasoning"
+)
 
 // CopyEncoder writes a stream for a client whose dialect the backend speaks.
 // Events keep their bytes, except for what is named here:
@@ -38,10 +67,12 @@ type EncoderOptions struct {
 //   - "choices":null becomes an empty list, since clients crash on it (chat);
 //   - what HideUsage says;
 //   - a response's events are numbered and typed, its resource is whole
-//     (responses; see event and resource).
+//     (responses; see event and resource);
+//   - message_start has our model and one id, every event its event line
+//     (messages; see message).
 //
-// The last events (chat: from the finish on; responses: the terminal one) are
-// held back until Finish, which alone knows how the exchange ended and may add
+// The last events (chat: from the finish on; responses: the terminal one;
+// messages: from message_delta on) are held back until Finish, which alone knows how the exchange ended and may add
 // late facts to them. The backend's [DONE] is swallowed, Finish writes ours.
 // After Finish nothing is written. It may be reused after Reset and is not for
 // concurrent use.
@@ -84,7 +115,7 @@ func (e *CopyEncoder) Reset(opt EncoderOptions) {
 		next:    e.next[:0],
 		like:    e.like,
 
-		responses: responses{items: e.items[:0]},
+		responses: responses{items: e.items[:0], terminal: e.terminal[:0], counts: e.counts[:0]},
 	}
 	e.SetModel(opt.Model)
 }
@@ -105,8 +136,11 @@ func (e *CopyEncoder) Delta(dst []byte, d Delta) []byte {
 	if e.closed || d.Done || len(d.Data) == 0 {
 		return dst
 	}
-	if e.opt.Dialect == wire.Responses {
+	switch e.opt.Dialect {
+	case wire.Responses:
 		return e.event(dst, d)
+	case wire.Messages:
+		return e.message(dst, d)
 	}
 	if !e.ended && !d.Finish {
 		if !d.Text.Present() {
@@ -140,8 +174,11 @@ func (e *CopyEncoder) Heartbeat(dst []byte) []byte {
 	if e.closed {
 		return dst
 	}
-	if e.opt.Dialect == wire.Responses {
+	switch e.opt.Dialect {
+	case wire.Responses:
 		return e.inProgress(dst)
+	case wire.Messages:
+		return append(dst, messagesPing...)
 	}
 	dst = append(dst, `data: {"id":`...)
 	dst = append(dst, e.fixID(nil)...)
@@ -173,10 +210,12 @@ func (e *CopyEncoder) Heartbeat(dst []byte) []byte {
 // A regular end (cause nil) writes what was held back and [DONE]. late goes
 // into the last event: for chat the finish or the usage chunk, whichever came
 // last, and only where no such chunk came one of its own with empty choices;
-// for responses the terminal event, beside its response.
+// for responses the terminal event, beside its response; for messages
+// message_delta.
 //
 // A failure writes the dialect's error and never [DONE]: for chat one error
-// chunk, for responses an error event and response.failed. A terminal event
+// chunk, for responses an error event and response.failed, for messages an error
+// event. A terminal event
 // that was held back is dropped then, so that the client is told one end; a
 // held chunk goes out only if it carries content.
 func (e *CopyEncoder) Finish(dst []byte, cause *wire.Error, late []byte) []byte {
@@ -185,6 +224,8 @@ func (e *CopyEncoder) Finish(dst []byte, cause *wire.Error, late []byte) []byte 
 	}
 	e.closed = true
 	switch {
+	case e.opt.Dialect == wire.Messages:
+		return e.lastMessage(dst, cause, late)
 	case cause == nil:
 		dst = e.last(dst, late)
 		return append(dst, "data: [DONE]\n\n"...)
@@ -278,7 +319,9 @@ func endLine(dst []byte, start int) []byte {
 // that is no string that says anything.
 func (e *CopyEncoder) fixID(v []byte) []byte {
 	if len(e.id) == 0 {
-		if len(v) > 2 && v[0] == '"' {
+		if e.opt.ResponseID != "" {
+			e.id = wire.AppendString(e.id, e.opt.ResponseID)
+		} else if len(v) > 2 && v[0] == '"' {
 			e.id = append(e.id, v...)
 		} else {
 			prefix := "chatcmpl-"
@@ -287,6 +330,8 @@ func (e *CopyEncoder) fixID(v []byte) []byte {
 				prefix = "resp_"
 			case wire.Completions:
 				prefix = "cmpl-"
+			case wire.Messages:
+				prefix = "msg_"
 			}
 			e.id = wire.AppendString(e.id, prefix+e.opt.ID)
 		}
@@ -297,7 +342,7 @@ func (e *CopyEncoder) fixID(v []byte) []byte {
 // fixCreated is fixID for the creation time.
 func (e *CopyEncoder) fixCreated(v []byte) []byte {
 	if len(e.created) == 0 {
-		if len(v) > 0 && wire.Kind(v[0]) == '0' {
+		if e.opt.ResponseID == "" && len(v) > 0 && wire.Kind(v[0]) == '0' {
 			e.created = append(e.created, v...)
 		} else {
 			e.created = strconv.AppendInt(e.created, e.opt.Created, 10)

@@ -16,6 +16,12 @@ type responses struct {
 	ours      bool   // and it was ours: the backend's own is swallowed
 	begun     bool   // an event of the output is out
 	items     []byte // the items that are done, with commas between them
+	terminal  []byte // the resource of an end of ours
+
+	// What a writer says of the end; nothing while a response is copied.
+	counts    []byte // usage
+	completed int64
+	reason    string // why it is incomplete
 }
 
 // event appends the frame of one event of a Responses stream. Sequence numbers
@@ -184,9 +190,15 @@ func (e *CopyEncoder) own(dst []byte, name, status string, cause *wire.Error, la
 	dst = strconv.AppendInt(dst, e.sequence, 10)
 	e.sequence++
 	dst = append(dst, `,"response":`...)
+	start := len(dst)
 	dst = e.appendResource(dst, status, cause)
+	end := len(dst)
 	dst = appendLate(dst, late)
-	return endFrame(dst, line)
+	dst = endFrame(dst, line)
+	if status != "in_progress" {
+		e.terminal = append(e.terminal[:0], dst[start:end]...)
+	}
+	return dst
 }
 
 // keep remembers an item that is done: a response that fails later still holds it.

@@ -33,6 +33,9 @@ const errorMessageMax = 512
 // or the body, as a whole. The shape may be any that wire.ParseError knows.
 func reported(p []byte) *wire.Error {
 	e := parseError(p)
+	if a, ok := wire.AnthropicError(e.Type, e.Message); ok && e.Code == "" && anthropic(p) {
+		e.Status, e.Type, e.Code, e.Param = a.Status, a.Type, a.Code, a.Param
+	}
 	if e.Message == "" {
 		e.Message = "the backend reported an error without a message"
 	}
@@ -49,6 +52,12 @@ func reported(p []byte) *wire.Error {
 		e.Status, e.Type, e.Code = 400, "invalid_request_error", "context_length_exceeded"
 	}
 	return e
+}
+
+// anthropic says whether an error has the shape of Anthropic's API.
+func anthropic(p []byte) bool {
+	kind, _ := wire.Get(p, wire.Whole(p), "type")
+	return string(kind.Of(p)) == `"error"`
 }
 
 // statusOf tells which status an error would have had as an answer of its own.

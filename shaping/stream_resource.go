@@ -1,6 +1,11 @@
 package shaping
 
-import "nearside/shaping/wire"
+import (
+	"bytes"
+	"strconv"
+
+	"nearside/shaping/wire"
+)
 
 // resourceFields are the members that strict clients want in every response
 // resource, in the order in which we write them, with what stands there when
@@ -63,6 +68,10 @@ func (e *CopyEncoder) appendResource(dst []byte, status string, cause *wire.Erro
 			dst = e.appendField(dst, i, status)
 		}
 	}
+	if e.opt.Conversation != "" {
+		dst = append(dst, `,"conversation":`...)
+		dst = append(dst, e.conversation()...)
+	}
 	return append(dst, '}')
 }
 
@@ -78,16 +87,29 @@ func (e *CopyEncoder) appendField(dst []byte, i int, status string) []byte {
 		dst = append(dst, '"')
 		dst = append(dst, status...)
 		return append(dst, '"')
+	case "completed_at":
+		if e.completed != 0 && status == "completed" {
+			return strconv.AppendInt(dst, e.completed, 10)
+		}
+	case "incomplete_details":
+		if e.reason != "" && status == "incomplete" {
+			dst = append(dst, `{"reason":"`...)
+			dst = append(dst, e.reason...)
+			return append(dst, `"}`...)
+		}
+	case "usage":
+		if len(e.counts) > 0 && status != "in_progress" {
+			return append(dst, e.counts...)
+		}
 	case "model":
 		if len(e.model) == 0 {
 			return append(dst, `""`...)
 		}
 		return append(dst, e.model...)
 	case "store":
-		if e.opt.Store {
-			return append(dst, "true"...)
-		}
-		return append(dst, "false"...)
+		return append(dst, boolean(e.opt.Store)...)
+	case "background":
+		return append(dst, boolean(e.opt.Background)...)
 	}
 	if p, v := e.asked(f.key, f.kinds); v.Present() {
 		switch f.key {
@@ -186,9 +208,25 @@ func (e *CopyEncoder) resource(s *splice, at wire.Span, status string) {
 			}
 		case "usage":
 			mendUsage(s, v)
+		case "store":
+			s.replace(v, boolean(e.opt.Store))
+		case "background":
+			s.replace(v, boolean(e.opt.Background))
+		case "previous_response_id":
+			if p, asked := e.asked("previous_response_id", `"`); asked.Present() {
+				s.replace(v, asked.Of(p))
+			}
+		case "reasoning":
+			if s.p[v.Start] == '{' {
+				mendReasoning(s, v)
+				break
+			}
+			e.echo(s, v, i, status)
+		default:
+			e.echo(s, v, i, status)
 		}
 	}
-	if seen == 1<<len(resourceFields)-1 || s.p[at.Start] != '{' {
+	if seen == 1<<len(resourceFields)-1 && e.opt.Conversation == "" || s.p[at.Start] != '{' {
 		return
 	}
 	s.to(at.End - 1)
@@ -196,6 +234,34 @@ func (e *CopyEncoder) resource(s *splice, at wire.Span, status string) {
 		if seen&(1<<i) == 0 {
 			s.add(resourceFields[i].key, nil)
 			s.dst = e.appendField(s.dst, i, status)
+		}
+	}
+	if e.opt.Conversation != "" {
+		if _, ok := wire.Get(s.p, at, "conversation"); !ok {
+			s.add("conversation", e.conversation())
+		}
+	}
+}
+
+// echo repeats what the request said where the backend says null: it may never
+// have been told.
+func (e *CopyEncoder) echo(s *splice, v wire.Span, i int, status string) {
+	f := &resourceFields[i]
+	if f.kinds == "" || s.p[v.Start] != 'n' {
+		return
+	}
+	if _, asked := e.asked(f.key, f.kinds); asked.Present() {
+		s.replace(v, nil)
+		s.dst = e.appendField(s.dst, i, status)
+	}
+}
+
+// mendReasoning adds the members that strict clients want.
+func mendReasoning(s *splice, at wire.Span) {
+	for _, key := range [...]string{"effort", "summary"} {
+		if _, ok := wire.Get(s.p, at, key); !ok {
+			s.to(at.End - 1)
+			s.add(key, []byte("null"))
 		}
 	}
 }
@@ -213,5 +279,38 @@ func mendUsage(s *splice, at wire.Span) {
 			s.to(at.End - 1)
 			s.add(f.key, []byte(f.value))
 		}
+	}
+}
+
+// Resource returns the response resource of the terminal event, or of the whole
+// answer, as the client got it; nil before. It is valid until the next Reset.
+func (e *CopyEncoder) Resource() []byte {
+	if len(e.terminal) > 0 {
+		return e.terminal
+	}
+	if e.opt.Dialect != wire.Responses || len(e.held) == 0 {
+		return nil
+	}
+	_, data, _ := bytes.Cut(e.held, []byte("data: ")) // names of events have no spaces
+	v, ok := wire.Get(data, wire.Whole(data), "response")
+	if !ok {
+		return nil
+	}
+	return v.Of(data)
+}
+
+// Output hands each item of the Resource's output to f, with its id as the
+// inside of a string, empty when it has none.
+func (e *CopyEncoder) Output(f func(id, item []byte)) {
+	p := e.Resource()
+	output, _ := wire.Get(p, wire.Whole(p), "output")
+	for it := wire.Elements(p, output); it.Next(); {
+		var id []byte
+		if v, ok := wire.Get(p, it.Value, "id"); ok {
+			if v := v.Of(p); len(v) > 2 && v[0] == '"' {
+				id = v[1 : len(v)-1]
+			}
+		}
+		f(id, it.Value.Of(p))
 	}
 }

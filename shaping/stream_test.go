@@ -223,6 +223,9 @@ func lawful(d wire.Dialect, out []byte, failed bool) error {
 		return errors.New("the output does not consist of whole frames with LF")
 	}
 	frames = frames[:len(frames)-1]
+	if d == wire.Messages {
+		return lawfulMessages(frames, failed)
+	}
 	if n := len(frames); !failed && (n == 0 || frames[n-1] != "data: [DONE]") {
 		return errors.New("a regular end without [DONE]")
 	} else if !failed {
@@ -301,7 +304,7 @@ func lawfulResponse(frames []string, failed bool) error {
 			Response map[string]any
 		}
 		if err := json.Unmarshal([]byte(data), &ev); err != nil || !ok {
-			return fmt.Errorf("frame %d: %v: %q", i, err, f)
+			return fmt.Errorf("frame %d: %w: %q", i, err, f)
 		}
 		if ev.Type != name || ev.Sequence == nil || *ev.Sequence != i {
 			return fmt.Errorf("frame %d: event %q, type %q, sequence_number %v", i, name, ev.Type, ev.Sequence)

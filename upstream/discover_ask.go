@@ -17,6 +17,7 @@ import (
 	"github.com/goccy/go-json"
 
 	"nearside/catalog"
+	"nearside/shaping/wire"
 )
 
 // askBytesMax bounds an answer to a question of ours. The longest known is a
@@ -78,7 +79,7 @@ func newAsker(cfg Config, d Dialer) (*asker, error) {
 		a.keyed = true
 		a.header.Set("x-api-key", key.Reveal())
 		if a.header.Get("anthropic-version") == "" {
-			a.header.Set("anthropic-version", "2023-06-01")
+			a.header.Set("anthropic-version", wire.AnthropicVersion)
 		}
 	default:
 		a.keyed = true

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,7 +37,6 @@ type Pool struct {
 	backends map[backendKey]*Backend
 	breakers map[string]*breaker.Breaker // by provider id, and by ref for targets
 	configs  map[string]Config
-	closed   bool
 }
 
 type backendKey struct{ provider, baseURL string }
@@ -284,6 +284,8 @@ func (p *Pool) newBackend(c Config, baseURL string) (*Backend, error) {
 	case key.IsZero() || auth.Mode == "none":
 	case auth.Mode == "header":
 		name, value = auth.Header, auth.Prefix+key.Reveal()
+	case auth.Mode == "" && c.API == catalog.Messages:
+		name, value = "X-Api-Key", key.Reveal()
 	default:
 		value = "Bearer " + key.Reveal()
 	}
@@ -305,6 +307,11 @@ func (p *Pool) newBackend(c Config, baseURL string) (*Backend, error) {
 		}
 		f = append(append(append(append(f, name...), ": "...), value...), "\r\n"...)
 	}
+	// vLLM and SGLang speak Messages and look for their key where OpenAI's
+	// clients put it; others that do take the first of the two.
+	if c.Near && name == "X-Api-Key" && auth.Mode == "" && !slices.ContainsFunc(c.Headers, func(h catalog.Header) bool { return strings.EqualFold(h.Name, "Authorization") }) {
+		f = append(append(append(f, "Authorization: Bearer "...), key.Reveal()...), "\r\n"...)
+	}
 	b.fixed, b.secrets = f, secretsOf(c)
 	return b, nil
 }
@@ -322,6 +329,16 @@ func ModelLines(headers []catalog.Header) []byte {
 		}
 	}
 	return b
+}
+
+// Sends says whether the provider's own headers have one of that name.
+func (b *Backend) Sends(name string) bool {
+	for _, h := range b.cfg.Headers {
+		if strings.EqualFold(h.Name, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // ID returns the provider's id.

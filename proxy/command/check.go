@@ -118,7 +118,7 @@ func report(w io.Writer, file *config.Config, snap *proxy.Snapshot, problems con
 	for _, part := range []struct {
 		title string
 		notes []config.Note
-	}{{"accepted, without an effect yet", file.Later}, {"only OpenClaw reads", file.Ignored}} {
+	}{{"accepted, without an effect yet", file.Later}, {"applied to translated requests", file.Partly}, {"only OpenClaw reads", file.Ignored}} {
 		if len(part.notes) > 0 {
 			fmt.Fprintf(w, "\n%s:\n", part.title)
 		}
@@ -150,7 +150,7 @@ func reportProviders(w io.Writer, snap *proxy.Snapshot) {
 		if p.Source == catalog.FromDiscovery {
 			state = "found, " + state
 		}
-		rows = append(rows, []string{p.ID, place(p.Near), string(p.API), p.BaseURL, count(len(p.Models), "model"), state})
+		rows = append(rows, []string{p.ID, place(p.Near), apis(p, p.API), p.BaseURL, count(len(p.Models), "model"), state})
 	}
 	fmt.Fprintln(w, "\nproviders:")
 	table(w, "  ", rows)
@@ -244,6 +244,18 @@ func stateText(snap *proxy.Snapshot, p *catalog.Provider) string {
 		return st.State + ": " + st.Detail
 	}
 	return st.State
+}
+
+// apis names what a provider's server is asked in: its api, and those that it is
+// known to speak beside it.
+func apis(p *catalog.Provider, own catalog.API) string {
+	names := string(own)
+	for _, a := range p.Also {
+		if a != own {
+			names += "+" + strings.TrimPrefix(string(a), "openai-")
+		}
+	}
+	return names
 }
 
 func place(near bool) string {

@@ -377,11 +377,14 @@ func foundID(found upstream.Found, taken map[string]bool) string {
 }
 
 // foundProvider is a found server as a provider, with what proxy.providers says
-// of it.
+// of it. It is asked by chat, which all of them have had the longest: what some
+// also have at /v1/responses and /v1/messages knows fewer of the clients' tools
+// than our translations do.
 func foundProvider(f *config.Config, id string, found upstream.Found) (*catalog.Provider, upstream.Config) {
 	p := &catalog.Provider{ID: id, API: catalog.Completions, BaseURL: found.URL, Near: true, Kind: found.Kind, Source: catalog.FromDiscovery}
 	b := f.Backend(p)
-	p.Near, p.Kind, p.Also = b.Near, b.Kind, also(b.Kind)
+	p.Near, p.Kind = b.Near, b.Kind
+	p.SystemMessages = f.SystemMessages(id)
 	for _, fm := range found.Models {
 		m := &catalog.Model{Provider: p, ID: fm.ID, Name: fm.ID, API: p.API, BaseURL: p.BaseURL, Input: fm.Input, ContextWindow: fm.ContextWindow,
 			DetectedWindow: fm.ContextWindow, Reasoning: fm.Reasoning, Declared: true}
@@ -396,16 +399,6 @@ func foundProvider(f *config.Config, id string, found upstream.Found) (*catalog.
 	// The one that is loaded comes first: it is what default means.
 	sort.SliceStable(p.Models, func(i, j int) bool { return rank(found, p.Models[i].ID) < rank(found, p.Models[j].ID) })
 	return p, b
-}
-
-// also are the apis that a kind of server speaks beside chat, well enough for
-// strict clients. llama.cpp's Responses streams lack what the SDKs insist on.
-func also(k catalog.Kind) []catalog.API {
-	switch k {
-	case catalog.KindLMStudio, catalog.KindOllama, catalog.KindVLLM, catalog.KindSGLang:
-		return []catalog.API{catalog.Responses}
-	}
-	return nil
 }
 
 func rank(found upstream.Found, id string) int {

@@ -26,7 +26,7 @@ import (
 type Explain struct {
 	ConfigFlag
 	File     string `arg:"" help:"File with a request's JSON body, or a capture {\"path\": …, \"body\": {…}}; - for standard input."`
-	Path     string `placeholder:"PATH" help:"Endpoint the request is for (/v1/chat/completions, /v1/responses, …). Without it: the capture's, else what the body looks like."`
+	Path     string `placeholder:"PATH" help:"Endpoint the request is for (/v1/chat/completions, /v1/responses, /v1/messages, …). Without it: the capture's, else what the body looks like."`
 	Model    string `placeholder:"NAME" help:"Ask for this model instead of the body's."`
 	Fallback string `placeholder:"REFS" help:"As the header x-nearside-fallback: refs separated by commas, or none."`
 	JSON     bool   `help:"As JSON."`
@@ -37,8 +37,9 @@ type Explain struct {
 func (Explain) Help() string {
 	return `Prints the plan of a request (which targets, in which order, and why others are
 skipped) and, for each target that can be tried, every difference between what came and
-what would be sent, with the rule and the setting behind it, and the headers. The request
-is not sent.
+what would be sent, with the rule and the setting behind it, and the headers. A request in another dialect
+than the backend's is translated: what is said in other words and what is dropped stands
+there. The request is not sent.
 
 	nearside explain request.json
 	nearside explain request.json --model fast --fallback none
@@ -54,6 +55,7 @@ type explained struct {
 	Skip    bool     `json:"skip"`
 	Reason  string   `json:"reason"`
 	URL     string   `json:"url,omitempty"`
+	Dialect string   `json:"dialect,omitempty"` // in which the backend is asked
 	Error   string   `json:"error,omitempty"`
 	Changes rawLines `json:"changes,omitempty"`
 	Dropped []string `json:"dropped,omitempty"`
@@ -101,6 +103,21 @@ func (c *Explain) Run(env *Env) error {
 	if err := wire.Scan(body, lim, &e); err != nil {
 		return usageError{fmt.Errorf("the request would be refused: %w", err)}
 	}
+	if err := valid(dialect, body, &e); err != nil {
+		return usageError{fmt.Errorf("the request would be refused: %w", err)}
+	}
+	opt, err := shapingOf(&file.Proxy)
+	if err != nil {
+		return err
+	}
+	var kept []string
+	if dialect == wire.Responses {
+		if body, kept = alone(body, &e); len(kept) > 0 {
+			if err := wire.Scan(body, lim, &e); err != nil {
+				return fmt.Errorf("BUG: scan the request that stands alone: %w", err)
+			}
+		}
+	}
 	if c.Model != "" {
 		body = named(body, &e, c.Model)
 		if err := wire.Scan(body, lim, &e); err != nil {
@@ -130,15 +147,15 @@ func (c *Explain) Run(env *Env) error {
 		x := explained{Ref: st.Ref, Route: st.Route, Skip: st.Skip, Reason: st.Reason}
 		if !st.Skip {
 			tried++
-			shape(&x, snap, pool, body, &e, dialect, below)
+			shape(&x, snap, opt, pool, body, &e, dialect, below)
 			x.notSent(came)
 		}
 		all = append(all, x)
 	}
 	if c.JSON {
-		err = c.writeJSON(env, plan, path, dialect, &e, all)
+		err = c.writeJSON(env, plan, path, dialect, &e, kept, all)
 	} else {
-		c.writeText(env.Stdout, plan, path, dialect, &e, all)
+		c.writeText(env.Stdout, plan, path, dialect, &e, kept, all)
 	}
 	if err == nil && tried == 0 {
 		why := "no target would be tried"
@@ -203,6 +220,8 @@ func (c *Explain) request(raw []byte) (path string, body []byte, came []string, 
 		Messages json.RawMessage `json:"messages"`
 		Input    json.RawMessage `json:"input"`
 		Prompt   json.RawMessage `json:"prompt"`
+		Previous json.RawMessage `json:"previous_response_id"`
+		anthropic
 	}
 	body = bytes.TrimSpace(raw)
 	if err := json.Unmarshal(body, &shown); err != nil {
@@ -223,9 +242,11 @@ func (c *Explain) request(raw []byte) (path string, body []byte, came []string, 
 	}
 	if path == "" {
 		switch {
+		case shown.Messages != nil && shown.anthropic.told(shown.Messages):
+			path = "/v1/messages"
 		case shown.Messages != nil:
 			path = "/v1/chat/completions"
-		case shown.Input != nil:
+		case shown.Input != nil, shown.Previous != nil:
 			path = "/v1/responses"
 		case shown.Prompt != nil:
 			path = "/v1/completions"
@@ -264,6 +285,91 @@ func headerNames(raw []byte) ([]string, error) {
 	return names, nil
 }
 
+// anthropic is what tells a request of Anthropic Messages from a chat: members
+// that only it has, and how it writes tools and contents.
+type anthropic struct {
+	System       json.RawMessage `json:"system"`
+	Stops        json.RawMessage `json:"stop_sequences"`
+	OutputConfig json.RawMessage `json:"output_config"`
+	Tools        []struct {
+		Schema json.RawMessage `json:"input_schema"`
+	} `json:"tools"`
+}
+
+func (a *anthropic) told(messages json.RawMessage) bool {
+	if a.System != nil || a.Stops != nil || a.OutputConfig != nil {
+		return true
+	}
+	for _, t := range a.Tools {
+		if t.Schema != nil {
+			return true
+		}
+	}
+	var said []struct {
+		Content json.RawMessage `json:"content"`
+	}
+	_ = json.Unmarshal(messages, &said) // what is wrong with them is said later
+	for _, m := range said {
+		var blocks []struct {
+			Type string `json:"type"`
+		}
+		_ = json.Unmarshal(m.Content, &blocks)
+		for _, b := range blocks {
+			switch b.Type {
+			case "tool_use", "tool_result", "thinking", "redacted_thinking", "image", "document":
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// valid says what the proxy would refuse of a request before it is planned.
+func valid(d wire.Dialect, body []byte, e *wire.Envelope) error {
+	var wrong *wire.Error
+	switch d {
+	case wire.Responses:
+		wrong = shaping.ValidateResponses(body, e)
+	case wire.Messages:
+		wrong = shaping.ValidateMessages(body, e)
+	}
+	switch {
+	case wrong == nil:
+		return nil
+	case wrong.Param == "":
+		return wrong
+	}
+	return fmt.Errorf("%s: %w", wrong.Param, wrong)
+}
+
+// alone returns a Responses request without what the running proxy itself makes
+// of it before it is planned, and the names of that: earlier turns are put in
+// their place, and a response in the background is no business of a backend.
+func alone(body []byte, e *wire.Envelope) (rest []byte, names []string) {
+	var edits wire.Edits
+	edits.Reset(body, e)
+	for _, name := range [...]string{"previous_response_id", "conversation", "background"} {
+		if _, ok := e.Field(body, name); ok {
+			edits.Remove(name)
+			names = append(names, name)
+		}
+	}
+	if input, ok := e.Field(body, "input"); ok {
+		i := 0
+		for it := wire.Elements(body, input); it.Next(); i++ {
+			typ, _ := wire.Get(body, it.Value, "type")
+			if wire.EqualString(typ.Of(body), "item_reference") {
+				edits.RemoveElement(input, it.Value)
+				names = append(names, fmt.Sprintf("input[%d]", i))
+			}
+		}
+	}
+	if len(names) == 0 {
+		return body, nil
+	}
+	return wire.Splice(nil, body, edits.List()), names
+}
+
 // dialectOf returns the dialect of an endpoint, and its path below the base
 // URL. It is 0 for one that is not served or takes no JSON.
 func dialectOf(path string) (wire.Dialect, string) {
@@ -273,6 +379,8 @@ func dialectOf(path string) (wire.Dialect, string) {
 		return wire.Chat, below
 	case "/responses":
 		return wire.Responses, below
+	case "/messages":
+		return wire.Messages, below
 	case "/completions":
 		return wire.Completions, below
 	case "/embeddings", "/rerank", "/moderations", "/audio/speech", "/images/generations":
@@ -296,7 +404,7 @@ func named(body []byte, e *wire.Envelope, model string) []byte {
 }
 
 // shape says what would be sent to one target.
-func shape(x *explained, snap *proxy.Snapshot, pool *upstream.Pool, body []byte, e *wire.Envelope, d wire.Dialect, below string) {
+func shape(x *explained, snap *proxy.Snapshot, opt shaping.Options, pool *upstream.Pool, body []byte, e *wire.Envelope, d wire.Dialect, below string) {
 	res, err := snap.Catalog.Resolve(x.Ref, catalog.ResolveOptions{})
 	if err != nil || len(res.Models) == 0 || res.Models[0].Ref() != x.Ref {
 		x.Error = "BUG: the target is no longer known"
@@ -304,7 +412,7 @@ func shape(x *explained, snap *proxy.Snapshot, pool *upstream.Pool, body []byte,
 	}
 	m := res.Models[0]
 	x.warn, _ = m.Window().Verdict()
-	s, err := shaping.New(m, d)
+	s, err := shaping.New(m, d, snap.Shaping(opt))
 	if err != nil {
 		x.Error = err.Error()
 		return
@@ -321,6 +429,10 @@ func shape(x *explained, snap *proxy.Snapshot, pool *upstream.Pool, body []byte,
 	x.textual = shaping.Explain(body, &r)
 	x.Changes = shaping.AppendJSON(nil, x.textual)
 	x.Dropped = append(x.Dropped, r.Dropped...)
+	x.Dialect = s.Backend().String()
+	if len(r.Body) > 0 {
+		body = r.Body
+	}
 	x.Bytes = wire.SplicedLen(body, r.Edits)
 	b, err := pool.Backend(m)
 	if err != nil {
@@ -343,7 +455,7 @@ func (x *explained) notSent(came []string) {
 	}
 }
 
-func (c *Explain) writeText(w io.Writer, plan *proxy.Plan, path string, d wire.Dialect, e *wire.Envelope, all []explained) {
+func (c *Explain) writeText(w io.Writer, plan *proxy.Plan, path string, d wire.Dialect, e *wire.Envelope, kept []string, all []explained) {
 	fmt.Fprintf(w, "request  %s (%s), %d bytes, about %d prompt tokens", path, d, e.Size, catalog.EstimateTokens(e.TextBytes, 0))
 	if e.MaxTokens > 0 {
 		fmt.Fprintf(w, ", at most %d for the answer", e.MaxTokens)
@@ -369,6 +481,9 @@ func (c *Explain) writeText(w io.Writer, plan *proxy.Plan, path string, d wire.D
 	fmt.Fprintln(w)
 	for _, v := range plan.Via {
 		fmt.Fprintf(w, "         %s\n", v)
+	}
+	if len(kept) > 0 {
+		fmt.Fprintf(w, "kept     %s: the running proxy's own; earlier turns and items that it would put in place are not shown\n", strings.Join(kept, ", "))
 	}
 	fmt.Fprintln(w, "plan")
 	rows := make([][]string, 0, len(all))
@@ -396,7 +511,11 @@ func (c *Explain) writeText(w io.Writer, plan *proxy.Plan, path string, d wire.D
 			fmt.Fprintf(w, "\n   cannot be said to it: %s\n", x.Error)
 			continue
 		}
-		fmt.Fprintf(w, "  POST %s\n", x.URL)
+		fmt.Fprintf(w, "  POST %s", x.URL)
+		if x.Dialect != d.String() {
+			fmt.Fprintf(w, "  (translated to %s)", x.Dialect)
+		}
+		fmt.Fprintln(w)
 		text := strings.TrimSuffix(string(shaping.AppendText(nil, x.textual)), "\n")
 		fmt.Fprintf(w, "   %s\n", strings.ReplaceAll(text, "\n", "\n   "))
 		if len(x.Dropped) > 0 {
@@ -417,7 +536,7 @@ func (c *Explain) writeText(w io.Writer, plan *proxy.Plan, path string, d wire.D
 	fmt.Fprintln(w, "\nthe request was not sent")
 }
 
-func (c *Explain) writeJSON(env *Env, plan *proxy.Plan, path string, d wire.Dialect, e *wire.Envelope, all []explained) error {
+func (c *Explain) writeJSON(env *Env, plan *proxy.Plan, path string, d wire.Dialect, e *wire.Envelope, kept []string, all []explained) error {
 	return env.json(struct {
 		Path         string      `json:"path"`
 		Dialect      string      `json:"dialect"`
@@ -430,6 +549,7 @@ func (c *Explain) writeJSON(env *Env, plan *proxy.Plan, path string, d wire.Dial
 		Name         string      `json:"name"`
 		Via          []string    `json:"via,omitempty"`
 		Strict       bool        `json:"strict"`
+		Kept         []string    `json:"kept,omitempty"`
 		Targets      []explained `json:"targets"`
-	}{path, d.String(), e.Size, catalog.EstimateTokens(e.TextBytes, 0), e.MaxTokens, e.Stream, e.ToolCount, plan.Requested, plan.Name, plan.Via, plan.Strict, all})
+	}{path, d.String(), e.Size, catalog.EstimateTokens(e.TextBytes, 0), e.MaxTokens, e.Stream, e.ToolCount, plan.Requested, plan.Name, plan.Via, plan.Strict, kept, all})
 }

@@ -38,6 +38,8 @@ type modelRow struct {
 	Name            string        `json:"name,omitempty"`
 	Near            bool          `json:"near"`
 	API             catalog.API   `json:"api"`
+	Also            []catalog.API `json:"also,omitempty"` // what the server speaks beside it
+	apis            string
 	Context         int           `json:"context"`
 	ContextSource   string        `json:"contextSource,omitempty"`
 	ContextWindow   int           `json:"contextWindow,omitempty"`
@@ -103,7 +105,7 @@ func (c *Models) rows(snap *proxy.Snapshot) (rows []modelRow, hidden int) {
 			}
 			w := m.Window()
 			warn, refuse := w.Verdict()
-			r := modelRow{Ref: m.Ref(), Provider: p.ID, ID: m.ID, Name: m.Name, Near: p.Near, API: m.API, Context: w.Effective, ContextSource: w.Source,
+			r := modelRow{Ref: m.Ref(), Provider: p.ID, ID: m.ID, Name: m.Name, Near: p.Near, API: m.API, Also: p.Also, apis: apis(p, m.API), Context: w.Effective, ContextSource: w.Source,
 				ContextWindow: m.ContextWindow, DetectedWindow: m.DetectedWindow, MaxTokens: m.MaxTokens, Input: m.Input, Reasoning: m.Reasoning,
 				Efforts: m.Efforts(), Source: string(p.Source), Warning: warn, Aliases: names[m.Ref()], DefaultPosition: position[m.Ref()]}
 			if w.Effective == 0 {
@@ -145,7 +147,7 @@ func (c *Models) writeTable(env *Env, snap *proxy.Snapshot, rows []modelRow, hid
 		if r.DefaultPosition > 0 {
 			state = "default#" + decimal(r.DefaultPosition) + " " + state
 		}
-		cells = append(cells, []string{r.Ref, place(r.Near), string(r.API), tokens(r.Context), tokens(r.MaxTokens), strings.Join(r.Input, ","), effort, price(r.Cost), state})
+		cells = append(cells, []string{r.Ref, place(r.Near), r.apis, tokens(r.Context), tokens(r.MaxTokens), strings.Join(r.Input, ","), effort, price(r.Cost), state})
 	}
 	if len(rows) > 0 {
 		table(env.Stdout, "", cells)

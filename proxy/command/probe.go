@@ -119,7 +119,7 @@ func (c *Probe) noText(a *answered) error {
 		e.message += " It was still thinking: raise --max-tokens."
 	case a.thought:
 		e.message += " It only thought."
-	case a.finish != "" && a.finish != "stop":
+	case a.finish != "" && a.finish != "stop" && a.finish != "completed" && a.finish != "end_turn":
 		e.message += " It finished with " + a.finish + "."
 	}
 	return e
@@ -218,12 +218,16 @@ func (c *Probe) envelope(a *answered, err error) any {
 // request is the body of a probe.
 func (c *Probe) request(d wire.Dialect, model, maxField string) []byte {
 	b := wire.AppendString([]byte(`{"model":`), model)
-	if d == wire.Responses {
+	switch d {
+	case wire.Responses:
 		b = wire.AppendString(append(b, `,"input":`...), c.Prompt)
 		maxField = "max_output_tokens"
-	} else {
+	default:
 		b = wire.AppendString(append(b, `,"messages":[{"role":"user","content":`...), c.Prompt)
 		b = append(b, `}]`...)
+	}
+	if d == wire.Messages {
+		maxField = "max_tokens"
 	}
 	b = fmt.Appendf(b, `,%q:%d`, maxField, c.MaxTokens)
 	if c.Stream {
@@ -256,7 +260,7 @@ func (c *Probe) local(ctx context.Context, env *Env, a *answered) error {
 		}
 	}
 	d := m.Dialect()
-	s, err := shaping.New(m, d)
+	s, err := shaping.New(m, d, snap.Shaping(shaping.Options{}))
 	if err != nil {
 		return outcome("unavailable", err)
 	}
@@ -288,6 +292,9 @@ func (c *Probe) local(ctx context.Context, env *Env, a *answered) error {
 	if !c.Stream {
 		req.Whole = c.MaxTokens
 	}
+	if d == wire.Messages && !b.Sends(versionHeader) && !sends(m.Headers, versionHeader) {
+		req.Headers = []byte(versionHeader + ": " + wire.AnthropicVersion + "\r\n")
+	}
 	var at upstream.Attempt
 	at.Start(b, req, patient{})
 	left := context.AfterFunc(ctx, at.Cancel)
@@ -304,6 +311,18 @@ func (c *Probe) local(ctx context.Context, env *Env, a *answered) error {
 		at.Progress(time.Now())
 	})
 	return outcome(name, c.hint(m, err))
+}
+
+// versionHeader must come with every request to Anthropic's api.
+const versionHeader = "Anthropic-Version"
+
+func sends(headers []catalog.Header, name string) bool {
+	for _, h := range headers {
+		if strings.EqualFold(h.Name, name) {
+			return true
+		}
+	}
+	return false
 }
 
 // find returns the model to ask. Servers on this machine are looked at only
@@ -542,7 +561,7 @@ func hearStream(a *answered, d wire.Dialect, body io.Reader, lim upstream.Limits
 	return dec.End()
 }
 
-// said is what is read of a whole answer or an event of a stream, of both
+// said is what is read of a whole answer or an event of a stream, of all
 // dialects.
 type said struct {
 	Model   string `json:"model"`
@@ -568,6 +587,17 @@ type said struct {
 	Incomplete struct {
 		Reason string `json:"reason"`
 	} `json:"incomplete_details"`
+	// Of Anthropic Messages.
+	Content    []block `json:"content"`
+	StopReason string  `json:"stop_reason"`
+	Message    *said   `json:"message"`
+}
+
+// block is one of a message's content, or what a delta adds to it.
+type block struct {
+	Type       string `json:"type"`
+	Text       string `json:"text"`
+	StopReason string `json:"stop_reason"`
 }
 
 // read takes what one answer, or one event, says. What is not JSON was refused
@@ -598,6 +628,19 @@ func (a *answered) read(p []byte) {
 		a.text += contentText(s.Delta)
 	case strings.HasPrefix(s.Type, "response.reasoning"):
 		a.thought = true
+	case s.Type == "message_start" && s.Message != nil && s.Message.Model != "":
+		a.served = s.Message.Model
+	case s.Type == "content_block_delta", s.Type == "message_delta":
+		var b block
+		_ = json.Unmarshal(s.Delta, &b) // the decoder has looked at it
+		a.block(b)
+		s.StopReason = b.StopReason
+	}
+	for _, b := range s.Content {
+		a.block(b)
+	}
+	if s.StopReason == "max_tokens" || s.StopReason == "model_context_window_exceeded" {
+		a.finish = "length"
 	}
 	for _, item := range s.Output {
 		a.thought = a.thought || item.Type == "reasoning"
@@ -618,6 +661,12 @@ func (a *answered) read(p []byte) {
 			a.finish = "length"
 		}
 	}
+}
+
+// block takes what a block of a message says, or a delta adds to it.
+func (a *answered) block(b block) {
+	a.text += b.Text
+	a.thought = a.thought || strings.Contains(b.Type, "thinking") || b.Type == "signature_delta"
 }
 
 // contentText is a string, or the texts of parts.

@@ -21,6 +21,7 @@ import (
 	"nearside/proxy"
 	"nearside/proxy/config"
 	"nearside/proxy/meter"
+	"nearside/shaping"
 	"nearside/shaping/wire"
 )
 
@@ -35,8 +36,8 @@ func (Serve) Help() string {
 	return `Looks for model servers on this machine, starts to listen and prints where, which
 backends were found, what "default" means, and a request to try. The file is
 read again when it changes and on SIGHUP; a bad one keeps the old one running. What
-needs a restart (listen, tls on or off, limits.headerBytes, client.read and idle) is
-named in the log and in /readyz.
+needs a restart (listen, tls on or off, limits.headerBytes, client.read and idle, the
+data folder and how responses are stored) is named in the log and in /readyz.
 Ctrl-C lets streams finish (proxy.drain.graceSeconds); a second one stops at once.
 
 Exit codes: 0 stopped; 1 could not start or streams had to be cut; 2 bad flags or configuration.`
@@ -83,12 +84,23 @@ func (c *Serve) Run(env *Env) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w (choose another address with --listen or proxy.listen)", file.Proxy.Listen, err)
 	}
-	srv := proxy.New(snap, proxy.Options{Log: log, Meter: meter.New(meter.Options{Version: env.Version}), Dialer: env.Dialer, Version: env.Version})
+	kept, notes, err := openState(&file.Proxy, log)
+	if err != nil {
+		ln.Close()
+		return err
+	}
+	defer kept.close()
+	srv := proxy.New(snap, proxy.Options{Log: log, Meter: meter.New(meter.Options{Version: env.Version}), Dialer: env.Dialer, Version: env.Version,
+		Store: kept.store, Shaping: shaping.Options{Sealer: kept.sealer}})
 	srv.Reloaded(proxy.Reload{At: time.Now(), OK: true})
 	for _, url := range refused(snap) {
 		log.Warn().Str("address", url).Str("detail", snap.States[url].Detail).Msg("discovery")
 	}
-	c.greet(env.Stdout, ln.Addr().String(), cert != nil, path, snap, problems)
+	c.greet(env.Stdout, ln.Addr().String(), cert != nil, path, snap, kept, problems)
+	for _, n := range notes {
+		fmt.Fprintln(env.Stdout, n)
+		log.Warn().Str("detail", n).Msg("data folder")
+	}
 
 	var background sync.WaitGroup
 	var applying sync.Mutex
@@ -173,10 +185,12 @@ func (c *Serve) Run(env *Env) error {
 			}
 			return all
 		}
-		if tried.Load().Stale() { // changed while the backends were looked at
-			once()
+		began := func() {
+			if tried.Load().Stale() { // changed while the backends were looked at
+				once()
+			}
 		}
-		if err := config.Watch(ctx, files, watchDebounce, once); err != nil && ctx.Err() == nil {
+		if err := config.Watch(ctx, files, watchDebounce, began, once); err != nil && ctx.Err() == nil {
 			log.Warn().Err(err).Msg("changes of the configuration file are not noticed; send SIGHUP instead")
 		}
 	})
@@ -254,6 +268,12 @@ func needRestart(started, now *config.Config) []string {
 		{"proxy.limits.headerBytes", was.Limits.HeaderBytes == is.Limits.HeaderBytes},
 		{"proxy.client.readSeconds", was.Client.Read == is.Client.Read},
 		{"proxy.client.idleSeconds", was.Client.Idle == is.Client.Idle},
+		{"proxy.dataDir", was.DataDir == is.DataDir},
+		{"proxy.responses.store", was.Responses.Store == is.Responses.Store},
+		{"proxy.responses.maxAgeSeconds", was.Responses.MaxAge == is.Responses.MaxAge},
+		{"proxy.responses.maxBytes", was.Responses.MaxBytes == is.Responses.MaxBytes},
+		{"proxy.responses.sealKey", was.Responses.SealKey == is.Responses.SealKey},
+		{"proxy.responses.background", was.Responses.Background == is.Responses.Background},
 	} {
 		if !s.same {
 			names = append(names, s.name)
@@ -275,7 +295,7 @@ func serverTLS(cert *atomic.Pointer[tls.Certificate]) *tls.Config {
 const simulatedLine = "no model server was found and no provider is configured: answers are SIMULATED (model sim/" + simModel + ") until one is"
 
 // greet prints what a person wants to know at the start.
-func (c *Serve) greet(w io.Writer, addr string, secure bool, path string, snap *proxy.Snapshot, problems config.Problems) {
+func (c *Serve) greet(w io.Writer, addr string, secure bool, path string, snap *proxy.Snapshot, kept state, problems config.Problems) {
 	at, others := callable(addr)
 	base := "http://" + at
 	if secure {
@@ -333,6 +353,8 @@ func (c *Serve) greet(w io.Writer, addr string, secure bool, path string, snap *
 		fmt.Fprintf(w, "  %d built-in hosted providers wait for their key (nearside models --all)\n", unavailable)
 	}
 	fmt.Fprintf(w, "default: %s\n", defaultText(snap))
+	fmt.Fprintln(w, "clients: /v1/chat/completions, /v1/responses and /v1/messages, each for every backend")
+	fmt.Fprintf(w, "stored:  %s\n", storedText(&snap.Config, kept))
 	if n := len(problems.Warnings()); n > 0 {
 		fmt.Fprintf(w, "%d warnings: nearside check\n", n)
 	}
@@ -365,6 +387,25 @@ func curl(base string, snap *proxy.Snapshot) string {
 		break
 	}
 	return "curl -s " + base + path + " -H 'content-type: application/json' -d '" + body + "'"
+}
+
+// storedText says where responses are kept and for how long: what people would
+// want to know before they send anything private.
+func storedText(cfg *proxy.Config, kept state) string {
+	if kept.store == nil {
+		return "nothing (proxy.responses.store)"
+	}
+	where := "in memory"
+	if kept.file != "" {
+		where = "in " + kept.file
+	}
+	until := "until they are deleted"
+	if age := cfg.Responses.MaxAge; age >= 48*time.Hour {
+		until = fmt.Sprintf("for %d days", int(age.Hours()/24))
+	} else if age > 0 {
+		until = "for " + age.String()
+	}
+	return "responses " + where + ", " + until + "; store: false keeps none (proxy.responses)"
 }
 
 // defaultText says what "default" means now, as a request would find it.

@@ -55,10 +55,10 @@ type Config struct {
 	// simulated backend has no place.
 	Configured bool
 
-	// Later lists what is accepted and does not have an effect yet, Ignored
-	// what only OpenClaw reads.
-	Later, Ignored []Note
-	Warnings       Problems
+	// Later lists what is accepted and does not have an effect yet, Partly what
+	// has one on some requests only, Ignored what only OpenClaw reads.
+	Later, Partly, Ignored []Note
+	Warnings               Problems
 	// Digest tells readings of different contents apart.
 	Digest string
 

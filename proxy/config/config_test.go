@@ -117,8 +117,8 @@ func TestOpenClawBlocksLoadUnchanged(t *testing.T) {
 	}
 	f("02-hybrid-hosted-primary.json5", "anthropic/claude-sonnet-4-6 lmstudio/my-local-model anthropic/claude-opus-4-6",
 		"Sonnet=anthropic/claude-sonnet-4-6 Local=lmstudio/my-local-model Opus=anthropic/claude-opus-4-6",
-		`agents.defaults.model.primary: anthropic/claude-sonnet-4-6 is skipped: the api anthropic-messages is not spoken yet
-agents.defaults.model.fallbacks[1]: anthropic/claude-opus-4-6 is skipped: the api anthropic-messages is not spoken yet`)
+		`agents.defaults.model.primary: anthropic/claude-sonnet-4-6 is skipped: ANTHROPIC_API_KEY is not set
+agents.defaults.model.fallbacks[1]: anthropic/claude-opus-4-6 is skipped: ANTHROPIC_API_KEY is not set`)
 	c = f("03-custom-local-completions.json5", "local/my-local-model", "", "")
 	if got := c.backend(t, "local").Key.Reveal(); got != "sk-local" {
 		t.Errorf("the key of local is %q, want it sent as it is", got)
@@ -511,9 +511,9 @@ func TestBackendOfADiscoveredProvider(t *testing.T) {
 }
 
 func TestUnspokenApisAreListedAndSkipped(t *testing.T) {
-	c := loaded(t, `{models: {providers: {claude: {baseUrl: 'https://api.example.com', apiKey: 'k', api: 'anthropic-messages', models: [{id: 'a'}, {id: 'b', api: 'openai-completions'}]},
+	c := loaded(t, `{models: {providers: {claude: {baseUrl: 'https://api.example.com', apiKey: 'k', api: 'google-generative-ai', models: [{id: 'a'}, {id: 'b', api: 'openai-completions'}]},
 		aws: {baseUrl: 'https://aws.example.com', auth: 'aws-sdk', api: 'bedrock-converse-stream', models: [{id: 'a'}]}}}}`)
-	if got := c.model(t, "claude/a").Unavailable; got != "the api anthropic-messages is not spoken yet" {
+	if got := c.model(t, "claude/a").Unavailable; got != "the api google-generative-ai is not spoken yet" {
 		t.Errorf("claude/a: %q", got)
 	}
 	if m := c.model(t, "claude/b"); m.Unavailable != "" || m.Provider.Unavailable != "" {

@@ -67,6 +67,7 @@ func (l *loader) builtin(k *catalog.BuiltinProvider) {
 	if kind := own.get("kind").text(); kind != "" {
 		p.Kind = catalog.Kind(kind)
 	}
+	p.SystemMessages = own.get("systemMessages").text()
 	for _, m := range p.Models {
 		l.inherit(m)
 		m.Params = l.params(m.Params, l.root.get("agents", "defaults", "params"), false)
@@ -107,7 +108,7 @@ func backend(p *catalog.Provider) upstream.Config {
 
 // spoken says why an api cannot be used; empty when it can.
 func spoken(api catalog.API) string {
-	if api == catalog.Completions || api == catalog.Responses {
+	if api.Dialect() != 0 {
 		return ""
 	}
 	return fmt.Sprintf("the api %s is not spoken yet", api)
@@ -177,6 +178,7 @@ func (l *loader) provider(id string, n entry) {
 		p.API = catalog.API(api.text())
 	}
 	p.Kind = kindOf(id, p, own)
+	p.SystemMessages = own.get("systemMessages").text()
 	l.params(nil, n.get("params"), true)
 	l.windows(n.node, p.ContextWindow, p.ContextTokens, p.MaxTokens)
 
@@ -534,6 +536,10 @@ func (l *loader) ownProviders() {
 		}
 	}
 }
+
+// SystemMessages returns what proxy.providers.<id> says of system messages of a
+// provider that discovery found; empty for nothing.
+func (c *Config) SystemMessages(id string) string { return c.own[id].get("systemMessages").text() }
 
 // Backend returns how to reach a provider that discovery found: the defaults of
 // its place under what proxy.providers.<id> says. An address that the

@@ -49,6 +49,7 @@ type field struct {
 	required bool
 	ignored  bool   // OpenClaw's own business; accepted and named once
 	later    string // why it has no effect yet; accepted and named
+	partly   string // which requests it has an effect on, where those are not all; named
 	doc      string
 	def      string // the default, as it would be written
 }
@@ -122,6 +123,10 @@ func ours(name string, s *shape, def, d string) field {
 }
 func after(name string, s *shape, why string) field {
 	return field{name: name, shape: s, later: why}
+}
+
+func partly(name string, s *shape, when string) field {
+	return field{name: name, shape: s, partly: when}
 }
 
 // foreign makes fields of keys that are OpenClaw's own business.

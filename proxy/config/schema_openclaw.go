@@ -145,28 +145,38 @@ func modelShape() *shape {
 	)
 }
 
+// When a flag has its effect that only translations read. A request in the
+// backend's own dialect is passed on as its client wrote it.
+const (
+	toChat            = "when a request for /v1/responses or /v1/messages is translated to Chat Completions"
+	toChatOfResponses = "when a request for /v1/responses is translated to Chat Completions"
+	toEither          = "when a request is translated between Chat Completions and Responses"
+	toMessages        = "when a request is translated to Anthropic Messages"
+)
+
 // compatShape lists the compat flags in the order of catalog.Compat. Those that
-// a rule already reads are wanted, the others come later.
+// a rule reads are wanted, those that only translations read have their effect
+// partly, the others come later.
 func compatShape() *shape {
 	yes, word, words := &shape{kind: boolean}, &shape{kind: text}, listOf(&shape{kind: text})
 	object := mapOf("<name>", &shape{kind: anything})
 	return obj(
 		want("supportsStore", yes),
 		want("supportsPromptCacheKey", yes),
-		after("supportsDeveloperRole", yes, notYet),
+		partly("supportsDeveloperRole", yes, toEither),
 		want("supportsReasoningEffort", yes),
 		want("supportsUsageInStreaming", yes),
 		want("supportsTools", yes),
-		after("supportsStrictMode", yes, notYet),
+		partly("supportsStrictMode", yes, toChatOfResponses),
 		want("requiresStringContent", yes),
 		after("visibleReasoningDetailTypes", words, notYet),
 		want("supportedReasoningEfforts", words),
 		want("reasoningEffortMap", mapOf("<effort>", &shape{kind: text})),
-		after("maxTokensField", oneOf("max_completion_tokens", "max_tokens"), notYet),
-		after("thinkingFormat", oneOf("openai", "openrouter", "deepseek", "zai", "together", "qwen", "qwen-chat-template"), notYet),
-		after("requiresToolResultName", yes, notYet),
+		partly("maxTokensField", oneOf("max_completion_tokens", "max_tokens"), toChat),
+		partly("thinkingFormat", oneOf("openai", "openrouter", "deepseek", "zai", "together", "qwen", "qwen-chat-template", "adaptive", "budget"), toChat+"; adaptive or budget says how a model of an anthropic-messages provider thinks"),
+		partly("requiresToolResultName", yes, toChatOfResponses),
 		after("requiresAssistantAfterToolResult", yes, notYet),
-		after("requiresThinkingAsText", yes, notYet),
+		partly("requiresThinkingAsText", yes, toChatOfResponses),
 		after("toolSchemaProfile", word, notYet),
 		after("unsupportedToolSchemaKeywords", words, notYet),
 		after("nativeWebSearchTool", yes, notYet),
@@ -176,17 +186,17 @@ func compatShape() *shape {
 		after("openRouterRouting", object, notYet),
 		after("vercelGatewayRouting", object, notYet),
 		after("zaiToolStream", yes, notYet),
-		after("cacheControlFormat", oneOf("anthropic"), notYet),
+		partly("cacheControlFormat", oneOf("anthropic", "none"), "cache marks of Anthropic requests are kept for a chat backend (anthropic), or none are made for an anthropic-messages one (none)"),
 		after("sendSessionAffinityHeaders", yes, notYet),
 		after("sendSessionIdHeader", yes, notYet),
-		after("supportsLongCacheRetention", yes, notYet),
+		partly("supportsLongCacheRetention", yes, toMessages),
 		after("supportsEagerToolInputStreaming", yes, notYet),
-		after("supportsTemperature", yes, notYet),
+		partly("supportsTemperature", yes, toMessages),
 		after("supportsInstructions", yes, notYet),
 		after("supportsResponsesContinuation", yes, notYet),
-		after("supportsJsonSchemaResponseFormat", yes, notYet),
+		partly("supportsJsonSchemaResponseFormat", yes, toMessages),
 		after("strictMessageKeys", yes, notYet),
-		after("requiresReasoningContentOnAssistantMessages", yes, notYet),
+		partly("requiresReasoningContentOnAssistantMessages", yes, toChat),
 		after("codeMode", &shape{kind: anything}, notYet),
 	)
 }

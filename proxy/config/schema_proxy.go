@@ -6,12 +6,16 @@ import (
 
 	"nearside/breaker"
 	"nearside/proxy"
+	"nearside/shaping"
 	"nearside/upstream"
 )
 
 // kinds lists the server software that proxy.providers.<id>.kind and a
 // discovery address can name.
 var kinds = []string{"openai", "lmstudio", "ollama", "mlx", "vllm", "sglang", "llamacpp", "hosted"}
+
+// systemMessages lists what both settings of that name may say.
+var systemMessages = []string{shaping.SystemKeep, shaping.SystemHoist, shaping.SystemUser}
 
 // The proxy's defaults that no other package owns.
 const (
@@ -108,6 +112,26 @@ func proxyShape() *shape {
 			ours("announce", durOrZero, inSeconds(d.Drain.Announce), "On shutdown, how long /readyz says no while requests are still accepted. Set it when a load balancer polls."),
 			ours("grace", durOrZero, inSeconds(d.Drain.Grace), "Then how long running streams may finish before they end with an error event."),
 		), "", ""),
+		ours("responses", obj(
+			ours("store", oneOf("file", "memory", "off"), strconv.Quote(d.Responses.Store),
+				"Where responses and conversations are kept for previous_response_id and GET /v1/responses: responses.db in dataDir, memory until the proxy stops, or not at all. A request with store: false is never kept."),
+			ours("maxAge", durOrZero, inSeconds(d.Responses.MaxAge), "How long a response is kept; 0 for ever."),
+			ours("maxBytes", plus, strconv.FormatInt(d.Responses.MaxBytes, 10), "What the store may grow to; the oldest responses go first."),
+			ours("sealKey", &shape{kind: text}, "",
+				"File with the key (32 bytes as base64) of the envelopes in which stateless clients carry reasoning and compacted conversations. Without it one is made in dataDir. Replicas need the same."),
+			ours("systemMessages", oneOf(systemMessages...), strconv.Quote(d.Responses.SystemMessages),
+				"System and developer messages in the middle of a Responses request's input, at a chat backend that is not OpenAI: keep them where they stand, hoist them into the first one (templates such as Qwen's fail otherwise), or tell them as the user's."),
+			ours("reasoning", oneOf("summary", "reasoning_text", "reasoning"), strconv.Quote(d.Responses.Reasoning),
+				"The events that tell a backend's reasoning: summary is what most clients show, reasoning_text OpenAI's for raw reasoning, reasoning Open Responses'."),
+			ours("background", plus, of(d.Responses.Background), "Responses with background: true that run at once."),
+			ours("backgroundQueue", plus, of(d.Responses.BackgroundQueue), "How many more may wait; beyond it they get 429."),
+			ours("backgroundBytes", plus, of(d.Responses.BackgroundBytes), "Events kept of a running background response for those who ask for its stream."),
+			ours("webSocket", yes, "true", "Serve GET /v1/responses over WebSockets. Without it clients get 426 and fall back to POST."),
+			ours("sockets", plus, of(d.Responses.Sockets), "WebSockets open at once."),
+			ours("socketFor", dur, inSeconds(d.Responses.SocketFor), "The longest one may be open."),
+			ours("socketQueue", plus, of(d.Responses.SocketQueue), "Responses that may wait on one."),
+			ours("socketBytes", plus, of(d.Responses.SocketBytes), "What one remembers of its responses that are not stored, for previous_response_id."),
+		), "", ""),
 		ours("exchangesKept", zero, of(d.ExchangesKept), "How many finished exchanges /proxy/exchanges can still show."),
 		ours("providers", mapOf("<id>", ownProviderShape(plus, dur, durOrZero, yes)), "",
 			"What OpenClaw's models.providers.<id> has no key for; also for what discovery finds, by the name it gives."),
@@ -127,6 +151,7 @@ func ownProviderShape(plus, dur, durOrZero, yes *shape) *shape {
 	return obj(
 		ours("near", yes, "", "Whether the provider counts as your own machine. Without it the address decides: loopback, private, .local and bare names are near."),
 		ours("kind", oneOf(kinds...), "", "The server software, when its answers do not tell."),
+		ours("systemMessages", oneOf(systemMessages...), "", "As proxy.responses.systemMessages, for this provider alone."),
 		ours("total", durOrZero, secs(near.Total, far.Total), "The longest one attempt may take, answer included; 0 for no bound."),
 		ours("deadlines", obj(
 			ours("connect", dur, secs(near.Connect, far.Connect), "Name look-up and TCP connect."),

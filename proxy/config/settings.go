@@ -51,6 +51,25 @@ func (l *loader) settings() {
 	own.get("drain").setSpan("announce", &c.Drain.Announce)
 	own.get("drain").setSpan("grace", &c.Drain.Grace)
 	own.get("fallback").setWhole("targets", &c.Fallback.Targets)
+	r, resp := &c.Responses, own.get("responses")
+	resp.setText("store", &r.Store)
+	resp.setSpan("maxAge", &r.MaxAge)
+	if at := resp.get("maxBytes"); at.there() {
+		r.MaxBytes = int64(at.whole())
+	}
+	if at := resp.get("sealKey"); at.there() {
+		r.SealKey = l.file(at.text())
+	}
+	resp.setText("systemMessages", &r.SystemMessages)
+	resp.setText("reasoning", &r.Reasoning)
+	resp.setWhole("background", &r.Background)
+	resp.setWhole("backgroundQueue", &r.BackgroundQueue)
+	resp.setWhole("backgroundBytes", &r.BackgroundBytes)
+	resp.setFlag("webSocket", &r.WebSocket)
+	resp.setWhole("sockets", &r.Sockets)
+	resp.setSpan("socketFor", &r.SocketFor)
+	resp.setWhole("socketQueue", &r.SocketQueue)
+	resp.setWhole("socketBytes", &r.SocketBytes)
 	own.setText("answerModel", &c.AnswerModel)
 	own.setWhole("exchangesKept", &c.ExchangesKept)
 	l.root.get("agents", "defaults").setSpan("timeout", &c.ExchangeTotal)

@@ -191,6 +191,9 @@ func (l *loader) checkGroup(v *json5.Value, s *shape, path string) {
 			if f.later != "" {
 				l.later(m.Pos, at, "%s", f.later)
 			}
+			if f.partly != "" {
+				l.cfg.Partly = append(l.cfg.Partly, Note{Path: at, Text: f.partly, File: m.Pos.File, Line: m.Pos.Line, Col: m.Pos.Col})
+			}
 			l.check(m.Value, f.shape, at)
 		}
 	}

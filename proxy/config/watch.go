@@ -26,10 +26,11 @@ const (
 // watches folders, because editors and mounts replace files and links rather
 // than write them, and looks at the files now and then where no event comes.
 // files is asked again after each change. A file that goes or comes counts as
-// changed. Watch blocks until ctx ends; the error says why it had to do without
+// changed. began is called once, when every change from then on is noticed: what
+// changed between the load of the files and then is the caller's to find. Watch blocks until ctx ends; the error says why it had to do without
 // events, and looking now and then went on even so.
-func Watch(ctx context.Context, files func() []string, debounce time.Duration, changed func()) error {
-	w := watcher{files: files, debounce: debounce, poll: pollEvery, changed: changed}
+func Watch(ctx context.Context, files func() []string, debounce time.Duration, began, changed func()) error {
+	w := watcher{files: files, debounce: debounce, poll: pollEvery, changed: changed, watching: began}
 	return w.run(ctx)
 }
 

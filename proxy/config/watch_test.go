@@ -146,7 +146,8 @@ func TestWatchLooksWhereNoEventComes(t *testing.T) {
 func TestWatchStopsWithItsContext(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	stop()
-	if err := Watch(ctx, func() []string { return nil }, time.Millisecond, func() { t.Error("nothing changed") }); err != nil {
-		t.Fatal(err)
+	began := 0
+	if err := Watch(ctx, func() []string { return nil }, time.Millisecond, func() { began++ }, func() { t.Error("nothing changed") }); err != nil || began != 1 {
+		t.Fatalf("%v, began %d times", err, began)
 	}
 }

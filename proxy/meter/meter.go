@@ -76,7 +76,23 @@ type Meter struct {
 	targets   table[string]
 	reloaded  time.Time // last successful reload
 	reloadOK  bool
-	reloads   bool // Reload has been called
+	reloads   bool         // Reload has been called
+	store     func() Store // nil without one
+}
+
+// Store is what a store of responses tells the metrics.
+type Store struct {
+	Responses, Conversations, Bytes int64
+	Queue                           int
+	QueueBytes, Swept, WriteErrors  int64
+}
+
+// Watch has the metrics ask f for the store's figures whenever they are
+// written. f must be quick and safe for concurrent use.
+func (m *Meter) Watch(f func() Store) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.store = f
 }
 
 // New returns a Meter with a registry of its own, which also holds the
@@ -259,6 +275,12 @@ var (
 	inFlightDesc  = describe("in_flight", "Exchanges under way.")
 	reloadDesc    = describe("config_last_reload_ok", "1 when the last reading of the configuration succeeded, 0 when the one before it stays in force.")
 	reloadedDesc  = describe("config_last_reload_success_timestamp_seconds", "When the configuration in force was read, Unix time.")
+	storedDesc    = describe("stored", "What the store of responses holds.", "kind")
+	storeBytes    = describe("store_bytes", "Size of the store of responses.")
+	storeQueue    = describe("store_queue", "Writes to the store of responses that wait.")
+	storeQueued   = describe("store_queue_bytes", "What the waiting writes hold.")
+	storeSwept    = describe("store_swept_total", "Responses and conversations removed for age or size.")
+	storeErrors   = describe("store_write_errors_total", "Writes to the store of responses that failed.")
 	buildDesc     = describe("build_info", "1, with the version of the program.", "version", "goversion")
 )
 
@@ -272,7 +294,8 @@ type collector struct{ m *Meter }
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, abortsDesc, droppedDesc, problemsDesc, tokensDesc,
-		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, targetDesc, inFlightDesc, reloadDesc, reloadedDesc, buildDesc} {
+		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, targetDesc, inFlightDesc, reloadDesc, reloadedDesc, buildDesc,
+		storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
 		out <- d
 	}
 }
@@ -293,6 +316,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	breakers, targets := m.breakers.copied(), m.targets.copied()
 	reloads, reloadOK, reloaded := m.reloads, m.reloadOK, m.reloaded
+	store := m.store
 	m.mu.Unlock()
 
 	for _, rows := range counters {
@@ -319,6 +343,19 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	if !reloaded.IsZero() {
 		out <- prometheus.MustNewConstMetric(reloadedDesc, prometheus.GaugeValue, float64(reloaded.UnixMilli())/1000)
+	}
+	if store != nil {
+		st := store()
+		gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+			out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+		}
+		gauge(storedDesc, float64(st.Responses), "response")
+		gauge(storedDesc, float64(st.Conversations), "conversation")
+		gauge(storeBytes, float64(st.Bytes))
+		gauge(storeQueue, float64(st.Queue))
+		gauge(storeQueued, float64(st.QueueBytes))
+		out <- prometheus.MustNewConstMetric(storeSwept, prometheus.CounterValue, float64(st.Swept))
+		out <- prometheus.MustNewConstMetric(storeErrors, prometheus.CounterValue, float64(st.WriteErrors))
 	}
 	out <- prometheus.MustNewConstMetric(buildDesc, prometheus.GaugeValue, 1, printable(m.version), runtime.Version())
 }

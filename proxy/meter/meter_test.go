@@ -302,6 +302,7 @@ func TestNamesAndTypesFollowTheRules(t *testing.T) {
 	m.Breaker("a", "open")
 	m.Target("a", "ready")
 	m.Problem("panic")
+	m.Watch(func() Store { return Store{} })
 	var b bytes.Buffer
 	if err := m.Write(&b); err != nil {
 		t.Fatal(err)

@@ -61,9 +61,10 @@ func typeOf(status int) string {
 // Status is the given one. When that is a success (an error inside a 200) it is
 // the error's own code, or 502. Type is one of OpenAI's; a type of the backend's
 // own goes to Code when it sent no code. A code that only repeats a status is
-// left out. A prompt that does not fit has status 400, type
-// invalid_request_error and code context_length_exceeded whatever the backend
-// said. The message holds at most 600 characters of a plain text and no HTML.
+// left out. What is peculiar to Anthropic's API is translated (AnthropicError).
+// A prompt that does not fit has status 400, type invalid_request_error and code
+// context_length_exceeded whatever the backend said. The message holds at most
+// 600 characters of a plain text and no HTML.
 func ParseError(status int, contentType string, body []byte) *Error {
 	e := &Error{Status: status}
 	body = bytes.TrimSpace(body)
@@ -78,6 +79,18 @@ func ParseError(status int, contentType string, body []byte) *Error {
 		var d diagnosis
 		d.read(body, Whole(body), 0)
 		e.Message, e.Param, e.Code, own = d.message, d.param, d.code, d.kind
+		if a, ok := AnthropicError(own, e.Message); ok && (d.anthropic && d.code == "" || foreign(own)) {
+			if e.Type = a.Type; e.Code == "" {
+				e.Code = a.Code
+			}
+			if e.Param == "" {
+				e.Param = a.Param
+			}
+			// The other statuses are OpenAI's too, and the server's own word.
+			if status < 400 || status == 402 || status == 529 {
+				e.Status = a.Status
+			}
+		}
 		if e.Message == "" && own == "" && e.Code == "" {
 			e.Message = plainText(body)
 		}
@@ -106,9 +119,10 @@ func (e *Error) classify(own string) {
 	if isStatus || code == e.Status && err == nil {
 		e.Code = ""
 	}
-	if own != "html" && ContextOverflow(e.Message, own, e.Code) {
+	// Anthropic's request_too_large is about bytes, whatever its words.
+	if own != "html" && own != "request_too_large" && ContextOverflow(e.Message, own, e.Code) {
 		e.Status, e.Type, e.Code = 400, invalidRequest, "context_length_exceeded"
-	} else {
+	} else if e.Type == "" {
 		switch own {
 		case invalidRequest, "authentication_error", "permission_error", "not_found_error", "rate_limit_error", "rate_limit_exceeded", "insufficient_quota", "server_error":
 			e.Type = own
@@ -129,8 +143,52 @@ func (e *Error) classify(own string) {
 	}
 }
 
+// AnthropicError returns what OpenAI's API calls an error type of Anthropic's,
+// without its message, and false for a type that means the same there or that
+// nobody knows. A status of 402 or 529 never reaches a client of OpenAI's.
+func AnthropicError(kind, message string) (e Error, ok bool) {
+	switch kind {
+	case "authentication_error":
+		return Error{Status: 401, Type: kind, Code: "invalid_api_key"}, true
+	case "billing_error":
+		return Error{Status: 429, Type: "insufficient_quota", Code: "insufficient_quota"}, true
+	case "permission_error":
+		return Error{Status: 403, Type: kind}, true
+	case "not_found_error":
+		if strings.HasPrefix(message, "model") { // "model: claude-2"; else the path
+			return Error{Status: 404, Type: invalidRequest, Param: "model", Code: "model_not_found"}, true
+		}
+		return Error{Status: 404, Type: kind}, true
+	case "request_too_large":
+		return Error{Status: 413, Type: invalidRequest, Code: "request_too_large"}, true
+	case "rate_limit_error":
+		return Error{Status: 429, Type: kind, Code: "rate_limit_exceeded"}, true
+	case "api_error":
+		return Error{Status: 502, Type: "server_error"}, true
+	case "timeout_error":
+		return Error{Status: 504, Type: "server_error", Code: "timeout"}, true
+	case "overloaded_error":
+		return Error{Status: 503, Type: "server_error", Code: "server_is_overloaded"}, true
+	}
+	return Error{}, false
+}
+
+// foreign says whether an error type is Anthropic's alone: the others that
+// AnthropicError knows are so only in an error of its shape.
+func foreign(kind string) bool {
+	switch kind {
+	case "billing_error", "overloaded_error", "timeout_error", "request_too_large":
+		return true
+	}
+	return false
+}
+
 // diagnosis is what a JSON error says, before it is classified.
-type diagnosis struct{ message, kind, param, code string }
+type diagnosis struct {
+	message, kind, param, code string
+
+	anthropic bool // {"type":"error","error":{"type":…}}; a Responses event has a code beside it
+}
 
 func (d *diagnosis) read(p []byte, at Span, depth int) {
 	if depth > nestingMax || !at.Present() {
@@ -168,7 +226,11 @@ func (d *diagnosis) read(p []byte, at Span, depth int) {
 		case it.Is("loc"):
 			d.param = location(p, v)
 		case it.Is("type") && p[v.Start] == '"':
-			if s := said(p, v); s != "error" && s != "response.failed" {
+			switch s := said(p, v); s {
+			case "error":
+				d.anthropic = depth == 0
+			case "response.failed":
+			default:
 				d.kind = s
 			}
 		case it.Is("code"), it.Is("status") && d.code == "" && p[v.Start] != '"':
@@ -342,7 +404,7 @@ func ContextOverflow(message, kind, code string) bool {
 		return true
 	}
 	switch kind {
-	case "exceed_context_size_error", "context_length_exceeded", "request_too_large":
+	case "exceed_context_size_error", "context_length_exceeded":
 		return true
 	}
 	m := strings.ToLower(message)

@@ -65,7 +65,7 @@ func TestParseErrorReadsEveryShape(t *testing.T) {
 	f(429, `{"error":{"message":"busy","code":"1302"}}`, Error{429, "busy", "rate_limit_error", "", "1302"})
 	f(400, `{"object":"error","message":"m","type":"BadRequestError","param":null,"code":400}`, Error{400, "m", invalidRequest, "", ""})
 	f(503, `{"error":{"code":503,"type":"unavailable_error","message":"Loading model"}}`, Error{503, "Loading model", "server_error", "", "unavailable_error"})
-	f(529, `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`, Error{529, "Overloaded", "server_error", "", "overloaded_error"})
+	f(529, `{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}`, Error{503, "Overloaded", "server_error", "", "server_is_overloaded"})
 	f(404, `{"detail":"Not Found"}`, Error{404, "Not Found", "not_found_error", "", ""})
 	f(422, `{"detail":[{"type":"missing","loc":["body","messages",0,"role"],"msg":"Field required"}]}`, Error{422, "Field required", invalidRequest, "messages[0].role", "missing"})
 	f(500, `{"message":"m"}`, Error{500, "m", "server_error", "", ""})
@@ -91,6 +91,47 @@ func TestParseErrorReadsEveryShape(t *testing.T) {
 	deep := strings.Repeat(`{"error":`, 1000) + `"m"` + strings.Repeat("}", 1000)
 	if e := ParseError(500, "", []byte(deep)); e.Message == "" {
 		t.Error("a deep error has no message")
+	}
+}
+
+// Anthropic's error types and statuses are not OpenAI's; clients act on them.
+func TestParseErrorTranslatesAnthropics(t *testing.T) {
+	f := func(status int, kind, message string, want Error) {
+		t.Helper()
+		body := `{"type":"error","error":{"type":"` + kind + `","message":"` + message + `"},"request_id":"req_1"}`
+		want.Message = message
+		if d := cmp.Diff(&want, ParseError(status, "application/json", []byte(body))); d != "" {
+			t.Errorf("%d %s (-want +got)\n%s", status, body, d)
+		}
+		// Inside a 200 the type alone tells the status.
+		if want.Code == "" && status == 500 {
+			want.Status = 502
+		}
+		if status == 400 && want.Code == "" {
+			want.Status = 502 // not told by the type
+			want.Type = invalidRequest
+		}
+		if d := cmp.Diff(&want, ParseError(200, "application/json", []byte(body))); d != "" {
+			t.Errorf("200 %s (-want +got)\n%s", body, d)
+		}
+	}
+	f(400, invalidRequest, "max_tokens: Field required", Error{Status: 400, Type: invalidRequest})
+	f(400, invalidRequest, "prompt is too long: 210000 tokens > 200000 maximum", Error{Status: 400, Type: invalidRequest, Code: "context_length_exceeded"})
+	f(401, "authentication_error", "invalid x-api-key", Error{Status: 401, Type: "authentication_error", Code: "invalid_api_key"})
+	f(402, "billing_error", "no credit", Error{Status: 429, Type: "insufficient_quota", Code: "insufficient_quota"})
+	f(403, "permission_error", "no", Error{Status: 403, Type: "permission_error"})
+	f(404, "not_found_error", "model: claude-2", Error{Status: 404, Type: invalidRequest, Param: "model", Code: "model_not_found"})
+	f(404, "not_found_error", "Not Found", Error{Status: 404, Type: "not_found_error"})
+	f(413, "request_too_large", "Request exceeds the maximum size", Error{Status: 413, Type: invalidRequest, Code: "request_too_large"})
+	f(429, "rate_limit_error", "slow down", Error{Status: 429, Type: "rate_limit_error", Code: "rate_limit_exceeded"})
+	f(500, "api_error", "Internal server error", Error{Status: 500, Type: "server_error"})
+	f(504, "timeout_error", "too slow", Error{Status: 504, Type: "server_error", Code: "timeout"})
+	f(529, "overloaded_error", "Overloaded", Error{Status: 503, Type: "server_error", Code: "server_is_overloaded"})
+
+	// The same words of another server mean what that server's status says.
+	own := ParseError(500, "application/json", []byte(`{"error":{"type":"rate_limit_error","message":"m"}}`))
+	if own.Code != "" || own.Status != 500 {
+		t.Errorf("a backend's own rate_limit_error: got %+v", *own)
 	}
 }
 

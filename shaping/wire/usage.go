@@ -75,8 +75,8 @@ func readUsage(p []byte, at Span, u *Usage) bool {
 				}
 			}
 			if it.Is("completion_tokens_details") || it.Is("output_tokens_details") {
-				if v, ok := Get(p, it.Value, "reasoning_tokens"); ok {
-					if n, ok := Int(v.Of(p)); ok {
+				for in := Members(p, it.Value); in.Next(); {
+					if n, ok := Int(in.Value.Of(p)); ok && (in.Is("reasoning_tokens") || in.Is("thinking_tokens")) {
 						thought = n
 					}
 				}

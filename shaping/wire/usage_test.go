@@ -18,6 +18,7 @@ func TestFindUsageReadsEveryDialect(t *testing.T) {
 	f(`{"usage":{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15,"prompt_tokens_details":{"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":2}}}`, true, Usage{10, 5, 4, 0, 2, 15})
 	f(`{"type":"response.completed","response":{"usage":{"input_tokens":10,"output_tokens":5,"input_tokens_details":{"cached_tokens":3,"cache_write_tokens":2},"output_tokens_details":{"reasoning_tokens":1}}}}`, true, Usage{10, 5, 3, 2, 1, 15})
 	f(`{"type":"message","usage":{"input_tokens":1,"cache_read_input_tokens":9,"cache_creation_input_tokens":5,"output_tokens":13}}`, true, Usage{15, 13, 9, 5, 0, 28})
+	f(`{"type":"message_delta","usage":{"input_tokens":null,"output_tokens":13,"output_tokens_details":{"thinking_tokens":7}}}`, true, Usage{0, 13, 0, 0, 7, 13})
 	f(`{"choices":[{"usage":{"prompt_tokens":3,"completion_tokens":4}}]}`, true, Usage{3, 4, 0, 0, 0, 7})
 	f(`{"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":9,"reasoning_tokens":2}}`, true, Usage{3, 4, 0, 0, 2, 9})
 	f(`{"usage":null,"timings":{"cache_n":9,"prompt_n":1,"predicted_n":13,"prompt_ms":1.2}}`, true, Usage{10, 13, 9, 0, 0, 23})

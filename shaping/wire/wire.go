@@ -17,6 +17,11 @@ const (
 	Plain
 )
 
+// AnthropicVersion is the version of Anthropic's API that backends are asked in,
+// where neither the client nor the configuration names another. Later ones
+// refuse sampling settings.
+const AnthropicVersion = "2023-06-01"
+
 // String returns the dialect's name as logs, metrics and explain show it.
 func (d Dialect) String() string {
 	switch d {

@@ -118,7 +118,6 @@ type kit struct {
 	roleFirst  string // members put first in the first delta
 	roleAll    string // members put first in every delta
 	beside     string // members put first in deltas of reasoning
-	fields     string // members put last in every content delta
 	reasoning  string // member for thinking
 	endDelta   string
 	callsWhole bool // a tool call comes in one delta

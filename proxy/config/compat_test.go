@@ -1,0 +1,94 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"nearside/catalog"
+)
+
+// What check says of a flag must be what the product does with it: a flag that
+// is read and called "not applied yet" keeps people from a cure, one that is
+// not read and passes for applied sends them the wrong way.
+func TestCompatFlagsSayWhoReadsThem(t *testing.T) {
+	readers := func(pattern string) (all string) {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: no files (%v)", pattern, err)
+		}
+		for _, f := range files {
+			if strings.HasSuffix(f, "_test.go") {
+				continue
+			}
+			src, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all += string(src)
+		}
+		return all
+	}
+	// The efforts are worked out by the catalogue for the rules.
+	rules := readers("../../shaping/rules*.go") + readers("../../catalog/effort.go") + readers("../../catalog/list.go")
+	translations := readers("../../shaping/translate*.go")
+	flags := reflect.TypeOf(catalog.Compat{})
+	shape := compatShape()
+	for i := range flags.NumField() {
+		name, _, _ := strings.Cut(flags.Field(i).Tag.Get("json"), ",")
+		f := shape.field(name)
+		if f == nil {
+			t.Errorf("%s is not in the schema", name)
+			continue
+		}
+		read := func(src string) bool { return strings.Contains(src, "."+flags.Field(i).Name) }
+		want, got := "later", "applied"
+		switch {
+		case read(rules):
+			want = "applied"
+		case read(translations):
+			want = "partly"
+		}
+		switch {
+		case f.later != "":
+			got = "later"
+		case f.partly != "":
+			got = "partly"
+		}
+		if got != want {
+			t.Errorf("compat.%s: the schema says %s, the code %s", name, got, want)
+		}
+	}
+}
+
+// A flag that only translations read is told apart from one without any effect.
+func TestPartlyAppliedFlagsAreNamed(t *testing.T) {
+	c := loaded(t, `{models: {providers: {local: {baseUrl: 'http://127.0.0.1:8000/v1', models: [{id: 'm', compat: {
+		maxTokensField: 'max_tokens', thinkingFormat: 'adaptive', cacheControlFormat: 'none', codeMode: true, supportsTools: true}}]}}}}`)
+	show := func(notes []Note) (s string) {
+		for _, n := range notes {
+			s += strings.TrimPrefix(n.Path, "models.providers.local.models[0].compat.") + "\n"
+		}
+		return s
+	}
+	if got, want := show(c.Partly), "maxTokensField\nthinkingFormat\ncacheControlFormat\n"; got != want {
+		t.Errorf("partly\n got %q\nwant %q", got, want)
+	}
+	if got, want := show(c.Later), "codeMode\n"; got != want {
+		t.Errorf("later\n got %q\nwant %q", got, want)
+	}
+}
+
+// What a provider says of system messages stands above what holds for all.
+func TestSystemMessagesAreOfAProviderOrOfAll(t *testing.T) {
+	c := loaded(t, `{models: {providers: {qwen: {baseUrl: 'http://127.0.0.1:8000/v1', models: [{id: 'm'}]}, other: {baseUrl: 'http://127.0.0.1:8001/v1', models: [{id: 'm'}]}}},
+		proxy: {responses: {systemMessages: 'user'}, providers: {qwen: {systemMessages: 'hoist'}, vllm: {systemMessages: 'keep'}}}}`)
+	if got := c.Proxy.Responses.SystemMessages; got != "user" {
+		t.Errorf("proxy.responses.systemMessages is %q", got)
+	}
+	if got := c.provider("qwen").SystemMessages + "," + c.provider("other").SystemMessages + "," + c.SystemMessages("vllm") + "," + c.SystemMessages("ollama"); got != "hoist,,keep," {
+		t.Errorf("of the providers: %q", got)
+	}
+}
