@@ -19,8 +19,9 @@ test: ## everything CI does: format, vet, all Go tests with the race detector, t
 test-go: ## the Go tests alone, with the race detector
 	$(GO) test -race -timeout 15m ./...
 
-test-clients: ## official clients through the real binary (Node SDKs; installs them)
+test-clients: ## official clients through the real binary (Node SDKs, Codex, Claude Code; installs them, 640 MB)
 	./scripts/clients.sh
+	./scripts/codex.sh
 
 test-docker: ## what can be checked of the image without an engine
 	./scripts/image.sh

@@ -1,5 +1,6 @@
-// The Vercel AI SDK: @ai-sdk/openai (responses, and chat) and
-// @ai-sdk/openai-compatible.
+// The Vercel AI SDK: @ai-sdk/openai (responses, and chat),
+// @ai-sdk/openai-compatible and @ai-sdk/anthropic.
+import { createAnthropic } from '@ai-sdk/anthropic';
 import { createOpenAI } from '@ai-sdk/openai';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { generateText, isStepCount, jsonSchema, streamText, tool } from 'ai';
@@ -16,8 +17,8 @@ function answered(result, seen) {
   seen.output = result.usage.outputTokens;
 }
 
-const plain = (model, more = () => ({})) => async (order, seen) => {
-  answered(await generateText({ model: model(order), prompt: prompt(order), ...more(seen) }), seen);
+const plain = (model) => async (order, seen) => {
+  answered(await generateText({ model: model(order), prompt: prompt(order) }), seen);
 };
 
 const stream = (model, more = () => ({})) => async (order, seen) => {
@@ -40,7 +41,7 @@ const stream = (model, more = () => ({})) => async (order, seen) => {
   answered({ text, finishReason, usage, response }, seen);
 };
 
-const tools = (seen) => ({
+const tooled = (seen) => ({
   stopWhen: isStepCount(4),
   tools: {
     [weather.name]: tool({
@@ -51,13 +52,22 @@ const tools = (seen) => ({
   },
 });
 
-const scenes = (model) => ({
-  plain: plain(model),
-  stream: stream(model),
-  tools: stream(model, tools),
-  wholetools: plain(model, tools),
-  abort: stream(model),
-});
+const tools = (model) => stream(model, tooled);
+
+const wholeTools = (model) => async (order, seen) => {
+  answered(await generateText({ model: model(order), prompt: prompt(order), ...tooled(seen) }), seen);
+};
+
+// turns asks again after a tool turn, with what the SDK keeps of it: on
+// responses with store left alone that is references to items.
+const turns = (model) => async (order, seen) => {
+  const messages = [{ role: 'user', content: prompt(order) }];
+  const first = await generateText({ model: model(order), messages, ...tooled(seen) });
+  messages.push(...first.responseMessages, { role: 'user', content: 'And tomorrow?' });
+  answered(await generateText({ model: model(order), messages, ...tooled(seen) }), seen);
+};
+
+const scenes = (model) => ({ plain: plain(model), stream: stream(model), tools: tools(model), wholeTools: wholeTools(model), turns: turns(model), abort: stream(model) });
 
 const openai = ({ baseURL, apiKey }) => createOpenAI({ baseURL, apiKey });
 
@@ -67,4 +77,5 @@ export const clients = {
   'aisdk-compatible': scenes((order) =>
     createOpenAICompatible({ name: 'nearside', baseURL: order.baseURL, apiKey: order.apiKey, includeUsage: true })(order.model),
   ),
+  'aisdk-anthropic': scenes(({ baseURL, apiKey, model }) => createAnthropic({ baseURL, apiKey })(model)),
 };

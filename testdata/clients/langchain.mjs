@@ -48,13 +48,18 @@ const abort = (responses) => async (order, seen) => {
   seen.aborted = stop.signal.aborted;
 };
 
-const tools = (responses, streamed) => async (order, seen) => {
+const ask = {
+  streamed: async (model, messages, seen) => gathered(await model.stream(messages), seen),
+  whole: (model, messages) => model.invoke(messages),
+};
+
+const tools = (responses, ask) => async (order, seen) => {
   const model = make(order, responses).bindTools([
     { type: 'function', function: { name: weather.name, description: weather.description, parameters: weather.parameters } },
   ]);
   const messages = [new HumanMessage(prompt(order))];
   for (let turn = 0; turn < 4; turn++) {
-    const message = streamed ? await gathered(await model.stream(messages), seen) : await model.invoke(messages);
+    const message = await ask(model, messages, seen);
     messages.push(message);
     if (!message.tool_calls?.length) return answered(message, seen);
     for (const call of message.tool_calls) {
@@ -64,6 +69,6 @@ const tools = (responses, streamed) => async (order, seen) => {
   throw new Error('the tool turn has no end');
 };
 
-const scenes = (responses) => ({ plain: plain(responses), stream: stream(responses), tools: tools(responses, true), wholetools: tools(responses, false), abort: abort(responses) });
+const scenes = (responses) => ({ plain: plain(responses), stream: stream(responses), tools: tools(responses, ask.streamed), wholeTools: tools(responses, ask.whole), abort: abort(responses) });
 
 export const clients = { 'langchain-chat': scenes(false), 'langchain-responses': scenes(true) };

@@ -39,10 +39,10 @@ async function chatStream(order, seen, abort) {
   if (abort) seen.aborted = true; // the SDK ends an aborted stream quietly
 }
 
-const chatTools = (streamed) => async (order, seen) => {
+const chatTools = (stream) => async (order, seen) => {
   const runner = make(order).chat.completions.runTools({
     ...chatBody(order),
-    stream: streamed,
+    stream,
     tools: [
       {
         type: 'function',
@@ -56,7 +56,7 @@ const chatTools = (streamed) => async (order, seen) => {
       },
     ],
   });
-  if (streamed) runner.on('chunk', () => seen.events++);
+  if (stream) runner.on('chunk', () => seen.events++);
   seen.text = await runner.finalContent();
   const last = await runner.finalChatCompletion();
   seen.finish = last.choices[0].finish_reason;
@@ -105,15 +105,7 @@ const responsesTools = (streamed) => async (order, seen) => {
   const input = [{ role: 'user', content: prompt(order) }];
   const tools = [{ type: 'function', name: weather.name, description: weather.description, parameters: weather.parameters, strict: true }];
   for (let turn = 0; turn < 4; turn++) {
-    const request = { model: order.model, input, tools };
-    let response;
-    if (streamed) {
-      const stream = client.responses.stream(request);
-      stream.on('event', () => seen.events++);
-      response = await stream.finalResponse();
-    } else {
-      response = await client.responses.create(request);
-    }
+    const response = await (streamed ? accumulated : whole)(client, { model: order.model, input, tools }, seen);
     input.push(...response.output.map(({ parsed_arguments, ...item }) => item)); // the helper's own field
     const calls = response.output.filter((item) => item.type === 'function_call');
     if (calls.length === 0) return answered(response, seen);
@@ -124,9 +116,73 @@ const responsesTools = (streamed) => async (order, seen) => {
   throw new Error('the tool turn has no end');
 };
 
-const scenes = (plain, stream, tools) => ({ plain, stream, tools: tools(true), wholetools: tools(false), abort: (order, seen) => stream(order, seen, true) });
+const whole = (client, body) => client.responses.create(body);
+
+// accumulated is what the SDK's helper makes of a stream's deltas.
+async function accumulated(client, body, seen) {
+  const stream = client.responses.stream(body);
+  stream.on('event', () => seen.events++);
+  return stream.finalResponse();
+}
+
+async function responsesAccumulated(order, seen) {
+  answered(await accumulated(make(order), responsesBody(order), seen), seen);
+}
+
+// responsesPrevious continues a stored response, reads it and deletes it.
+async function responsesPrevious(order, seen) {
+  const client = make(order);
+  const first = await client.responses.create(responsesBody(order));
+  const again = await client.responses.retrieve(first.id);
+  if (again.output_text !== first.output_text) throw new Error(`retrieved ${JSON.stringify(again)}`);
+  const second = await client.responses.create({ model: order.model, previous_response_id: first.id, input: 'And tomorrow?' });
+  if (second.previous_response_id !== first.id) throw new Error(`previous_response_id is ${second.previous_response_id}`);
+  seen.calls = [];
+  for await (const item of client.responses.inputItems.list(second.id, { order: 'asc' })) {
+    seen.calls.push(`${item.role}: ${item.content.map((part) => part.text).join('')}`);
+  }
+  answered(second, seen);
+  await client.responses.delete(first.id);
+  const gone = await client.responses.retrieve(first.id).catch((error) => error);
+  if (gone.status !== 404) throw new Error(`after its deletion: ${JSON.stringify(gone)}`);
+}
+
+// responsesBackground polls as the SDK's documentation shows, but faster.
+async function responsesBackground(order, seen) {
+  const client = make(order);
+  let response = await client.responses.create({ ...responsesBody(order), background: true });
+  seen.calls = [response.status];
+  while (response.status === 'queued' || response.status === 'in_progress') {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    response = await client.responses.retrieve(response.id);
+  }
+  answered(response, seen);
+}
+
+// responsesCancel cancels a background response while its backend is silent.
+async function responsesCancel(order, seen) {
+  const client = make(order);
+  const { id } = await client.responses.create({ ...responsesBody(order), background: true });
+  const response = await client.responses.cancel(id);
+  seen.finish = response.status;
+  seen.text = (await client.responses.retrieve(id)).status;
+}
+
+const scenes = (plain, stream, tools) => ({ plain, stream, tools: tools(true), wholeTools: tools(false), abort: (order, seen) => stream(order, seen, true) });
+
+// models lists what there is, as a user who looks for one.
+async function models(order, seen) {
+  seen.calls = [];
+  for await (const model of make(order).models.list()) seen.calls.push(model.id);
+}
 
 export const clients = {
-  'openai-chat': scenes(chatPlain, chatStream, chatTools),
-  'openai-responses': scenes(responsesPlain, responsesStream, responsesTools),
+  'openai-chat': { ...scenes(chatPlain, chatStream, chatTools), models },
+  'openai-responses': {
+    ...scenes(responsesPlain, responsesStream, responsesTools),
+    accumulated: responsesAccumulated,
+    previous: responsesPrevious,
+    background: responsesBackground,
+    cancel: responsesCancel,
+  },
 };

@@ -7,8 +7,10 @@ import { failure } from './lib.mjs';
 import * as openai from './openai.mjs';
 import * as aisdk from './aisdk.mjs';
 import * as langchain from './langchain.mjs';
+import * as agents from './agents.mjs';
+import * as anthropic from './anthropic.mjs';
 
-const clients = { ...openai.clients, ...aisdk.clients, ...langchain.clients };
+const clients = { ...openai.clients, ...aisdk.clients, ...langchain.clients, ...agents.clients, ...anthropic.clients };
 
 async function run(order) {
   const client = clients[order.client];
