@@ -133,7 +133,7 @@ func (x *exchange) shape(t *target) *wire.Error {
 		return &wire.Error{Status: 500, Type: "server_error", Code: "internal_error", Message: "the request could not be shaped"}
 	}
 	if len(x.shaped.Body) > 0 {
-		body = x.shaped.Body
+		body, x.retell = x.shaped.Body, true
 	}
 	x.parts = wire.Segments(x.parts, body, x.shaped.Edits)
 	return nil

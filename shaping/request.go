@@ -39,8 +39,8 @@ func (s *Shape) Rules() []Rule { return append([]Rule(nil), s.rules...) }
 func (s *Shape) Request(body []byte, env *wire.Envelope, out *Request) error {
 	out.reset()
 	out.Path = s.path
-	if s.backend != s.client {
-		if err := s.translate(body, env, out); err != nil {
+	if way := s.way(body, env); way != nil {
+		if err := s.translate(way, body, env, out); err != nil {
 			out.reset()
 			return err
 		}

@@ -28,7 +28,8 @@ type Change struct {
 // to the client's body.
 type Request struct {
 	// Body is the client's body in the backend's dialect, to be spliced in the
-	// place of the client's; empty where both speak the same.
+	// place of the client's; empty where both speak the same. Where it is not
+	// empty the answer must be retold, whatever Shape.Retells says.
 	Body []byte
 	// Env is Body's scan.
 	Env wire.Envelope

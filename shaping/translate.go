@@ -100,10 +100,46 @@ func steps(client, backend wire.Dialect) []step {
 // checked, and a translation adds little.
 const translatedDepth = 1024
 
+// way returns the steps of a request, none where it is spliced. A Responses
+// request with tools that the model servers we know refuse, or leave out without
+// a word, goes through chat too, and comes out with functions. An unknown server
+// gets what the client sent.
+func (s *Shape) way(body []byte, env *wire.Envelope) []step {
+	switch {
+	case s.client != s.backend:
+		return steps(s.client, s.backend)
+	case s.client == wire.Responses && s.functionsOnly() && oddTools(body, env.Tools):
+		return []step{chatFromResponses, responsesFromChat}
+	}
+	return nil
+}
+
+// functionsOnly says that the backend is a server which knows functions, of the
+// tools that a client runs, and nothing else.
+func (s *Shape) functionsOnly() bool {
+	switch s.model.Provider.Kind {
+	case catalog.KindLMStudio, catalog.KindLlamaCPP, catalog.KindOllama, catalog.KindVLLM, catalog.KindSGLang:
+		return true
+	}
+	return false
+}
+
+// oddTools says whether some of a request's tools are run by the client and yet
+// no functions.
+func oddTools(body []byte, tools wire.Span) bool {
+	for it := wire.Elements(body, tools); it.Next(); {
+		kind, _ := wire.Get(body, it.Value, "type")
+		switch string(kind.Of(body)) {
+		case `"custom"`, `"namespace"`, `"tool_search"`, `"local_shell"`, `"shell"`, `"apply_patch"`:
+			return true
+		}
+	}
+	return false
+}
+
 // translate fills out.Body and out.Env.
-func (s *Shape) translate(body []byte, env *wire.Envelope, out *Request) error {
+func (s *Shape) translate(way []step, body []byte, env *wire.Envelope, out *Request) error {
 	t := translation{shape: s, turn: &out.Turn, out: out, origins: out.origins[:0]}
-	way := steps(s.client, s.backend)
 	for i, f := range way {
 		dst := &out.Body
 		t.last = i == len(way)-1
