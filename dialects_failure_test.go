@@ -92,7 +92,7 @@ func TestFailuresBeforeContentSpeakTheClientsDialect(t *testing.T) {
 		}
 	}
 	f("429", sim.Refuse429("7"), 429, "rate_limit_exceeded", "rate_limit_error", "rate_limit_exceeded", retry("7"))
-	f("529", sim.Status(529, "Overloaded", "Retry-After: 3"), 429, "rate_limit_exceeded", "rate_limit_error", "*", retry("3"))
+	f("529", sim.Status(529, "Overloaded", "Retry-After: 3"), 429, "rate_limit_exceeded", "rate_limit_error", "rate_limit_exceeded", retry("3"))
 	f("404", sim.Status(404, "model not found"), 404, "invalid_request_error", "not_found_error", "model_not_found", nil)
 	f("401", sim.Status(401, "invalid API key"), 502, "server_error", "api_error", "upstream_auth", says("apiKey"))
 	f("403", sim.Status(403, "this key may not use this model"), 502, "server_error", "api_error", "upstream_auth", nil)

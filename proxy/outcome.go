@@ -149,7 +149,7 @@ func answerOutcome(e *backendError, id string) outcome {
 		o.cooldown = true
 		o.retryAfter = clampRetry(e.retryAfter)
 		o.reply.Status, o.reply.Type = 429, "rate_limit_exceeded"
-		if o.reply.Code == "" {
+		if o.reply.Code == "" || o.reply.Code == "server_is_overloaded" { // Anthropic's 529: the status says what to do
 			o.reply.Code = "rate_limit_exceeded"
 		}
 	case e.said.Status == 408 || e.said.Status == 425 || e.said.Status == 499:
