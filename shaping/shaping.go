@@ -86,8 +86,10 @@ func (s *Shape) systemMessages() string {
 func (s *Shape) Backend() wire.Dialect { return s.backend }
 
 // Retells says that answers are taken apart and put together again rather than
-// copied: the backend speaks another dialect, or one that it is known to spell
-// in ways that clients stumble over.
+// copied: the backend speaks another dialect, or it is a model server's
+// Responses, which nearly all of them spell in ways that clients stumble over
+// (no parts, ids that change, a last event without its output). OpenAI's own and
+// those of hosted providers are copied.
 func (s *Shape) Retells() bool {
 	if s.backend != s.client {
 		return true
@@ -95,11 +97,7 @@ func (s *Shape) Retells() bool {
 	if s.client != wire.Responses {
 		return false
 	}
-	switch s.model.Provider.Kind {
-	case catalog.KindVLLM, catalog.KindSGLang, catalog.KindLMStudio, catalog.KindLlamaCPP:
-		return true
-	}
-	return false
+	return !s.native && (s.model.Provider.Near || s.functionsOnly())
 }
 
 // Delta says what one event of a backend's stream carries. Data and Name point
