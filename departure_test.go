@@ -242,3 +242,22 @@ func TestAbandonedStreamsLeaveNothingBehind(t *testing.T) {
 	}
 	p.until("all exchanges have ended", func() bool { return strings.Contains(p.get("/readyz").body, `"in_flight":0`) })
 }
+
+// A client that leaves while its request is still arriving is a departure too,
+// not a bad request.
+func TestDepartureWhileTheRequestArrives(t *testing.T) {
+	b := newBackend(t, chat("ok"))
+	p := start(t, configOf(`providers: {}`, provider("near", b.url, "openai-completions")))
+	conn := p.dial()
+	io.WriteString(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{\"model\":")
+	conn.Close()
+	p.wait("the departure", func(l string) bool {
+		return strings.Contains(l, `"outcome":"client_closed"`) && strings.Contains(l, `"status":499`) && strings.Contains(l, `"phase":"request"`)
+	})
+	p.until("the metric", func() bool {
+		return strings.Contains(p.get("/metrics").body, `nearside_aborts_total{phase="request"} 1`)
+	})
+	if b.count() != 0 {
+		t.Errorf("the backend was asked %d times", b.count())
+	}
+}

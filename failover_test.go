@@ -528,3 +528,16 @@ func TestErrorsWithoutTheirBodyFailOver(t *testing.T) {
 		}
 	}
 }
+
+// An id that the configuration does not list is left alone like any other when
+// its backend asks for it.
+func TestPassedThroughIdsCoolDown(t *testing.T) {
+	near, far := newBackend(t, whole(429, `{"error":{"message":"slow down"}}`, "Retry-After: 60")), newBackend(t, chat("far"))
+	p := start(t, configOf(quick, provider("near", near.url, "openai-completions"), provider("far", far.url, "openai-completions")))
+	for i, want := range []string{"near/other=status_429, far/m=ok", "near/other=cooling_down, far/m=ok"} {
+		got := p.post("/v1/chat/completions", `{"model":"near/other","messages":[]}`, "X-Nearside-Fallback", "far/m")
+		if got.text() != "far" || got.header.Get("X-Nearside-Attempts") != want || near.count() != 1 {
+			t.Errorf("%d: got %d, attempts %q, near asked %d times; want %q", i, got.status, got.header.Get("X-Nearside-Attempts"), near.count(), want)
+		}
+	}
+}

@@ -262,7 +262,7 @@ func (x *exchange) lose(err error) bool {
 	x.ticket.Settle(o.verdict)
 	x.provider.Settle(o.provider)
 	if o.cooldown {
-		x.cur.cool.Store(now.Add(o.retryAfter).UnixNano())
+		x.s.coolDown(x.cur, now.Add(o.retryAfter))
 	}
 	if o.refused != 0 {
 		x.s.refuse(x.snap, x.cur, o.refused, now)

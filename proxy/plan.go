@@ -127,7 +127,7 @@ func (t *target) says(name string) bool {
 }
 
 // cooldown returns the cell that says until when a target is left alone. It
-// outlives reloads for declared models.
+// outlives reloads for declared models, and for others while they cool down.
 func (s *Server) cooldown(ref string, declared bool) *atomic.Int64 {
 	if c, ok := s.cooldowns.Load(ref); ok {
 		return c.(*atomic.Int64)
@@ -138,6 +138,38 @@ func (s *Server) cooldown(ref string, declared bool) *atomic.Int64 {
 		return was.(*atomic.Int64)
 	}
 	return c
+}
+
+// passedMax bounds the passed-through ids that are known to cool down.
+const passedMax = 1024
+
+// coolDown leaves a target alone until then. Ids that the configuration does
+// not list are kept only while they cool down, and not more than passedMax of
+// them: clients make them up.
+func (s *Server) coolDown(t *target, until time.Time) {
+	t.cool.Store(until.UnixNano())
+	if t.model.Declared {
+		return
+	}
+	s.passedMu.Lock()
+	defer s.passedMu.Unlock()
+	if len(s.passed) >= passedMax {
+		now := time.Now().UnixNano()
+		for ref, c := range s.passed {
+			if c.Load() <= now {
+				delete(s.passed, ref)
+				s.cooldowns.Delete(ref)
+			}
+		}
+		if len(s.passed) >= passedMax {
+			return
+		}
+	}
+	if s.passed == nil {
+		s.passed = map[string]*atomic.Int64{}
+	}
+	s.passed[t.ref] = t.cool
+	s.cooldowns.Store(t.ref, t.cool)
 }
 
 // skip says why a step of a plan is not tried.

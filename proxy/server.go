@@ -8,10 +8,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -51,8 +53,10 @@ type Server struct {
 
 	snap      atomic.Pointer[Snapshot]
 	reload    atomic.Pointer[Reload]
-	cooldowns sync.Map // ref → *atomic.Int64, declared models only
-	refused   sync.Map // provider id or ref → refusal
+	cooldowns sync.Map // ref → *atomic.Int64: declared models, and passed ones that cool down
+	passedMu  sync.Mutex
+	passed    map[string]*atomic.Int64 // guarded by passedMu: the cells of passed-through ids in cooldowns
+	refused   sync.Map                 // provider id or ref → refusal
 	exchanges sync.Pool
 	ring      ring
 	inFlight  atomic.Int64 // bytes of bodies
@@ -326,6 +330,19 @@ func (l httpLog) Printf(format string, args ...any) {
 	l.s.log.Debug().Str("detail", fmt.Sprintf(format, args...)).Msg("http")
 }
 
+// departed says whether a request ended because its client did.
+func departed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// leftEarly notes a client that left while its request was still arriving.
+func (s *Server) leftEarly(ctx *fasthttp.RequestCtx) {
+	id := newID()
+	r := &Receipt{ID: string(id[:]), Started: time.Now(), Outcome: "client_closed", Status: 499, Code: "client_closed", Abort: "request"}
+	ctx.SetStatusCode(r.Status)
+	s.settle(r, nil, new(meter.Exchange))
+}
+
 // badHTTP answers what fasthttp could not parse as a request. The error's own
 // text may hold header bytes, keys among them, and is never echoed.
 func (s *Server) badHTTP(ctx *fasthttp.RequestCtx, err error) {
@@ -339,11 +356,18 @@ func (s *Server) badHTTP(ctx *fasthttp.RequestCtx, err error) {
 			c.lingers()
 		}
 	case errors.As(err, &small):
+		if c, ok := ctx.Conn().(*clientConn); ok {
+			c.lingers()
+		}
 		e = &wireError{Status: 431, Type: "invalid_request_error", Code: "headers_too_large", Message: "the request's head is larger than proxy.limits.headerBytes allows"}
 	case errors.As(err, &timeout) && timeout.Timeout():
 		e = &wireError{Status: 408, Type: "invalid_request_error", Code: "request_timeout", Message: "the request did not arrive within proxy.client.readSeconds"}
 	}
 	ctx.SetConnectionClose()
+	if departed(err) {
+		s.leftEarly(ctx)
+		return
+	}
 	replyError(ctx, e, 0, false)
 	// There is no exchange to be logged; its client looks for a trace all the same.
 	s.log.Info().Bytes("request", ctx.Response.Header.Peek("X-Request-Id")).Int("status", e.Status).Str("outcome", "rejected").Str("code", e.Code).Msg("exchange")

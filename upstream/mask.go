@@ -12,6 +12,10 @@ const maskMin = 6
 // keyLike finds what looks like a key of anybody's.
 var keyLike = regexp.MustCompile(`(\bsk-|(?i:\bbearer )\s*)[A-Za-z0-9._~+/=-]{6,}`)
 
+// keyMin is the length from which what begins like a key is taken for one even
+// without a digit: no word is that long.
+const keyMin = 20
+
 // Mask takes credentials out of a text that the backend said: those we sent,
 // which some servers repeat, and what looks like one.
 func (b *Backend) Mask(text string) string {
@@ -20,7 +24,7 @@ func (b *Backend) Mask(text string) string {
 	}
 	return keyLike.ReplaceAllStringFunc(text, func(s string) string {
 		kept := keyLike.FindStringSubmatch(s)[1]
-		if !strings.ContainsAny(s[len(kept):], "0123456789") {
+		if !strings.ContainsAny(s[len(kept):], "0123456789") && (kept != "sk-" || len(s) < keyMin) {
 			return s // "Bearer authentication"
 		}
 		return kept + secretMask

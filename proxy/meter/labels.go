@@ -155,7 +155,7 @@ func outcomeLabel(s string) string {
 }
 
 func phaseLabel(s string) string {
-	return oneOf(s, "queue", "connect", "upload", "headers", "content", "stream", "answer")
+	return oneOf(s, "request", "queue", "connect", "upload", "headers", "content", "stream", "answer")
 }
 
 // breakerStates are in the order of their values.
