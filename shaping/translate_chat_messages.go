@@ -29,9 +29,10 @@ func messagesFromChat(t *translation, dst, body []byte, env *wire.Envelope) ([]b
 	if err != nil {
 		return dst, err
 	}
+	w.answerFormat()
 	w.think(list)
 	w.sampling()
-	w.answerFormat()
+	w.outputConfig()
 	w.tools()
 	if err := w.system(list); err != nil {
 		return dst, err
@@ -69,6 +70,7 @@ type messagesDraft struct {
 	level    string    // of output_config; empty for none
 	hint     string    // for the end of the system text
 	answer   wire.Span // the schema of the answer, when a tool stands for it
+	schema   wire.Span // the schema of the answer, when the model enforces it
 	marks    cacheMarks
 	ids      callIDs
 	said     once
@@ -271,7 +273,7 @@ const hintObject = "Answer with one JSON object and nothing else: no prose befor
 // answerTool is the name of the tool that stands for a schema of the answer.
 const answerTool = "answer_in_json"
 
-// answerFormat says how the answer is to look. A schema that is declared strict
+// answerFormat settles how the answer is to look. A schema that is declared strict
 // goes where the model can enforce it; any other schema (Anthropic refuses most
 // that are not strict) becomes the schema of a tool that the model has to call,
 // whose arguments are the answer.
@@ -294,18 +296,17 @@ func (w *messagesDraft) answerFormat() {
 		}
 		strict, _ := wire.Get(w.body, def, "strict")
 		if string(strict.Of(w.body)) == "true" && w.t.shape.enforcesSchema() {
-			w.outputConfig(schema)
+			w.schema = schema
 			return
 		}
 		w.answer = schema
 		w.t.turn.Unwrap = answerTool
 		w.t.did(w.t.member("response_format"), "the schema is that of a tool, "+answerTool+", whose arguments are the answer")
 	}
-	w.outputConfig(wire.Span{})
 }
 
-func (w *messagesDraft) outputConfig(schema wire.Span) {
-	if w.level == "" && !schema.Present() {
+func (w *messagesDraft) outputConfig() {
+	if w.level == "" && !w.schema.Present() {
 		return
 	}
 	w.member("output_config")
@@ -314,10 +315,10 @@ func (w *messagesDraft) outputConfig(schema wire.Span) {
 		w.member("effort")
 		w.dst = wire.AppendString(w.dst, w.level)
 	}
-	if schema.Present() {
+	if w.schema.Present() {
 		w.member("format")
 		w.dst = append(w.dst, `{"type":"json_schema","schema":`...)
-		w.dst = append(w.dst, schema.Of(w.body)...)
+		w.dst = append(w.dst, w.schema.Of(w.body)...)
 		w.dst = append(w.dst, '}')
 	}
 	w.dst = append(w.dst, '}')

@@ -95,7 +95,10 @@ func (w *messagesDraft) think(list []chatMessage) {
 		w.unthinking()
 	case level == "":
 	case openLoop(w.body, list):
-		w.t.did(w.t.member("reasoning_effort"), "thinking is off for this request: the tool calls that are being answered came without the signed thinking that led to them")
+		w.t.drop(w.t.member("reasoning_effort"), "thinking is off for this request: the tool calls that are being answered came without the signed thinking that led to them")
+		w.unthinking()
+	case w.forced(): // a demand; an effort is a wish
+		w.t.drop(w.t.member("reasoning_effort"), "thinking is off for this request: a model that thinks cannot be forced to call a tool, as tool_choice or the schema of the answer wants it")
 		w.unthinking()
 	case w.t.shape.adapts():
 		w.member("thinking")

@@ -4,11 +4,36 @@ import (
 	"nearside/shaping/wire"
 )
 
+// forced says whether the model has to call a tool: the client wants it, or the
+// schema of the answer does. A model that thinks cannot be forced.
+func (w *messagesDraft) forced() bool {
+	if w.answer.Present() {
+		return true
+	}
+	choice := readChatChoice(w.body, w.choice)
+	if choice.word != "required" && !choice.name.Present() || no(w.t.shape.model.Compat.SupportsTools) {
+		return false
+	}
+	for it := wire.Elements(w.body, w.asked()); it.Next(); {
+		if tool := readChatTool(w.body, it.Value); choice.admits(w.body, tool.name) {
+			return true
+		}
+	}
+	return false
+}
+
+// asked returns the client's list of tools.
+func (w *messagesDraft) asked() wire.Span {
+	if !filled(w.toolList.Of(w.body)) && w.functions.Present() {
+		return w.functions
+	}
+	return w.toolList
+}
+
 // tools writes the tools and the choice of them.
 func (w *messagesDraft) tools() {
-	list := w.toolList
-	if !filled(list.Of(w.body)) && w.functions.Present() {
-		list = w.functions
+	list := w.asked()
+	if list == w.functions && list.Present() {
 		w.t.turn.Legacy = true
 	}
 	choice := readChatChoice(w.body, w.choice)
@@ -139,15 +164,6 @@ func (w *messagesDraft) toolChoice(c *askedChoice, n int) {
 		if n == 0 || c.word == "none" {
 			kind, name = "tool", wire.AppendString(nil, w.t.turn.Unwrap)
 		}
-	}
-	if w.thinking && (kind == "any" || kind == "tool") {
-		path := w.t.member("tool_choice")
-		if w.answer.Present() {
-			path = w.t.member("response_format")
-			w.hint = "When you have the answer, call " + w.t.turn.Unwrap + " with it instead of writing it."
-		}
-		w.t.did(path, "a model that thinks cannot be forced to call a tool, so the choice is its own")
-		kind = "auto"
 	}
 	single := string(w.parallel.Of(w.body)) == "false" && kind != "none"
 	if kind == "" && !single {
