@@ -243,6 +243,8 @@ func (w *chatOfMessages) result(b *messageBlock, i, j int, below []blockAttachme
 			switch {
 			case in.text.Present() && in.is(w.body, "text"):
 				w.piece(&in, parts, start)
+			case w.textual(&in):
+				w.document(&in, parts, start)
 			case in.is(w.body, "image"), in.is(w.body, "document"):
 				if !parts {
 					w.line([]byte(attachedBelow), start)
@@ -328,7 +330,7 @@ func (w *chatOfMessages) spoken(m messageRun, below []blockAttachment) error {
 			continue
 		}
 		blocks++
-		plain = plain && !b.is(w.body, "image") && !b.is(w.body, "document")
+		plain = plain && (w.textual(&b) || !b.is(w.body, "image") && !b.is(w.body, "document"))
 	}
 	if blocks+len(below) == 0 {
 		return nil
@@ -350,6 +352,8 @@ func (w *chatOfMessages) spoken(m messageRun, below []blockAttachment) error {
 		case b.is(w.body, "tool_result"):
 		case b.is(w.body, "text"):
 			w.piece(&b, !plain, start)
+		case w.textual(&b):
+			w.document(&b, !plain, start)
 		case b.is(w.body, "image"), b.is(w.body, "document"):
 			w.dst = appendSeparator(w.dst)
 			if err := w.media(&b, m.i, j); err != nil {
@@ -364,7 +368,7 @@ func (w *chatOfMessages) spoken(m messageRun, below []blockAttachment) error {
 	return nil
 }
 
-// media writes an image or a document as a part.
+// media writes an image, or a document that is no text, as a part.
 func (w *chatOfMessages) media(b *messageBlock, i, j int) error {
 	kind, _ := wire.Get(w.body, b.source, "type")
 	data, _ := wire.Get(w.body, b.source, "data")
@@ -385,11 +389,8 @@ func (w *chatOfMessages) media(b *messageBlock, i, j int) error {
 		w.dst = append(w.dst, `"file_data":"`...)
 		w.dataURL(media, data)
 		w.dst = append(w.dst, `"}`...)
-	case k == "text":
-		w.dst = append(w.dst, `{"type":"text","text":`...)
-		w.dst = append(w.dst, data.Of(w.body)...)
 	case k == "content":
-		return w.document(b, path)
+		return w.t.unsayable(path(), "a document with images in it")
 	case k == "url" && !w.t.last:
 		w.file(b)
 		w.dst = append(w.dst, `"file_url":`...)
@@ -423,25 +424,57 @@ func (w *chatOfMessages) file(b *messageBlock) {
 	w.dst = append(w.dst, ',')
 }
 
-// document writes a document that is made of blocks as one text.
-func (w *chatOfMessages) document(b *messageBlock, path func() string) error {
+// textual says whether a block is a document that is nothing but text.
+func (w *chatOfMessages) textual(b *messageBlock) bool {
+	if !b.is(w.body, "document") {
+		return false
+	}
+	kind, _ := wire.Get(w.body, b.source, "type")
+	switch string(kind.Of(w.body)) {
+	case `"text"`:
+		return true
+	case `"content"`:
+		content, _ := wire.Get(w.body, b.source, "content")
+		for it := wire.Elements(w.body, content); it.Next(); {
+			if in := readMessageBlock(w.body, it.Value); inside(in.text.Of(w.body)) == nil {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+// document writes a document that is text as a part, or adds it to the string
+// that began at start.
+func (w *chatOfMessages) document(b *messageBlock, parts bool, start int) {
+	if !parts {
+		w.documentText(b, start)
+		if b.cache.Present() {
+			w.noCache()
+		}
+		return
+	}
+	w.dst = append(appendSeparator(w.dst), `{"type":"text","text":"`...)
+	w.documentText(b, len(w.dst))
+	w.dst = append(w.dst, '"')
+	w.mark(b.cache)
+	w.dst = append(w.dst, '}')
+}
+
+func (w *chatOfMessages) documentText(b *messageBlock, start int) {
+	if data, ok := wire.Get(w.body, b.source, "data"); ok {
+		w.line(inside(data.Of(w.body)), start)
+		return
+	}
 	content, _ := wire.Get(w.body, b.source, "content")
-	w.dst = append(w.dst, `{"type":"text","text":"`...)
-	start := len(w.dst)
 	if content.Present() && w.body[content.Start] == '"' {
 		w.line(inside(content.Of(w.body)), start)
 	}
 	for it := wire.Elements(w.body, content); it.Next(); {
 		in := readMessageBlock(w.body, it.Value)
-		if !in.text.Present() {
-			return w.t.unsayable(path(), "a document with images in it")
-		}
 		w.line(inside(in.text.Of(w.body)), start)
 	}
-	w.dst = append(w.dst, '"')
-	w.mark(b.cache)
-	w.dst = append(w.dst, '}')
-	return nil
 }
 
 // assistant writes a turn of the model's as one message.
