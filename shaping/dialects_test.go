@@ -87,6 +87,7 @@ var (
 		`{"role":"user","content":[{"type":"image","source":{"type":"url","url":"https://example.org/a.png"}}]}`,
 		`{"role":"user","content":[{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"aGk="}}]}`,
 		`{"role":"user","content":[{"type":"document","source":{"type":"text","media_type":"text/plain","data":"a"}}]}`,
+		`{"role":"user","content":[{"type":"document","title":"b","context":"c","citations":{"enabled":true},"source":{"type":"text","media_type":"text/plain","data":"a"}}]}`,
 		`{"role":"assistant","content":[{"type":"thinking","thinking":"a","signature":"c2ln"},{"type":"text","text":"b"}]}`,
 		`{"role":"assistant","content":[{"type":"redacted_thinking","data":"aGk="},{"type":"text","text":"b"}]}`,
 		`{"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t1","content":"a"}]}`,

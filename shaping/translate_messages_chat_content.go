@@ -13,6 +13,8 @@ type messageBlock struct {
 	text      wire.Span
 	source    wire.Span
 	title     wire.Span
+	context   wire.Span
+	citations wire.Span
 	id        wire.Span // id, or tool_use_id
 	name      wire.Span
 	input     wire.Span
@@ -40,6 +42,10 @@ func readMessageBlock(body []byte, at wire.Span) messageBlock {
 			b.source = v
 		case "title":
 			b.title = v
+		case "context":
+			b.context = v
+		case "citations":
+			b.citations = v
 		case "id", "tool_use_id":
 			b.id = v
 		case "name":
@@ -245,6 +251,7 @@ func (w *chatOfMessages) result(b *messageBlock, i, j int, below []blockAttachme
 				w.piece(&in, parts, start)
 			case w.textual(&in):
 				w.document(&in, parts, start)
+				w.uncited(&in, i, j)
 			case in.is(w.body, "image"), in.is(w.body, "document"):
 				if !parts {
 					w.line([]byte(attachedBelow), start)
@@ -354,6 +361,7 @@ func (w *chatOfMessages) spoken(m messageRun, below []blockAttachment) error {
 			w.piece(&b, !plain, start)
 		case w.textual(&b):
 			w.document(&b, !plain, start)
+			w.uncited(&b, m.i, j)
 		case b.is(w.body, "image"), b.is(w.body, "document"):
 			w.dst = appendSeparator(w.dst)
 			if err := w.media(&b, m.i, j); err != nil {
@@ -376,6 +384,14 @@ func (w *chatOfMessages) media(b *messageBlock, i, j int) error {
 	url, _ := wire.Get(w.body, b.source, "url")
 	path := func() string { return fmt.Sprintf("messages[%d].content[%d].source", i, j) }
 	image := b.is(w.body, "image")
+	if !image {
+		w.uncited(b, i, j)
+		if c := inside(b.context.Of(w.body)); len(c) > 0 {
+			w.dst = append(w.dst, `{"type":"text","text":"`...)
+			w.heading(b, len(w.dst))
+			w.dst = append(w.dst, `"},`...)
+		}
+	}
 	switch k := string(inside(kind.Of(w.body))); {
 	case k == "base64" && image:
 		w.dst = append(w.dst, `{"type":"image_url","image_url":{"url":"`...)
@@ -416,7 +432,7 @@ func (w *chatOfMessages) dataURL(media, data wire.Span) {
 // name.
 func (w *chatOfMessages) file(b *messageBlock) {
 	w.dst = append(w.dst, `{"type":"file","file":{"filename":`...)
-	if b.title.Present() {
+	if len(inside(b.title.Of(w.body))) > 0 {
 		w.dst = append(w.dst, b.title.Of(w.body)...)
 	} else {
 		w.dst = append(w.dst, `"document.pdf"`...)
@@ -463,6 +479,7 @@ func (w *chatOfMessages) document(b *messageBlock, parts bool, start int) {
 }
 
 func (w *chatOfMessages) documentText(b *messageBlock, start int) {
+	w.heading(b, start)
 	if data, ok := wire.Get(w.body, b.source, "data"); ok {
 		w.line(inside(data.Of(w.body)), start)
 		return
@@ -474,6 +491,27 @@ func (w *chatOfMessages) documentText(b *messageBlock, start int) {
 	for it := wire.Elements(w.body, content); it.Next(); {
 		in := readMessageBlock(w.body, it.Value)
 		w.line(inside(in.text.Of(w.body)), start)
+	}
+}
+
+// heading writes what a document is called and what is said of it, which
+// Anthropic shows to the model too, as lines before its text.
+func (w *chatOfMessages) heading(b *messageBlock, start int) {
+	for _, m := range [...]struct {
+		word string
+		at   wire.Span
+	}{{"Document: ", b.title}, {"Context: ", b.context}} {
+		if said := inside(m.at.Of(w.body)); len(said) > 0 {
+			w.line([]byte(m.word), start)
+			w.dst = append(w.dst, said...)
+		}
+	}
+}
+
+// uncited notes that the answer will not cite a document.
+func (w *chatOfMessages) uncited(b *messageBlock, i, j int) {
+	if on, _ := wire.Get(w.body, b.citations, "enabled"); string(on.Of(w.body)) == "true" && w.said.first(onceCitations) {
+		w.t.drop(fmt.Sprintf("messages[%d].content[%d].citations", i, j), "only Anthropic's models cite documents")
 	}
 }
 

@@ -385,6 +385,13 @@ func (m *requiredMember) check(body []byte, spot messagesSpot, in string) *wire.
 
 func (v *messagesCheck) source(b *messageBlock, spot messagesSpot) *wire.Error {
 	const kind = ".source"
+	for _, m := range [...]requiredMember{{".title", b.title, '"'}, {".context", b.context, '"'}} {
+		if m.at.Present() {
+			if err := m.check(v.body, spot, ""); err != nil {
+				return err
+			}
+		}
+	}
 	if !b.source.Present() {
 		return messagesFlaw(spot.path(kind), fieldRequired)
 	}
