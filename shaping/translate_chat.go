@@ -778,6 +778,7 @@ const (
 	onceToolOption
 	onceSystem
 	onceRaw
+	onceRefusal
 )
 
 // first says whether the thing is new.

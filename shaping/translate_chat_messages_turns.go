@@ -136,11 +136,15 @@ func (w *messagesDraft) assistant(m *chatMessage, i int) {
 	default:
 		for it := wire.Elements(w.body, m.content); it.Next(); {
 			if p := readChatPart(w.body, it.Value); p.text.Present() {
+				if p.kind == chatRefusal {
+					w.refusal(p.text, i)
+					continue
+				}
 				w.say(roleAssistant, p.text, p.cache, p.hint)
 			}
 		}
 	}
-	w.say(roleAssistant, m.refusal, wire.Span{}, false)
+	w.refusal(m.refusal, i)
 	j := 0
 	for it := wire.Elements(w.body, m.calls); it.Next(); j++ {
 		c := readChatCall(w.body, it.Value)
@@ -150,6 +154,14 @@ func (w *messagesDraft) assistant(m *chatMessage, i int) {
 		c := readFunctionCall(w.body, m.call)
 		w.call(&c, legacyID(m.legacy), i)
 	}
+}
+
+// refusal writes a refusal of an earlier turn, a text like others to Messages.
+func (w *messagesDraft) refusal(quoted wire.Span, i int) {
+	if !blankInside(inside(quoted.Of(w.body))) && w.said.first(onceRefusal) {
+		w.t.did(w.t.message(i), "a refusal is told as text: Messages knows none in what was said before")
+	}
+	w.say(roleAssistant, quoted, wire.Span{}, false)
 }
 
 func (w *messagesDraft) call(c *askedCall, id []byte, i int) {

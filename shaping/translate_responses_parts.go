@@ -264,7 +264,7 @@ func (c *chatDraft) answerText(run []inputItem, calls bool) error {
 			c.inside(at)
 			continue
 		}
-		k, begun := 0, false
+		k, begun, refused := 0, false, false
 		for it := wire.Elements(c.body, at); it.Next(); k++ {
 			p := c.part(it.Value)
 			switch {
@@ -280,10 +280,13 @@ func (c *chatDraft) answerText(run []inputItem, calls bool) error {
 			if p.annotations.Present() && filled(p.annotations.Of(c.body)) {
 				c.notes(noticeAnnotations, item.n, fmt.Sprintf(".content[%d].annotations", k))
 			}
-			if !begun {
+			if r := c.isRefusal(&p); !begun || r != refused {
 				c.between(texts)
 				texts++
-				begun = true
+				begun, refused = true, r
+			}
+			if refused {
+				c.changed(fmt.Sprintf("input[%d].content[%d]", item.n, k), "a refusal is told as text: only OpenAI itself knows one in what was said before")
 			}
 			c.inside(p.text)
 		}
