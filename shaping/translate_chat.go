@@ -299,6 +299,14 @@ func (t *translation) unsayable(param, what string) *wire.Error {
 	return refusal(param, "unsupported_value", fmt.Sprintf("%s cannot be sent to %q, whose provider speaks %s", what, t.shape.model.Ref(), t.shape.model.API))
 }
 
+// streamOptions notes options of a stream where there is none. Those of a stream
+// are for whoever writes it to the client.
+func (t *translation) streamOptions(env *wire.Envelope) {
+	if !env.Stream && t.shape.client == wire.Chat {
+		t.drop("stream_options", "the answer is no stream")
+	}
+}
+
 // member returns the client's name of a member of the hub's request.
 func (t *translation) member(name string) string {
 	switch t.shape.client {

@@ -98,7 +98,9 @@ func (w *messagesDraft) settings() error {
 			continue // says nothing
 		}
 		switch name := string(plainKey(f.Key.Of(w.body))); name {
-		case "messages", "stream_options":
+		case "messages":
+		case "stream_options":
+			t.streamOptions(w.env)
 		case "model", "stream":
 			w.copy(name, v)
 		case "max_completion_tokens":

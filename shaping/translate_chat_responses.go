@@ -94,7 +94,9 @@ func (w *responsesDraft) settings() error {
 			continue // says nothing
 		}
 		switch name := string(plainKey(f.Key.Of(w.body))); name {
-		case "messages", "stream_options":
+		case "messages":
+		case "stream_options":
+			w.t.streamOptions(w.env)
 		case "model", "stream", "temperature", "top_p", "top_logprobs", "metadata", "service_tier", "user", "safety_identifier",
 			"prompt_cache_key", "prompt_cache_retention", "prompt_cache_options":
 			w.copy(name, v)

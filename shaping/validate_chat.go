@@ -2,6 +2,7 @@ package shaping
 
 import (
 	"fmt"
+	"math"
 
 	"nearside/shaping/wire"
 )
@@ -39,11 +40,6 @@ func ValidateChat(body []byte, env *wire.Envelope) *wire.Error {
 		}
 	}
 	for _, want := range [...]struct{ name, kinds, what string }{
-		{"temperature", "0n", "a decimal"},
-		{"top_p", "0n", "a decimal"},
-		{"max_tokens", "0n", "an integer"},
-		{"max_completion_tokens", "0n", "an integer"},
-		{"n", "0n", "an integer"},
 		{"stop", `"[n`, "a string or an array of strings"},
 		{"parallel_tool_calls", "tfn", "a boolean"},
 		{"response_format", "{n", "an object"},
@@ -58,8 +54,42 @@ func ValidateChat(body []byte, env *wire.Envelope) *wire.Error {
 			return wrongValue(body, v, want.name, want.what)
 		}
 	}
+	return chatNumbers(body, env)
+}
+
+// chatNumbers checks the numbers that translations write: a limit that is none
+// would come out as one.
+func chatNumbers(body []byte, env *wire.Envelope) *wire.Error {
+	for _, want := range [...]struct {
+		name        string
+		least, most int64
+		decimal     bool
+	}{
+		{"temperature", 0, 2, true},
+		{"top_p", 0, 1, true},
+		{"max_tokens", 1, math.MaxInt64, false},
+		{"max_completion_tokens", 1, math.MaxInt64, false},
+		{"n", 1, answersMax, false},
+	} {
+		v, ok := env.Field(body, want.name)
+		if !ok || body[v.Start] == 'n' {
+			continue
+		}
+		f := (*flaw)(nil)
+		if want.decimal {
+			f = wantDecimal(body, v, float64(want.least), float64(want.most))
+		} else {
+			f = wantInt(body, v, want.least, want.most)
+		}
+		if f != nil {
+			return f.in(want.name).fault()
+		}
+	}
 	return nil
 }
+
+// answersMax is how many answers to one request OpenAI gives.
+const answersMax = 128
 
 // stopsMax is how many stop sequences OpenAI takes.
 const stopsMax = 4
