@@ -177,6 +177,28 @@ func TestMalformedMessagesRequests(t *testing.T) {
 	}
 }
 
+// What is only counted is held to the same, but for a limit that it needs not:
+// a number for no conversation would be believed.
+func TestMalformedCountRequests(t *testing.T) {
+	p, b := service(t, "", chat("never"))
+	f := func(members string, status int, says string) {
+		t.Helper()
+		got := p.post("/v1/messages/count_tokens", `{"model":"default"`+members+`}`)
+		if got.status != status || !strings.Contains(string(got.body), says) {
+			t.Errorf("%s\n got %d %s\nwant %d, %q", members, got.status, got.body, status, says)
+		}
+	}
+	f(``, 400, "messages: Field required")
+	f(`,"messages":5`, 400, "messages: Input should be a valid list")
+	f(`,"messages":[]`, 400, "messages: at least one message is required")
+	f(`,"max_tokens":0,"messages":[{"role":"user","content":"x"}]`, 400, "max_tokens")
+	f(`,"messages":[{"role":"user","content":"x"}]`, 200, "input_tokens")
+	f(`,"thinking":{"type":"enabled","budget_tokens":2000},"messages":[{"role":"user","content":"x"}]`, 200, "input_tokens")
+	if n := b.count(); n != 0 {
+		t.Errorf("the backend was asked %d times", n)
+	}
+}
+
 // A body that lies about its encoding or is of none that we know is refused.
 func TestRequestEncodings(t *testing.T) {
 	p, _ := service(t, "", chat("hi"))

@@ -216,7 +216,11 @@ func (x *exchange) peek() *wire.Error {
 			return e
 		}
 		return x.recall()
-	case x.surface.dialect == wire.Messages && !x.surface.counts:
+	case x.surface.dialect == wire.Messages && x.surface.counts:
+		if e := shaping.ValidateMessagesCount(body, &x.env); e != nil {
+			return e
+		}
+	case x.surface.dialect == wire.Messages:
 		if e := shaping.ValidateMessages(body, &x.env); e != nil {
 			return e
 		}

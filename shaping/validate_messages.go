@@ -13,10 +13,20 @@ import (
 // what every such request must have and at what translations rely on; what is
 // new or merely unusual is the backend's to judge. env must be the scan of body.
 func ValidateMessages(body []byte, env *wire.Envelope) *wire.Error {
+	return validateMessages(body, env, true)
+}
+
+// ValidateMessagesCount is ValidateMessages for a request that is only counted,
+// which needs no max_tokens.
+func ValidateMessagesCount(body []byte, env *wire.Envelope) *wire.Error {
+	return validateMessages(body, env, false)
+}
+
+func validateMessages(body []byte, env *wire.Envelope, limited bool) *wire.Error {
 	if err := validText(body, env); err != nil {
 		return err
 	}
-	v := messagesCheck{body: body, env: env}
+	v := messagesCheck{body: body, env: env, limited: limited}
 	if !env.Model.Present() {
 		return messagesFlaw("model", "Field required")
 	}
@@ -34,12 +44,13 @@ func ValidateMessages(body []byte, env *wire.Envelope) *wire.Error {
 
 // messagesCheck is the validation of one request.
 type messagesCheck struct {
-	body []byte
-	env  *wire.Envelope
-	open []wire.Span // ids of tool_use blocks that are not answered yet
-	done []wire.Span // ids of those that are
-	role chatRole    // of the turn before
-	at   int         // the message that called
+	body    []byte
+	env     *wire.Envelope
+	limited bool        // max_tokens is wanted
+	open    []wire.Span // ids of tool_use blocks that are not answered yet
+	done    []wire.Span // ids of those that are
+	role    chatRole    // of the turn before
+	at      int         // the message that called
 }
 
 // messagesFlaw is an error in Anthropic's words.
@@ -51,6 +62,9 @@ const fieldRequired = "Field required"
 
 func (v *messagesCheck) limit() *wire.Error {
 	at, ok := v.env.Field(v.body, "max_tokens")
+	if !ok && !v.limited {
+		return nil
+	}
 	if !ok {
 		return messagesFlaw("max_tokens", fieldRequired)
 	}
@@ -148,7 +162,7 @@ func (v *messagesCheck) thinking() *wire.Error {
 		return messagesFlaw("thinking.enabled.budget_tokens", "Input should be a valid integer")
 	case n < thinkingMin:
 		return messagesFlaw("thinking.enabled.budget_tokens", "Input should be greater than or equal to 1024")
-	case n >= v.env.MaxTokens:
+	case n >= v.env.MaxTokens && (v.limited || v.env.MaxTokens > 0):
 		return refusal("max_tokens", "", "`max_tokens` must be greater than `thinking.budget_tokens`.")
 	}
 	return nil
