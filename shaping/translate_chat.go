@@ -787,6 +787,7 @@ const (
 	onceSystem
 	onceRaw
 	onceRefusal
+	onceBlank
 )
 
 // first says whether the thing is new.

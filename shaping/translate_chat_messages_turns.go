@@ -30,7 +30,11 @@ func (w *messagesDraft) messages(list []chatMessage) error {
 			if m.role.system() && w.said.first(onceSystem) {
 				w.t.did(w.t.message(i), "instructions in the middle of a conversation become text of the user's turn: Messages has them at its beginning only")
 			}
+			from := len(w.dst)
 			err = w.userTurn(m, i)
+			if err == nil && len(w.dst) == from && m.role == roleUser {
+				w.silence(i, i == len(list)-1)
+			}
 		}
 		if err != nil {
 			return err
@@ -79,6 +83,19 @@ func (w *messagesDraft) close() {
 func (w *messagesDraft) filler(why string) {
 	w.dst = append(appendSeparator(w.dst), `{"role":"user","content":[{"type":"text","text":"."}]}`...)
 	w.t.did(w.t.member("messages"), `a user's "." is put first: `+why)
+}
+
+// silence stands for a user's message of white space. One that ends the
+// conversation may not just go: the model would continue its own answer.
+func (w *messagesDraft) silence(i int, last bool) {
+	switch {
+	case last && w.turn != roleUser:
+		w.open(roleUser)
+		w.textInside([]byte("."), wire.Span{}, false)
+		w.t.did(w.t.message(i), `a blank message is sent as ".": Messages refuses blank text`)
+	case last || w.said.first(onceBlank):
+		w.t.did(w.t.message(i), "a blank message is not sent: Messages refuses blank text")
+	}
 }
 
 // trim takes the white space off the end of an answer that the model is to
