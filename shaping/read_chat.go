@@ -14,6 +14,7 @@ const blankBytesMax = 1 << 10
 // correct themselves after their finish.
 type chatReader struct {
 	begun    bool
+	apart    bool // the answer is whole: each element of tool_calls is a call
 	said     bool // text was told
 	signed   bool // the reasoning that was told last has its signature
 	thinks   thinking
@@ -50,12 +51,12 @@ type chatCall struct {
 	custom bool
 	told   bool // its pieceCall is out
 	said   bool // and some of its input
-	whole  bool // its input might be whole: a brace came last
 	number int
 	event  int // the event that spoke of it last
 	id     []byte
 	name   []byte
 	held   []byte // its input until then
+	nest   nesting
 }
 
 func (r *chatReader) reset() {
@@ -65,6 +66,7 @@ func (r *chatReader) reset() {
 // whole reads an answer as a stream of one chunk: only that its choices have a
 // message in the place of a delta.
 func (r *chatReader) whole(dst []piece, body []byte) []piece {
+	r.apart = true
 	return r.end(r.event(dst, nil, body))
 }
 
@@ -430,9 +432,7 @@ func (r *chatReader) call(dst []piece, p []byte, at wire.Span, legacy bool) []pi
 			c.name = append(c.name, functionName(x.name)...)
 		}
 	}
-	if n := len(x.raw); n > 0 {
-		c.whole = x.raw[n-1] == '}'
-	}
+	c.nest.feed(x.raw)
 	if c.told {
 		return r.input(dst, c, x.raw)
 	}
@@ -448,11 +448,13 @@ func (r *chatReader) call(dst []piece, p []byte, at wire.Span, legacy bool) []pi
 
 // find returns the call that an element of tool_calls is about, perhaps a new
 // one. Some servers give no index, others 0 to every call, with a new id and a
-// name each or a name alone; vLLM once gave every delta of one call a new id.
+// name each or a name alone, or one id to all; vLLM once gave every delta of one
+// call a new id. In a whole answer nothing ties two elements together.
 func (r *chatReader) find(x *chatCallDelta) *chatCall {
-	for i := len(r.calls) - 1; i >= 0; i-- {
+	for i := len(r.calls) - 1; i >= 0 && !r.apart; i-- {
 		c := &r.calls[i]
 		named := len(x.name) > 0 && len(c.name) > 0
+		again := c.event == r.events || c.nest.whole() && first(x.raw) == '{' // it begins once more
 		switch {
 		case c.legacy != x.legacy:
 			continue
@@ -461,14 +463,25 @@ func (r *chatReader) find(x *chatCallDelta) *chatCall {
 		case x.index >= 0 && c.index != x.index:
 			continue
 		case len(x.id) > 0 && bytes.Equal(x.id, c.id):
+			if named && !bytes.Equal(functionName(x.name), c.name) {
+				continue // one id for all
+			}
+			if named && again {
+				return r.another(x)
+			}
 		case len(x.id) > 0 && len(c.id) > 0 && (x.index < 0 || len(x.name) > 0):
 			continue
-		case named && (x.index < 0 || c.event == r.events || c.whole && first(x.raw) == '{'):
+		case named && (x.index < 0 || again):
 			continue // a name of its own, and nothing that ties it to this call
 		}
 		c.event = r.events
 		return c
 	}
+	return r.another(x)
+}
+
+// another returns a new call, nil when there are too many.
+func (r *chatReader) another(x *chatCallDelta) *chatCall {
 	if len(r.calls) == callsMax {
 		return nil
 	}
