@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -269,4 +270,45 @@ func TestCallsThatAreCutShortSaySo(t *testing.T) {
 			t.Errorf("%s: whole\n%s\n%s\nstreamed\n%s\n%s", client, one.same(), w.body, two.same(), s.body)
 		}
 	}
+}
+
+// An answer of which nothing but forbidden calls came is an error: a client
+// would wait for what a good answer without output never brings.
+func TestAnswerOfForbiddenCallsIsNoSuccess(t *testing.T) {
+	const call = `{"role":"assistant","content":null,"tool_calls":[{"index":0,"id":"c","type":"function","function":{"name":"rm","arguments":"{}"}}]}`
+	forbidden := func(b *backend, c net.Conn, a asked) bool {
+		if strings.Contains(string(a.body), `"stream":true`) {
+			return raw(sseHead+chunked(chatRole, chunk(call, "null"), chunk(`{}`, "tool_calls"), chatDone)+lastChunk)(b, c, a)
+		}
+		return whole(200, `{"id":"x","object":"chat.completion","created":7,"model":"m","choices":[{"index":0,"message":`+call+`,"finish_reason":"tool_calls"}]}`)(b, c, a)
+	}
+	const ask = `{"model":"default","input":"hi","stream":%v,"tools":[{"type":"function","name":"ls"},{"type":"function","name":"rm"}],"tool_choice":{"type":"allowed_tools","mode":"auto","tools":[{"type":"function","name":"ls"}]}}`
+	const why = "the backend called only tools that tool_choice does not allow"
+	p := start(t, configOf(`providers: {near: {breaker: {disabled: true}}}`, provider("near", newBackend(t, forbidden).url, "openai-completions")))
+	got := p.post("/v1/responses", fmt.Sprintf(ask, false))
+	e := got.failure()
+	if got.status != 502 || e["code"] != "malformed_answer" || !strings.Contains(str(e["message"]), why) {
+		t.Errorf("whole: got %d %s", got.status, got.body)
+	}
+	got = p.post("/v1/responses", fmt.Sprintf(ask, true))
+	if got.status != 200 || !strings.Contains(got.body, "event: response.failed") || !strings.Contains(got.body, why) || strings.Contains(got.body, "response.completed") {
+		t.Errorf("streamed: got %d %s", got.status, got.body)
+	}
+	if kept := p.get("/v1/responses/" + responseID(got.body)); kept.status != 200 || !strings.Contains(kept.body, `"status":"failed"`) {
+		t.Errorf("what is kept of it: %d %s", kept.status, kept.body)
+	}
+	far := start(t, configOf(`providers: {near: {breaker: {disabled: true}}}`, provider("near", newBackend(t, forbidden).url, "openai-completions"), provider("far", newBackend(t, chatWhole("I may not")).url, "openai-completions")))
+	if got = far.post("/v1/responses", fmt.Sprintf(ask, false)); got.status != 200 || !strings.Contains(got.body, "I may not") {
+		t.Errorf("with another target: got %d %s", got.status, got.body)
+	}
+}
+
+var responseIDs = regexp.MustCompile(`"id":"(resp_[^"]+)"`)
+
+// responseID is the first id of a response in a stream.
+func responseID(body string) string {
+	if m := responseIDs.FindStringSubmatch(body); m != nil {
+		return m[1]
+	}
+	return ""
 }

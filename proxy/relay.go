@@ -113,6 +113,10 @@ func (x *exchange) WriteTo(w io.Writer) (int64, error) {
 			return 0, x.broke(err)
 		}
 	}
+	var e *wire.Error
+	if x.out, e = enc.End(x.out); e != nil {
+		return 0, x.broke(e)
+	}
 	x.finish()
 	return 0, x.broken()
 }

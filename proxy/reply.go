@@ -105,7 +105,10 @@ func (x *exchange) check() error {
 	if x.retell {
 		enc := x.encoder()
 		enc.Source(x.talk, true, &x.shaped.Turn)
-		x.out = enc.Whole(x.out[:0], x.answer)
+		var e *wire.Error
+		if x.out, e = enc.Whole(x.out[:0], x.answer); e != nil {
+			return &backendError{said: *e, inBand: true}
+		}
 		x.answer, x.out = x.out, x.answer[:0]
 		x.answerEdits = x.answerEdits[:0]
 	} else if x.surface.dialect == wire.Responses {

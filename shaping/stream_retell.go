@@ -115,10 +115,26 @@ func (e *StreamEncoder) put(dst []byte, whole bool) []byte {
 			continue
 		}
 		if e.sift(p) {
+			e.said.heed(p)
 			dst = e.write.piece(dst, p, whole)
 		}
 	}
 	return dst
+}
+
+// End appends what a regular end still tells, before Finish does the rest. The
+// error says that nothing of the answer is left for the client: it must not look
+// like a good one, and Finish without a cause ends it with this error.
+func (e *StreamEncoder) End(dst []byte) ([]byte, *wire.Error) {
+	if e.read == nil || e.closed {
+		return dst, nil
+	}
+	if !e.said.over {
+		e.said.over = true
+		e.pieces = e.read.end(e.pieces[:0])
+		dst = e.put(dst, false)
+	}
+	return dst, e.said.nothing()
 }
 
 // Finish ends the stream and may be called once, as CopyEncoder.Finish.
@@ -130,8 +146,9 @@ func (e *StreamEncoder) Finish(dst []byte, cause *wire.Error, late []byte) []byt
 		return dst
 	}
 	if cause == nil {
-		e.pieces = e.read.end(e.pieces[:0])
-		dst = e.put(dst, false)
+		dst, cause = e.End(dst)
+	}
+	if cause == nil {
 		dst = e.write.finish(dst, late)
 	} else {
 		dst = e.write.fail(dst, cause, late)
@@ -142,9 +159,12 @@ func (e *StreamEncoder) Finish(dst []byte, cause *wire.Error, late []byte) []byt
 
 // Whole appends a whole answer of the source's dialect in the client's. Answer
 // must have found no fault in it, and Source must have been called with a
-// dialect that is not copied.
-func (e *StreamEncoder) Whole(dst, body []byte) []byte {
+// dialect that is not copied. The error is End's.
+func (e *StreamEncoder) Whole(dst, body []byte) ([]byte, *wire.Error) {
 	e.pieces = e.read.whole(e.pieces[:0], body)
 	e.put(nil, true)
-	return e.write.whole(dst)
+	if err := e.said.nothing(); err != nil {
+		return dst, err
+	}
+	return e.write.whole(dst), nil
 }

@@ -11,8 +11,10 @@ import (
 // know it. It begins anew with each Source.
 type said struct {
 	calls      []call
-	shown      int // calls that the client was told of
-	suppressed int // calls that are kept from it
+	shown      int  // calls that the client was told of
+	suppressed int  // calls that are kept from it
+	spoken     bool // there was text, a refusal or an item for the client
+	over       bool // what the end tells was told
 	finished   bool
 	finish     []byte // why it ended, in chat's words
 	stop       []byte // the stop sequence that ended it, as the inside of a string
@@ -63,6 +65,26 @@ func (c *call) deferred() bool { return c.kind() >= toolSearch }
 // reset makes s as new and keeps its buffers.
 func (s *said) reset() {
 	*s = said{calls: s.calls[:0], finish: s.finish[:0], stop: s.stop[:0], raw: s.raw[:0], rest: s.rest[:0], joined: s.joined[:0], half: s.half[:0]}
+}
+
+// heed notes whether a piece for the client is an answer by itself. Reasoning is
+// not, nor is the white space before a call.
+func (s *said) heed(p *piece) {
+	switch p.kind {
+	case pieceText:
+		s.spoken = s.spoken || !blank(p.raw)
+	case pieceRefusal, pieceItem:
+		s.spoken = true
+	}
+}
+
+// nothing is the fault of an answer of which only calls were kept from the
+// client, nil for any other. One that was cut says so itself.
+func (s *said) nothing() *wire.Error {
+	if s.suppressed == 0 || s.shown > 0 || s.spoken || s.ended() != "stop" {
+		return nil
+	}
+	return malformedAnswer("the backend called only tools that tool_choice does not allow")
 }
 
 // Suppressed returns how many calls were kept from the client: of tools that it

@@ -147,8 +147,14 @@ func checkWriters(t testing.TB, e *StreamEncoder, data []byte) {
 	for _, d := range pieceDialects {
 		out := s.stream(t, e, d, events)
 		want := checkAnswer(t, &s, e, d, out)
-		suppressed := e.Suppressed()
+		suppressed, nothing := e.Suppressed(), e.said.nothing() != nil
 		body := s.whole(t, e, d, events)
+		if got := e.said.nothing() != nil; got != nothing {
+			t.Fatalf("%v: nothing is left of the stream: %v, of the whole answer: %v", d, nothing, got)
+		}
+		if nothing {
+			continue
+		}
 		var env wire.Envelope
 		if err := wire.Scan(body, wire.ScanLimits{}, &env); err != nil {
 			t.Fatalf("%v: %v\n%s", d, err, body)

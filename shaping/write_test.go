@@ -38,6 +38,7 @@ func (silent) end(dst []piece) []piece                      { return dst }
 //	allowed: names; unwrap: a name; seal, legacy: yes
 //	request: the client's body
 //	cause: the code of the error that ends it
+//	fails: yes where nothing is left of it
 //
 // Each line of its pieces is an event of its own, unless it begins with &.
 type pieceStory struct {
@@ -282,7 +283,16 @@ func TestWriterStories(t *testing.T) {
 				out := s.stream(t, e, d, s.events)
 				made.Files = append(made.Files, txtar.File{Name: d.String(), Data: []byte(opened(t, out))})
 				want := checkAnswer(t, &s, e, d, out)
+				if fails := s.set["fails"] != ""; (e.said.nothing() != nil) != fails {
+					t.Fatalf("%v: fails %v, want %v", d, !fails, fails)
+				}
 				if s.cause() != nil {
+					continue
+				}
+				if s.set["fails"] != "" {
+					if s.whole(t, e, d, s.events); e.said.nothing() == nil {
+						t.Fatalf("%v: the whole answer does not fail", d)
+					}
 					continue
 				}
 				whole := s.whole(t, e, d, s.events)
@@ -320,7 +330,7 @@ func TestWriterStories(t *testing.T) {
 // checkAnswer holds a stream against its dialect's laws and returns what it says.
 func checkAnswer(t testing.TB, s *pieceStory, e *StreamEncoder, d wire.Dialect, out []byte) heard {
 	t.Helper()
-	failed := s.cause() != nil
+	failed := s.cause() != nil || e.said.nothing() != nil
 	if err := lawful(d, out, failed); err != nil {
 		t.Fatalf("%v: %v\n%s", d, err, out)
 	}
