@@ -94,3 +94,41 @@ func TestStoredChainKeepsSignaturesUnasked(t *testing.T) {
 		t.Errorf("got %d %s\nsent %s", got.status, got.body, sent)
 	}
 }
+
+// A server of Responses that has no envelopes of its own gives a stateless
+// client ours, and is told what is in them when they come back.
+func TestServersWithoutEnvelopesGetOurs(t *testing.T) {
+	for _, profile := range []sim.Profile{sim.VLLM, sim.LlamaCPP} {
+		s, url := pageServer(t, sim.Options{Profile: profile, Models: []string{"m"}, Reasoning: "I think"})
+		p := start(t, configOf(fmt.Sprintf(`providers: {near: {kind: %q, breaker: {disabled: true}}}`, profile), provider("near", url+"/v1", "openai-responses")))
+		const members = `"input":"hi","store":false,"include":["reasoning.encrypted_content"]`
+		for _, stream := range []bool{false, true} {
+			var r map[string]any
+			if stream {
+				got := p.post("/v1/responses", `{"model":"default","stream":true,`+members+`}`)
+				var flaw string
+				if r, flaw = eventsOf(got.body, 0); flaw != "" {
+					t.Fatalf("%s: %s\n%s", profile, flaw, got.body)
+				}
+			} else {
+				r = p.respond(members)
+			}
+			thought := list(r["output"])[0]
+			if env, _ := thought["encrypted_content"].(string); thought["type"] != "reasoning" || !strings.HasPrefix(env, "ns1.") {
+				t.Errorf("%s, stream %v: no envelope: %v", profile, stream, r["output"])
+				continue
+			}
+			delete(thought, "content")
+			thought["summary"] = []any{}
+			back, _ := json.Marshal(thought)
+			got := p.post("/v1/responses", `{"model":"default",`+strings.Replace(members, `"hi"`, `[{"role":"user","content":"hi"},`+string(back)+`,{"role":"assistant","content":"ho"},{"role":"user","content":"go on"}]`, 1)+`}`)
+			all := s.Requests()
+			if sent := string(all[len(all)-1].Body); got.status != 200 || !strings.Contains(sent, "I think") || strings.Contains(sent, "ns1.") {
+				t.Errorf("%s, stream %v: got %d %s\nsent %s", profile, stream, got.status, got.body, sent)
+			}
+		}
+		if r := p.respond(`"input":"hi","store":false`); strings.Contains(fmt.Sprint(r["output"]), "encrypted_content") {
+			t.Errorf("%s: an envelope that was not asked for: %v", profile, r["output"])
+		}
+	}
+}

@@ -39,6 +39,8 @@ func (s *Shape) Rules() []Rule { return append([]Rule(nil), s.rules...) }
 func (s *Shape) Request(body []byte, env *wire.Envelope, out *Request) error {
 	out.reset()
 	out.Path = s.path
+	// An answer that is copied has the backend's own envelopes, or none.
+	out.Turn.Seal = s.client == wire.Responses && s.Retells() && wantsSealed(body, env)
 	if way := s.way(body, env); way != nil {
 		if err := s.translate(way, body, env, out); err != nil {
 			out.reset()
@@ -56,6 +58,18 @@ func (s *Shape) Request(body []byte, env *wire.Envelope, out *Request) error {
 	}
 	out.finish()
 	return nil
+}
+
+// wantsSealed says whether a Responses client asks for reasoning that it can hand
+// in again.
+func wantsSealed(body []byte, env *wire.Envelope) bool {
+	include, _ := env.Field(body, "include")
+	for it := wire.Elements(body, include); it.Next(); {
+		if wire.EqualString(it.Value.Of(body), "reasoning.encrypted_content") {
+			return true
+		}
+	}
+	return false
 }
 
 func unsupported(m *catalog.Model, client wire.Dialect) *wire.Error {
