@@ -17,12 +17,13 @@ type StreamEncoder struct {
 	pieces []piece
 	said   said
 
-	chatIn       chatReader
-	responsesIn  responsesReader
-	messagesIn   messagesReader
-	chatOut      chatWriter
-	responsesOut responsesWriter
-	messagesOut  messagesWriter
+	// Made when they are first needed: most streams are copied.
+	chatIn       *chatReader
+	responsesIn  *responsesReader
+	messagesIn   *messagesReader
+	chatOut      *chatWriter
+	responsesOut *responsesWriter
+	messagesOut  *messagesWriter
 }
 
 var _ Encoder = (*StreamEncoder)(nil)
@@ -53,6 +54,14 @@ func (e *StreamEncoder) Reset(opt EncoderOptions) {
 	e.pieces = e.pieces[:0]
 }
 
+// made returns what p points to, which it makes on first use.
+func made[T any](p **T) *T {
+	if *p == nil {
+		*p = new(T)
+	}
+	return *p
+}
+
 // Source says what the events of the next Delta are, before the first content:
 // their dialect, whether they are retold even if it is the client's, and what
 // the request's translation left for the answer's (nil for nothing). turn must
@@ -64,21 +73,21 @@ func (e *StreamEncoder) Source(from wire.Dialect, retell bool, turn *Turn) {
 	}
 	switch from {
 	case wire.Chat:
-		e.read = &e.chatIn
+		e.read = made(&e.chatIn)
 	case wire.Responses:
-		e.read = &e.responsesIn
+		e.read = made(&e.responsesIn)
 	case wire.Messages:
-		e.read = &e.messagesIn
+		e.read = made(&e.messagesIn)
 	default:
 		return
 	}
 	switch e.opt.Dialect {
 	case wire.Chat:
-		e.write = &e.chatOut
+		e.write = made(&e.chatOut)
 	case wire.Responses:
-		e.write = &e.responsesOut
+		e.write = made(&e.responsesOut)
 	case wire.Messages:
-		e.write = &e.messagesOut
+		e.write = made(&e.messagesOut)
 	default:
 		e.read = nil
 		return
