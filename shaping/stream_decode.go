@@ -137,6 +137,7 @@ func (d *CopyDecoder) chunk(delta *Delta) *wire.Error {
 	c := cursor{p: delta.Data}
 	d.reason = wire.Span{}
 	failed, choiceFailed, counts := false, false, false
+	var usage wire.Span
 	for c.enter('{'); c.member(); {
 		switch string(c.key) {
 		case "choices":
@@ -154,7 +155,11 @@ func (d *CopyDecoder) chunk(delta *Delta) *wire.Error {
 				choiceFailed = choiceFailed || said.failed
 				counts = counts || said.counts
 			}
-		case "usage", "timings":
+		case "usage":
+			if v := c.value(); filled(v.Of(c.p)) {
+				usage, counts = v, true
+			}
+		case "timings": // llama.cpp's, where there is no usage
 			v := c.value()
 			counts = counts || filled(v.Of(c.p))
 		case "error":
@@ -175,7 +180,8 @@ func (d *CopyDecoder) chunk(delta *Delta) *wire.Error {
 	case choiceFailed:
 		return badAnswer("", "the backend broke its answer off with an error")
 	}
-	delta.Usage = counts && d.count(c.p, wire.Whole(c.p))
+	// Nearly always usage is where it should be, and the rest need not be walked.
+	delta.Usage = counts && (usage.Present() && d.count(c.p, usage) || d.count(c.p, wire.Whole(c.p)))
 	if !d.ended && d.over.any() && d.over == d.begun {
 		d.ended, delta.Finish = true, true
 	}
