@@ -1,9 +1,12 @@
 package shaping
 
 import (
+	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 
+	"nearside/catalog"
 	"nearside/shaping/wire"
 )
 
@@ -91,6 +94,57 @@ func TestPairEventsDoNotAllocate(t *testing.T) {
 		}
 		if got := testing.AllocsPerRun(1000, func() { word() }); got != 0 {
 			t.Errorf("%s: %v allocations per word", name, got)
+		}
+	})
+}
+
+// askedHow returns a conversation of about size bytes as a client of a dialect
+// sends it.
+func askedHow(d wire.Dialect, size int) []byte {
+	turns := max(1, size/4000)
+	if d == wire.Chat || d == wire.Messages {
+		return conversation(d.String(), turns, size)
+	}
+	text := strings.Repeat("what was said before ", max(1, size/turns/2/21))
+	var b bytes.Buffer
+	b.WriteString(`{"model":"x","stream":true,"store":false,"instructions":"be brief","input":[`)
+	for i := range turns {
+		fmt.Fprintf(&b, `{"type":"message","role":"user","content":[{"type":"input_text","text":%q}]},`, text)
+		fmt.Fprintf(&b, `{"type":"message","role":"assistant","content":[{"type":"output_text","text":%q}]},`, text)
+		fmt.Fprintf(&b, `{"type":"function_call","call_id":"call_%d","name":"f","arguments":"{\"a\":1}"},{"type":"function_call_output","call_id":"call_%d","output":"done"},`, i, i)
+	}
+	b.WriteString(`{"type":"message","role":"user","content":"go on"}],"tools":[{"type":"function","name":"f","parameters":{"type":"object","properties":{"a":{"type":"number"}}}}]}`)
+	return b.Bytes()
+}
+
+// BenchmarkPairRequest is a whole request of each size between each two
+// dialects, scan not included, beside those that are only spliced.
+func BenchmarkPairRequest(b *testing.B) {
+	apis := map[wire.Dialect]catalog.API{wire.Chat: catalog.Completions, wire.Responses: catalog.Responses, wire.Messages: catalog.Messages}
+	eachPair(func(name string, client, backend wire.Dialect, retell bool) {
+		if client == backend && retell {
+			return
+		}
+		s, err := New(story{API: apis[backend]}.model(), client, Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		for _, size := range []int{1 << 10, 100 << 10, 1 << 20} {
+			b.Run(fmt.Sprintf("%s/%dKB", name, size>>10), func(b *testing.B) {
+				body := askedHow(client, size)
+				var env wire.Envelope
+				var r Request
+				if err := wire.Scan(body, wire.ScanLimits{}, &env); err != nil {
+					b.Fatal(err)
+				}
+				b.SetBytes(int64(len(body)))
+				b.ReportAllocs()
+				for b.Loop() {
+					if err := s.Request(body, &env, &r); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
 		}
 	})
 }
