@@ -101,9 +101,6 @@ func writeConversation(ctx *fasthttp.RequestCtx, c *store.Conversation) {
 }
 
 func (s *Server) createConversation(ctx *fasthttp.RequestCtx) {
-	if s.noStore(ctx) {
-		return
-	}
 	var env wire.Envelope
 	p, ok := s.conversationBody(ctx, &env)
 	if !ok {
@@ -125,9 +122,6 @@ func (s *Server) createConversation(ctx *fasthttp.RequestCtx) {
 }
 
 func (s *Server) getConversation(ctx *fasthttp.RequestCtx) {
-	if s.noStore(ctx) {
-		return
-	}
 	id := pathID(ctx, "id")
 	c, err := s.store.Conversation(owner(ctx), id)
 	if err != nil {
@@ -138,9 +132,6 @@ func (s *Server) getConversation(ctx *fasthttp.RequestCtx) {
 }
 
 func (s *Server) updateConversation(ctx *fasthttp.RequestCtx) {
-	if s.noStore(ctx) {
-		return
-	}
 	var env wire.Envelope
 	p, ok := s.conversationBody(ctx, &env)
 	if !ok {
@@ -157,9 +148,6 @@ func (s *Server) updateConversation(ctx *fasthttp.RequestCtx) {
 }
 
 func (s *Server) deleteConversation(ctx *fasthttp.RequestCtx) {
-	if s.noStore(ctx) {
-		return
-	}
 	id := pathID(ctx, "id")
 	wait, cancel := s.storing()
 	defer cancel()
@@ -171,27 +159,10 @@ func (s *Server) deleteConversation(ctx *fasthttp.RequestCtx) {
 }
 
 func (s *Server) listConversationItems(ctx *fasthttp.RequestCtx) {
-	if s.noStore(ctx) {
-		return
-	}
-	p, e := page(ctx)
-	if e != nil {
-		replyError(ctx, e, 0, false)
-		return
-	}
-	id := pathID(ctx, "id")
-	l, err := s.store.ConversationItems(owner(ctx), id, p)
-	if err != nil {
-		storeReply(ctx, err, noConversation(id))
-		return
-	}
-	writeList(ctx, l)
+	replyList(ctx, s.store.ConversationItems, noConversation)
 }
 
 func (s *Server) addConversationItems(ctx *fasthttp.RequestCtx) {
-	if s.noStore(ctx) {
-		return
-	}
 	var env wire.Envelope
 	p, ok := s.conversationBody(ctx, &env)
 	if !ok {
@@ -216,9 +187,6 @@ func (s *Server) addConversationItems(ctx *fasthttp.RequestCtx) {
 }
 
 func (s *Server) getConversationItem(ctx *fasthttp.RequestCtx) {
-	if s.noStore(ctx) {
-		return
-	}
 	item := pathID(ctx, "item")
 	it, err := s.store.ConversationItem(owner(ctx), pathID(ctx, "id"), item)
 	if err != nil {
@@ -230,9 +198,6 @@ func (s *Server) getConversationItem(ctx *fasthttp.RequestCtx) {
 }
 
 func (s *Server) deleteConversationItem(ctx *fasthttp.RequestCtx) {
-	if s.noStore(ctx) {
-		return
-	}
 	item := pathID(ctx, "item")
 	wait, cancel := s.storing()
 	defer cancel()

@@ -16,13 +16,15 @@ import (
 	"nearside/shaping/wire"
 )
 
-// noStore answers where there is nothing to look into.
-func (s *Server) noStore(ctx *fasthttp.RequestCtx) bool {
+// stored returns h where there is a store to look into, and elsewhere a handler
+// that says that there is none.
+func (s *Server) stored(h fasthttp.RequestHandler) fasthttp.RequestHandler {
 	if s.store != nil {
-		return false
+		return h
 	}
-	replyError(ctx, &wire.Error{Status: 404, Type: "invalid_request_error", Code: "store_off", Message: "nothing is stored here: proxy.responses.store is off"}, 0, false)
-	return true
+	return func(ctx *fasthttp.RequestCtx) {
+		replyError(ctx, &wire.Error{Status: 404, Type: "invalid_request_error", Code: "store_off", Message: "nothing is stored here: proxy.responses.store is off"}, 0, false)
+	}
 }
 
 func pathID(ctx *fasthttp.RequestCtx, name string) string {
@@ -52,9 +54,6 @@ func storeReply(ctx *fasthttp.RequestCtx, err error, missing *wire.Error) {
 
 // getResponse answers GET /v1/responses/{id}: the resource, or its events.
 func (s *Server) getResponse(ctx *fasthttp.RequestCtx) {
-	if s.noStore(ctx) {
-		return
-	}
 	id, who := pathID(ctx, "id"), owner(ctx)
 	if ctx.QueryArgs().GetBool("stream") {
 		after := -1
@@ -80,9 +79,6 @@ func (s *Server) getResponse(ctx *fasthttp.RequestCtx) {
 
 // deleteResponse answers DELETE /v1/responses/{id}.
 func (s *Server) deleteResponse(ctx *fasthttp.RequestCtx) {
-	if s.noStore(ctx) {
-		return
-	}
 	id, who := pathID(ctx, "id"), owner(ctx)
 	wait, cancel := s.storing()
 	defer cancel()
@@ -98,9 +94,6 @@ func (s *Server) deleteResponse(ctx *fasthttp.RequestCtx) {
 
 // cancelResponse answers POST /v1/responses/{id}/cancel.
 func (s *Server) cancelResponse(ctx *fasthttp.RequestCtx) {
-	if s.noStore(ctx) {
-		return
-	}
 	id, who := pathID(ctx, "id"), owner(ctx)
 	r, err := s.store.Get(who, id)
 	if err != nil {
@@ -165,23 +158,26 @@ func writeList(ctx *fasthttp.RequestCtx, l store.List) {
 	ctx.Response.SwapBody(b)
 }
 
-// inputItems answers GET /v1/responses/{id}/input_items.
-func (s *Server) inputItems(ctx *fasthttp.RequestCtx) {
-	if s.noStore(ctx) {
-		return
-	}
+// replyList answers with the page that the query asks for of a list, or with
+// missing where there is no such list.
+func replyList(ctx *fasthttp.RequestCtx, list func(owner, id string, p store.Page) (store.List, error), missing func(id string) *wire.Error) {
 	p, e := page(ctx)
 	if e != nil {
 		replyError(ctx, e, 0, false)
 		return
 	}
 	id := pathID(ctx, "id")
-	l, err := s.store.InputItems(owner(ctx), id, p)
+	l, err := list(owner(ctx), id, p)
 	if err != nil {
-		storeReply(ctx, err, noResponse(id))
+		storeReply(ctx, err, missing(id))
 		return
 	}
 	writeList(ctx, l)
+}
+
+// inputItems answers GET /v1/responses/{id}/input_items.
+func (s *Server) inputItems(ctx *fasthttp.RequestCtx) {
+	replyList(ctx, s.store.InputItems, noResponse)
 }
 
 // inputTokens answers POST /v1/responses/input_tokens, and count_tokens of

@@ -663,6 +663,44 @@ func (tool *chatTool) define(body []byte, at wire.Span) {
 	}
 }
 
+// chatTools are the members of a chat request that say which tools there are
+// and who may call them.
+type chatTools struct {
+	toolList  wire.Span // tools
+	functions wire.Span // legacy
+	choice    wire.Span // tool_choice, or function_call
+	parallel  wire.Span // parallel_tool_calls
+}
+
+// keep keeps a member, and says whether it is one of them.
+func (c *chatTools) keep(name string, v wire.Span) bool {
+	switch name {
+	case "tools":
+		c.toolList = v
+	case "functions":
+		c.functions = v
+	case "tool_choice":
+		c.choice = v
+	case "function_call":
+		if !c.choice.Present() {
+			c.choice = v
+		}
+	case "parallel_tool_calls":
+		c.parallel = v
+	default:
+		return false
+	}
+	return true
+}
+
+// asked returns the client's list of tools and the member that holds it.
+func (c *chatTools) asked(body []byte) (list wire.Span, key string) {
+	if !filled(c.toolList.Of(body)) && c.functions.Present() {
+		return c.functions, "functions"
+	}
+	return c.toolList, "tools"
+}
+
 // Schemas of tools that declare none.
 const (
 	schemaNothing = `{"type":"object","properties":{}}`
@@ -681,15 +719,22 @@ func (tool *chatTool) appendParameters(dst, body []byte) []byte {
 	return append(dst, schemaNothing...)
 }
 
-// appendDescription appends a custom tool's description with what its format
-// asks for, as a string. It says false when there is nothing to say.
-func (tool *chatTool) appendDescription(dst, body []byte) ([]byte, bool) {
+// appendDescription appends the member with a tool's description, if there is
+// one. A custom tool's says as well what its format asks for.
+func (tool *chatTool) appendDescription(dst, body []byte) []byte {
+	description := tool.description.Of(body)
+	if !tool.custom {
+		if tool.description.Present() {
+			dst = append(appendKey(dst, "description"), description...)
+		}
+		return dst
+	}
 	syntax, definition := tool.grammar(body)
 	if !tool.description.Present() && definition == nil {
-		return dst, false
+		return dst
 	}
-	dst = append(dst, '"')
-	dst = append(dst, inside(tool.description.Of(body))...)
+	dst = append(appendKey(dst, "description"), '"')
+	dst = append(dst, inside(description)...)
 	if definition != nil {
 		if tool.description.Present() {
 			dst = append(dst, `\n\n`...)
@@ -699,7 +744,7 @@ func (tool *chatTool) appendDescription(dst, body []byte) ([]byte, bool) {
 		dst = append(dst, `):\n`...)
 		dst = append(dst, definition...)
 	}
-	return append(dst, '"'), true
+	return append(dst, '"')
 }
 
 // grammar returns the insides of a custom tool's syntax and definition, which

@@ -59,12 +59,9 @@ type messagesDraft struct {
 	topK        wire.Span
 	format      wire.Span // response_format
 	effort      wire.Span
-	toolList    wire.Span
-	functions   wire.Span // legacy
-	choice      wire.Span
-	parallel    wire.Span
-	user        wire.Span
-	day         bool // prompt_cache_retention is 24h
+	chatTools
+	user wire.Span
+	day  bool // prompt_cache_retention is 24h
 
 	thinking bool      // the model is asked to think
 	level    string    // of output_config; empty for none
@@ -143,18 +140,6 @@ func (w *messagesDraft) settings() error {
 			w.format = v
 		case "reasoning_effort":
 			w.effort = v
-		case "tools":
-			w.toolList = v
-		case "functions":
-			w.functions = v
-		case "tool_choice":
-			w.choice = v
-		case "function_call":
-			if !w.choice.Present() {
-				w.choice = v
-			}
-		case "parallel_tool_calls":
-			w.parallel = v
 		case "user":
 			if !w.user.Present() {
 				w.user = v
@@ -176,7 +161,9 @@ func (w *messagesDraft) settings() error {
 		case "web_search_options":
 			t.drop(name, "the backend does not search the web by itself")
 		default:
-			t.drop(t.member(name), "Messages has no such field")
+			if !w.keep(name, v) {
+				t.drop(t.member(name), "Messages has no such field")
+			}
 		}
 	}
 	return nil

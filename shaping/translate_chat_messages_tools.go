@@ -14,7 +14,8 @@ func (w *messagesDraft) forced() bool {
 	if choice.word != "required" && !choice.name.Present() || no(w.t.shape.model.Compat.SupportsTools) {
 		return false
 	}
-	for it := wire.Elements(w.body, w.asked()); it.Next(); {
+	list, _ := w.asked(w.body)
+	for it := wire.Elements(w.body, list); it.Next(); {
 		if tool := readChatTool(w.body, it.Value); choice.admits(w.body, tool.name) {
 			return true
 		}
@@ -22,18 +23,10 @@ func (w *messagesDraft) forced() bool {
 	return false
 }
 
-// asked returns the client's list of tools.
-func (w *messagesDraft) asked() wire.Span {
-	if !filled(w.toolList.Of(w.body)) && w.functions.Present() {
-		return w.functions
-	}
-	return w.toolList
-}
-
 // tools writes the tools and the choice of them.
 func (w *messagesDraft) tools() {
-	list := w.asked()
-	if list == w.functions && list.Present() {
+	list, key := w.asked(w.body)
+	if key == "functions" {
 		w.t.turn.Legacy = true
 	}
 	choice := readChatChoice(w.body, w.choice)
@@ -86,16 +79,7 @@ func (w *messagesDraft) tool(tool *chatTool, i int) {
 	w.toolName(tool.name)
 	w.noteTool(tool, string(w.dst[from:]))
 	w.dst = append(w.dst, '"')
-	if tool.custom {
-		n := len(w.dst)
-		w.member("description")
-		ok := false
-		if w.dst, ok = tool.appendDescription(w.dst, w.body); !ok {
-			w.dst = w.dst[:n]
-		}
-	} else if tool.description.Present() {
-		w.copy("description", tool.description)
-	}
+	w.dst = tool.appendDescription(w.dst, w.body)
 	w.member("input_schema")
 	w.dst = tool.appendParameters(w.dst, w.body)
 	if string(tool.strict.Of(w.body)) == "true" {

@@ -42,12 +42,9 @@ type responsesDraft struct {
 	format    wire.Span
 	verbosity wire.Span
 	effort    wire.Span
-	toolList  wire.Span // tools
-	functions wire.Span // legacy
-	choice    wire.Span // tool_choice, or function_call
-	parallel  wire.Span
-	search    wire.Span // web_search_options
-	logprobs  bool
+	chatTools
+	search   wire.Span // web_search_options
+	logprobs bool
 
 	ids    callIDs
 	custom map[string]bool // decoded ids of calls of custom tools
@@ -130,18 +127,6 @@ func (w *responsesDraft) settings() error {
 			w.effort = v
 		case "store":
 			w.store = v
-		case "tools":
-			w.toolList = v
-		case "functions":
-			w.functions = v
-		case "tool_choice":
-			w.choice = v
-		case "function_call":
-			if !w.choice.Present() {
-				w.choice = v
-			}
-		case "parallel_tool_calls":
-			w.parallel = v
 		case "web_search_options":
 			w.search = v
 		case "top_k", "min_p", "repetition_penalty", "chat_template_kwargs":
@@ -154,7 +139,9 @@ func (w *responsesDraft) settings() error {
 		case "prediction":
 			w.t.drop(name, "Responses has no predicted output; it only makes an answer faster")
 		default:
-			w.t.drop(w.t.member(name), whyNotInResponses)
+			if !w.keep(name, v) {
+				w.t.drop(w.t.member(name), whyNotInResponses)
+			}
 		}
 	}
 	if limit.Present() {
@@ -246,9 +233,8 @@ func (w *responsesDraft) options() {
 // tools writes tools, who may be called and how.
 func (w *responsesDraft) tools() error {
 	choice := readChatChoice(w.body, w.choice)
-	list, key := w.toolList, "tools"
-	if !filled(list.Of(w.body)) && w.functions.Present() {
-		list, key = w.functions, "functions"
+	list, key := w.asked(w.body)
+	if key == "functions" {
 		w.t.turn.Legacy = true
 	}
 	from := len(w.dst)
@@ -303,16 +289,7 @@ func (w *responsesDraft) tool(tool *chatTool) {
 		w.dst = append(w.dst, '}')
 		return
 	}
-	if tool.custom {
-		n := len(w.dst)
-		w.member("description")
-		ok := false
-		if w.dst, ok = tool.appendDescription(w.dst, w.body); !ok {
-			w.dst = w.dst[:n]
-		}
-	} else if tool.description.Present() {
-		w.copy("description", tool.description)
-	}
+	w.dst = tool.appendDescription(w.dst, w.body)
 	w.member("parameters")
 	w.dst = tool.appendParameters(w.dst, w.body)
 	if tool.strict.Present() {

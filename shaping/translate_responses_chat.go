@@ -311,9 +311,16 @@ func (c *chatDraft) format(text wire.Span) error {
 
 // schema writes a json_schema format with its members one level deeper.
 func (c *chatDraft) schema(format wire.Span) {
-	c.say(`,"response_format":{"type":"json_schema","json_schema":{`)
+	c.say(`,"response_format":{"type":"json_schema","json_schema":`)
+	c.withoutType(format)
+	c.say("}")
+}
+
+// withoutType writes an object but for its type and what is null.
+func (c *chatDraft) withoutType(at wire.Span) {
+	c.say("{")
 	first := true
-	for it := wire.Members(c.body, format); it.Next(); {
+	for it := wire.Members(c.body, at); it.Next(); {
 		if it.Is("type") || c.body[it.Value.Start] == 'n' {
 			continue
 		}
@@ -325,7 +332,7 @@ func (c *chatDraft) schema(format wire.Span) {
 		c.say(":")
 		c.copy(it.Value)
 	}
-	c.say("}}")
+	c.say("}")
 }
 
 // effort writes reasoning.effort; the effort rule fits it to the model. Whether

@@ -604,21 +604,9 @@ func (c *chatDraft) custom(t *declared, description, format wire.Span) {
 	kind, _ := wire.Get(c.body, format, "type")
 	switch {
 	case c.is(kind, "grammar"):
-		c.say(`,"format":{"type":"grammar","grammar":{`)
-		first := true
-		for it := wire.Members(c.body, format); it.Next(); {
-			if it.Is("type") {
-				continue
-			}
-			if !first {
-				c.say(",")
-			}
-			first = false
-			c.dst = append(c.dst, c.body[it.Key.Start-1:it.Key.End+1]...)
-			c.say(":")
-			c.copy(it.Value)
-		}
-		c.say("}}")
+		c.say(`,"format":{"type":"grammar","grammar":`)
+		c.withoutType(format)
+		c.say("}")
 	case format.Present():
 		c.say(`,"format":`)
 		c.copy(format)

@@ -54,17 +54,11 @@ func (e *Edits) Reset(body []byte, env *Envelope) {
 	*e = Edits{body: body, env: env, free: e.free[:0], parts: e.parts[:0], list: e.list[:0], buf: e.buf[:0]}
 }
 
-// Len returns how many operations were made.
-func (e *Edits) Len() int { return len(e.free) + len(e.parts) }
-
 // Replace puts with in the place of the value at at.
 func (e *Edits) Replace(at Span, with []byte) {
 	e.seq++
 	e.free = append(e.free, change{Edit: Edit{Span: at, With: with}, seq: e.seq})
 }
-
-// Insert puts with before the byte at at; the caller sees to the commas.
-func (e *Edits) Insert(at int, with []byte) { e.Replace(Span{at, at}, with) }
 
 // Set gives the top-level member key the value, in its place when the body has
 // it and at the end when not.
