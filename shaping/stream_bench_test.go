@@ -12,7 +12,7 @@ func BenchmarkEvent(b *testing.B) {
 	f := func(name string, d wire.Dialect, first, event wire.Event) {
 		b.Run(name, func(b *testing.B) {
 			dec := NewDecoder(d)
-			enc := NewEncoder(EncoderOptions{Dialect: d, Model: "near/m", HideUsage: true, ID: "0123456789abcdef", Created: 7})
+			enc := newCopyEncoder(EncoderOptions{Dialect: d, Model: "near/m", HideUsage: true, ID: "0123456789abcdef", Created: 7})
 			var out []byte
 			step := func(ev wire.Event) {
 				delta, err := dec.Event(ev)

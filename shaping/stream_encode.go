@@ -96,13 +96,6 @@ type CopyEncoder struct {
 
 var _ Encoder = (*CopyEncoder)(nil)
 
-// NewEncoder returns an encoder for one exchange's stream.
-func NewEncoder(opt EncoderOptions) *CopyEncoder {
-	e := &CopyEncoder{}
-	e.Reset(opt)
-	return e
-}
-
 // Reset makes the encoder as new and keeps its buffers.
 func (e *CopyEncoder) Reset(opt EncoderOptions) {
 	e.like.forget()

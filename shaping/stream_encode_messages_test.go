@@ -51,7 +51,7 @@ func TestCopyMessages(t *testing.T) {
 	if err != nil || len(files) < 5 {
 		t.Fatalf("got %d stories, %v", len(files), err)
 	}
-	e := NewEncoder(EncoderOptions{})
+	e := newCopyEncoder(EncoderOptions{})
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			s, ar := readStreamStory(t, file)

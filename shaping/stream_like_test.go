@@ -18,7 +18,7 @@ type pair struct {
 }
 
 func newPair(opt EncoderOptions, forgetful bool) *pair {
-	return &pair{NewDecoder(opt.Dialect), NewEncoder(opt), forgetful}
+	return &pair{NewDecoder(opt.Dialect), newCopyEncoder(opt), forgetful}
 }
 
 // event returns what is said and written of one event.
@@ -139,7 +139,7 @@ func FuzzLike(f *testing.F) {
 // The relay's work on a token must not allocate, nor on a target's change of
 // heart about what an event looks like.
 func TestLikeEventsDoNotAllocate(t *testing.T) {
-	dec, enc := NewDecoder(wire.Chat), NewEncoder(EncoderOptions{Dialect: wire.Chat, Model: "near/m", ID: "x"})
+	dec, enc := NewDecoder(wire.Chat), newCopyEncoder(EncoderOptions{Dialect: wire.Chat, Model: "near/m", ID: "x"})
 	var out []byte
 	i := 0
 	step := func() {
@@ -171,7 +171,7 @@ func BenchmarkToken(b *testing.B) {
 		differ bool
 	}{{"like", false}, {"unlike", true}} {
 		b.Run(c.name, func(b *testing.B) {
-			dec, enc := NewDecoder(wire.Chat), NewEncoder(EncoderOptions{Dialect: wire.Chat, Model: "near/m", ID: "x"})
+			dec, enc := NewDecoder(wire.Chat), newCopyEncoder(EncoderOptions{Dialect: wire.Chat, Model: "near/m", ID: "x"})
 			var out []byte
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {

@@ -168,7 +168,7 @@ func stories(t testing.TB) []string {
 // What the client sees must not depend on how the network cut the answer, nor
 // on what a pooled decoder or encoder did before.
 func TestStreamStories(t *testing.T) {
-	dec, enc := NewDecoder(wire.Chat), NewEncoder(EncoderOptions{})
+	dec, enc := NewDecoder(wire.Chat), newCopyEncoder(EncoderOptions{})
 	for _, file := range stories(t) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
 			s, ar := readStreamStory(t, file)
@@ -345,4 +345,11 @@ func lawfulResponse(frames []string, failed bool) error {
 		return fmt.Errorf("%d terminal events", terminals)
 	}
 	return nil
+}
+
+// newCopyEncoder returns an encoder for one exchange's stream.
+func newCopyEncoder(opt EncoderOptions) *CopyEncoder {
+	e := &CopyEncoder{}
+	e.Reset(opt)
+	return e
 }
