@@ -49,8 +49,8 @@ func Builtin() []BuiltinProvider {
 	all := make([]BuiltinProvider, 0, len(rows))
 	for _, r := range rows {
 		p := &Provider{ID: r.ID, API: r.API, BaseURL: r.BaseURL, Kind: KindHosted, Source: FromBuiltin}
-		if IsOpenAI(r.BaseURL) {
-			p.Kind = KindOpenAI
+		if kind := KindOf(r.BaseURL); kind != KindUnknown {
+			p.Kind = kind
 		}
 		for _, m := range r.Models {
 			n := &Model{Provider: p, ID: m.ID, Name: m.ID, API: p.API, BaseURL: p.BaseURL, Reasoning: m.Reasoning, Input: []string{"text"},

@@ -35,15 +35,30 @@ type Kind string
 // The kinds that discovery and configuration know.
 const (
 	KindUnknown  Kind = ""
-	KindOpenAI   Kind = "openai" // OpenAI itself (api.openai.com, *.openai.azure.com)
+	KindOpenAI   Kind = "openai" // OpenAI itself
 	KindLMStudio Kind = "lmstudio"
 	KindOllama   Kind = "ollama"
 	KindMLX      Kind = "mlx"
 	KindVLLM     Kind = "vllm"
 	KindSGLang   Kind = "sglang"
 	KindLlamaCPP Kind = "llamacpp"
+	KindLiteLLM  Kind = "litellm"
 	KindSim      Kind = "sim" // our own simulated backend
 	KindHosted   Kind = "hosted"
+
+	// Hosted APIs, told by their addresses (KindOf).
+	KindAzure      Kind = "azure"
+	KindAnthropic  Kind = "anthropic"
+	KindOpenRouter Kind = "openrouter"
+	KindDeepSeek   Kind = "deepseek"
+	KindMoonshot   Kind = "moonshot"
+	KindMiniMax    Kind = "minimax"
+	KindZAI        Kind = "zai"
+	KindQwen       Kind = "qwen"
+	KindMistral    Kind = "mistral"
+	KindGroq       Kind = "groq"
+	KindXAI        Kind = "xai"
+	KindGemini     Kind = "gemini"
 )
 
 // Source says where a provider came from.
@@ -76,6 +91,8 @@ type Provider struct {
 	// SystemMessages says what becomes of system messages in the middle of a
 	// conversation (shaping's words); empty for what holds for all.
 	SystemMessages string
+	// Compat holds what proxy.providers.<id>.compat says of all its models.
+	Compat Compat
 	// Defaults for models that the configuration does not list.
 	ContextWindow, ContextTokens, MaxTokens int
 	Params                                  []Param
@@ -99,7 +116,8 @@ type Model struct {
 	CommonCap   bool
 	MaxTokens   int
 	Params      []Param // merged, lowest precedence first applied; see MergeParams
-	Compat      Compat
+	Compat      Compat  // of models[].compat, or of what the server says of itself
+	OwnCompat   Compat  // of proxy.models.<ref>.compat
 	Headers     []Header
 	Declared    bool   // listed in configuration or catalogue, not made up for a passed-through id
 	Unavailable string // why plans skip it; empty for a usable model
@@ -156,48 +174,6 @@ type Tier struct {
 	CacheRead  float64 `json:"cacheRead"`
 	CacheWrite float64 `json:"cacheWrite"`
 	Range      []int   `json:"range"`
-}
-
-// Compat holds OpenClaw's compat flags. A nil pointer means not said: the
-// default of the route holds (docs/architecture.md, rules).
-type Compat struct {
-	SupportsStore                               *bool             `json:"supportsStore,omitempty"`
-	SupportsPromptCacheKey                      *bool             `json:"supportsPromptCacheKey,omitempty"`
-	SupportsDeveloperRole                       *bool             `json:"supportsDeveloperRole,omitempty"`
-	SupportsReasoningEffort                     *bool             `json:"supportsReasoningEffort,omitempty"`
-	SupportsUsageInStreaming                    *bool             `json:"supportsUsageInStreaming,omitempty"`
-	SupportsTools                               *bool             `json:"supportsTools,omitempty"`
-	SupportsStrictMode                          *bool             `json:"supportsStrictMode,omitempty"`
-	RequiresStringContent                       *bool             `json:"requiresStringContent,omitempty"`
-	VisibleReasoningDetailTypes                 []string          `json:"visibleReasoningDetailTypes,omitempty"`
-	SupportedReasoningEfforts                   []string          `json:"supportedReasoningEfforts,omitempty"`
-	ReasoningEffortMap                          map[string]string `json:"reasoningEffortMap,omitempty"`
-	MaxTokensField                              string            `json:"maxTokensField,omitempty"`
-	ThinkingFormat                              string            `json:"thinkingFormat,omitempty"`
-	RequiresToolResultName                      *bool             `json:"requiresToolResultName,omitempty"`
-	RequiresAssistantAfterToolResult            *bool             `json:"requiresAssistantAfterToolResult,omitempty"`
-	RequiresThinkingAsText                      *bool             `json:"requiresThinkingAsText,omitempty"`
-	ToolSchemaProfile                           string            `json:"toolSchemaProfile,omitempty"`
-	UnsupportedToolSchemaKeywords               []string          `json:"unsupportedToolSchemaKeywords,omitempty"`
-	NativeWebSearchTool                         *bool             `json:"nativeWebSearchTool,omitempty"`
-	ToolCallArgumentsEncoding                   string            `json:"toolCallArgumentsEncoding,omitempty"`
-	RequiresMistralToolIds                      *bool             `json:"requiresMistralToolIds,omitempty"`
-	RequiresOpenAiAnthropicToolPayload          *bool             `json:"requiresOpenAiAnthropicToolPayload,omitempty"`
-	OpenRouterRouting                           map[string]any    `json:"openRouterRouting,omitempty"`
-	VercelGatewayRouting                        map[string]any    `json:"vercelGatewayRouting,omitempty"`
-	ZaiToolStream                               *bool             `json:"zaiToolStream,omitempty"`
-	CacheControlFormat                          string            `json:"cacheControlFormat,omitempty"`
-	SendSessionAffinityHeaders                  *bool             `json:"sendSessionAffinityHeaders,omitempty"`
-	SendSessionIDHeader                         *bool             `json:"sendSessionIdHeader,omitempty"`
-	SupportsLongCacheRetention                  *bool             `json:"supportsLongCacheRetention,omitempty"`
-	SupportsEagerToolInputStreaming             *bool             `json:"supportsEagerToolInputStreaming,omitempty"`
-	SupportsTemperature                         *bool             `json:"supportsTemperature,omitempty"`
-	SupportsInstructions                        *bool             `json:"supportsInstructions,omitempty"`
-	SupportsResponsesContinuation               *bool             `json:"supportsResponsesContinuation,omitempty"`
-	SupportsJSONSchemaResponseFormat            *bool             `json:"supportsJsonSchemaResponseFormat,omitempty"`
-	StrictMessageKeys                           *bool             `json:"strictMessageKeys,omitempty"`
-	RequiresReasoningContentOnAssistantMessages *bool             `json:"requiresReasoningContentOnAssistantMessages,omitempty"`
-	CodeMode                                    any               `json:"codeMode,omitempty"`
 }
 
 // Chain is a primary and its fallbacks, in order. Refs are canonical

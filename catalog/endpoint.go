@@ -101,6 +101,47 @@ func EndpointOf(baseURL string) Endpoint {
 	return EndpointCustom
 }
 
+// KindOf tells the software behind a hosted API from its address; KindUnknown
+// for an address that tells nothing. Model servers of one's own are told by
+// asking them.
+func KindOf(baseURL string) Kind {
+	switch EndpointOf(baseURL) {
+	case EndpointDefault, EndpointOpenAI, EndpointCodex:
+		return KindOpenAI
+	case EndpointAzure:
+		return KindAzure
+	case EndpointAnthropic:
+		return KindAnthropic
+	case EndpointOpenRouter:
+		return KindOpenRouter
+	case EndpointDeepSeek:
+		return KindDeepSeek
+	case EndpointMoonshot:
+		return KindMoonshot
+	case EndpointZAI:
+		return KindZAI
+	case EndpointModelStudio:
+		return KindQwen
+	case EndpointMistral:
+		return KindMistral
+	case EndpointGroq:
+		return KindGroq
+	case EndpointXAI:
+		return KindXAI
+	case EndpointGoogle:
+		return KindGemini
+	}
+	switch host := hostOf(baseURL); host {
+	case "api.kimi.com":
+		return KindMoonshot
+	case "api.minimax.io", "api.minimaxi.com":
+		return KindMiniMax
+	case "open.bigmodel.cn":
+		return KindZAI
+	}
+	return KindUnknown
+}
+
 // ProxyLike says whether fields that only OpenAI knows must not be sent: every
 // base URL that is not OpenAI's own or Azure's.
 func (e Endpoint) ProxyLike() bool {

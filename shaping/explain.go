@@ -16,6 +16,7 @@ type Line struct {
 	After   string
 	Rule    string
 	Why     string
+	Source  string // where the setting behind it was said; empty for none
 	Dropped bool
 }
 
@@ -33,10 +34,13 @@ func Explain(body []byte, r *Request) []Line {
 	last := make(map[string]string, len(r.Changes))
 	for _, c := range r.Changes {
 		before, seen := last[c.Path]
-		if !seen {
+		switch {
+		case c.Was != nil:
+			before = cut(c.Was)
+		case !seen:
 			before = cut(c.Of(body))
 		}
-		l := Line{Path: c.Path, Before: before, After: cut(c.With), Rule: c.Rule, Why: c.Why, Dropped: c.Dropped}
+		l := Line{Path: c.Path, Before: before, After: cut(c.With), Rule: c.Rule, Why: c.Why, Source: c.Source, Dropped: c.Dropped}
 		last[c.Path] = l.After
 		lines = append(lines, l)
 	}
@@ -63,6 +67,10 @@ func AppendText(dst []byte, lines []Line) []byte {
 			dst = fmt.Appendf(dst, "%s: added %s\n", l.Path, l.After)
 		default:
 			dst = fmt.Appendf(dst, "%s: %s -> %s\n", l.Path, l.Before, l.After)
+		}
+		if l.Source != "" {
+			dst = fmt.Appendf(dst, "    %s (%s): %s\n", l.Rule, l.Source, l.Why)
+			continue
 		}
 		dst = fmt.Appendf(dst, "    %s: %s\n", l.Rule, l.Why)
 	}
@@ -91,6 +99,10 @@ func AppendJSON(dst []byte, lines []Line) []byte {
 		dst = wire.AppendString(dst, l.Rule)
 		dst = append(dst, `,"why":`...)
 		dst = wire.AppendString(dst, l.Why)
+		if l.Source != "" {
+			dst = append(dst, `,"source":`...)
+			dst = wire.AppendString(dst, l.Source)
+		}
 		dst = fmt.Appendf(dst, `,"dropped":%t}`, l.Dropped)
 	}
 	return append(dst, ']')

@@ -17,6 +17,7 @@ func New(m *catalog.Model, client wire.Dialect, opt Options) (*Shape, error) {
 		return nil, unsupported(m, client)
 	}
 	s := &Shape{model: m, client: client, backend: backend, opt: opt, native: native(m.BaseURL), path: path(m, backend)}
+	s.compat, s.from = compatOf(m, s.native, opt.Learned)
 	s.facts = learn(s)
 	for _, r := range Rules() {
 		if r.in(backend) && r.applies(s) {
@@ -49,6 +50,7 @@ func (s *Shape) Request(body []byte, env *wire.Envelope, out *Request) error {
 		body, env = out.Body, &out.Env
 	}
 	out.draft.begin(body, env)
+	out.draft.from = s.from
 	for i := range s.rules {
 		out.draft.rule = &s.rules[i]
 		if err := s.rules[i].apply(s, out); err != nil {

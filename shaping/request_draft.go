@@ -3,6 +3,7 @@ package shaping
 import (
 	"bytes"
 	"slices"
+	"strings"
 
 	"nearside/shaping/wire"
 )
@@ -19,7 +20,8 @@ const (
 type draft struct {
 	body   []byte
 	env    *wire.Envelope
-	rule   *Rule    // the one being applied
+	rule   *Rule // the one being applied
+	from   map[string]string
 	slots  []slot   // the members of the body, then those that rules add
 	inside []nested // edits inside members that are kept
 	drops  []drop   // what of the client's is not sent
@@ -37,7 +39,8 @@ type slot struct {
 type state uint8
 
 const (
-	kept state = iota
+	kept    state = iota
+	revised       // replaced by what a rule made of the value: what it dropped of it counts
 	replaced
 	dropped
 )
@@ -72,7 +75,7 @@ func (r *Request) reset() {
 	r.Turn.reset()
 	r.Edits, r.Changes, r.Dropped = r.Edits[:0], r.Changes[:0], r.Dropped[:0]
 	r.Path, r.AskedUsage, r.scratch = "", false, r.scratch[:0]
-	d.body, d.env, d.rule = nil, nil, nil
+	d.body, d.env, d.rule, d.from = nil, nil, nil, nil
 	d.slots, d.inside, d.drops = d.slots[:0], d.inside[:0], d.drops[:0]
 }
 
@@ -191,6 +194,9 @@ func (r *Request) change(c Change) {
 	if c.Why == "" {
 		c.Why = r.draft.rule.Why
 	}
+	if flag, ok := strings.CutPrefix(r.draft.rule.Setting, "compat."); ok && c.Source == "" {
+		c.Source = r.draft.from[flag]
+	}
 	r.Changes = append(r.Changes, c)
 }
 
@@ -204,7 +210,7 @@ func (r *Request) finish() {
 		switch s.state {
 		case kept:
 			prev = i
-		case replaced:
+		case replaced, revised:
 			prev = i
 			at := d.env.Fields[i].Value
 			if bytes.Equal(at.Of(d.body), s.value) {
@@ -250,12 +256,12 @@ func (r *Request) finish() {
 	for _, x := range d.drops {
 		s := d.slots[x.slot].state
 		// A member that was dropped and set again is said by the setting rule.
-		if (s == dropped || s == kept) && !slices.Contains(r.Dropped, x.path) {
+		if s != replaced && !slices.Contains(r.Dropped, x.path) {
 			r.Dropped = append(r.Dropped, x.path)
 		}
 	}
 	clear(d.slots)
-	d.slots, d.body, d.env, d.rule = d.slots[:0], nil, nil, nil
+	d.slots, d.body, d.env, d.rule, d.from = d.slots[:0], nil, nil, nil, nil
 }
 
 // added writes the members that rules added and that are still there.

@@ -163,7 +163,7 @@ func TestRuleStories(t *testing.T) {
 		})
 		b, _ := os.ReadFile(file)
 		for _, r := range Rules() {
-			if bytes.Contains(b, []byte("\n    "+r.Name+": ")) {
+			if bytes.Contains(b, []byte("\n    "+r.Name+": ")) || bytes.Contains(b, []byte("\n    "+r.Name+" (")) {
 				told[r.Name] = true
 			}
 		}

@@ -51,7 +51,7 @@ func Rules() []Rule {
 			Why: "compat.supportsTools is false for this model, so tools and what belongs to them are not sent; remove it to send them",
 			// A translation to Messages has left them out, and may enforce a schema by a tool of its own.
 			applies: func(s *Shape) bool {
-				return no(s.model.Compat.SupportsTools) && (s.backend != wire.Messages || s.client == wire.Messages)
+				return no(s.compat.SupportsTools) && (s.backend != wire.Messages || s.client == wire.Messages)
 			}, apply: noToolsRule,
 		},
 		{
@@ -82,7 +82,7 @@ func Rules() []Rule {
 		{
 			Name: "string-content", Dialects: chat, Setting: "compat.requiresStringContent",
 			Why:     "compat.requiresStringContent is true for this model, so text parts are joined to one string; remove it to send parts",
-			applies: func(s *Shape) bool { return yes(s.model.Compat.RequiresStringContent) }, apply: stringContentRule,
+			applies: func(s *Shape) bool { return yes(s.compat.RequiresStringContent) }, apply: stringContentRule,
 		},
 		{
 			Name: "extra-body", Dialects: chat, Setting: "params.extra_body",
@@ -116,12 +116,12 @@ type facts struct {
 }
 
 func learn(s *Shape) facts {
-	f := facts{id: wire.AppendString(nil, s.model.ID), effort: effortsOf(s.model, s.native)}
+	f := facts{id: wire.AppendString(nil, s.model.ID), effort: effortsOf(s.model, &s.compat, s.native)}
 	if s.backend == wire.Chat {
 		f.extra = extraOf(s.model)
 	}
 	if s.client == wire.Chat || s.client == wire.Responses { // no other endpoint has it
-		f.store = storeOf(s.model)
+		f.store = storeOf(s.model, &s.compat)
 	}
 	return f
 }

@@ -1,55 +1,34 @@
 package shaping
 
 import (
-	"fmt"
-	"strconv"
-
 	"nearside/shaping/wire"
 )
-
-// contentChanges bounds the messages that are named one by one in Changes.
-const contentChanges = 64
 
 // stringContentRule joins the text parts of every message that has nothing but
 // text parts. A message with a part of another kind stays as it is: nothing is
 // lost in silence, and the backend says what it thinks of it.
 func stringContentRule(_ *Shape, r *Request) error {
-	d := &r.draft
-	i := d.find("messages")
-	if i < 0 {
-		return nil
-	}
-	more := 0
-	n := 0
-	for msg := wire.Elements(d.body, d.env.Fields[i].Value); msg.Next(); n++ {
-		for it := wire.Members(d.body, msg.Value); it.Next(); {
-			if d.body[it.Value.Start] != '[' || !it.Is("content") {
-				continue
-			}
-			with, ok := r.joined(it.Value)
-			if !ok {
-				continue
-			}
-			e := wire.Edit{Span: it.Value, With: with}
-			if len(r.Changes) >= contentChanges {
-				d.inside = append(d.inside, nested{slot: i, edit: e})
-				more++
-				continue
-			}
-			r.amend(i, e, Change{Edit: e, Path: "messages[" + strconv.Itoa(n) + "].content"})
+	v := r.revision("messages")
+	for v.next() {
+		msg := v.item()
+		content, ok := wire.Get(msg, wire.Whole(msg), "content")
+		if !ok || msg[content.Start] != '[' {
+			continue
+		}
+		if with, ok := r.joined(msg, content); ok {
+			v.note("content", content.Of(msg), with, "", false)
+			v.replace(withMember(msg, "content", with))
 		}
 	}
-	if more > 0 {
-		r.change(Change{Path: "messages[*].content", Why: fmt.Sprintf("the same in %d more messages", more)})
-	}
+	v.done()
 	return nil
 }
 
 // joined returns the texts of an array of text parts as one string, a line feed
 // between them, or false when a part is no text. The texts are copied as they
 // are written, escapes and all.
-func (r *Request) joined(parts wire.Span) ([]byte, bool) {
-	body, from := r.draft.body, len(r.scratch)
+func (r *Request) joined(body []byte, parts wire.Span) ([]byte, bool) {
+	from := len(r.scratch)
 	r.scratch = append(r.scratch, '"')
 	first := true
 	it := wire.Elements(body, parts)

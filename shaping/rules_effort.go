@@ -20,8 +20,7 @@ type efforts struct {
 // effortsOf works out a model's efforts. Said by compat.supportsReasoningEffort,
 // that holds. Otherwise OpenAI takes what it is sent, and a model elsewhere
 // takes an effort when it is declared to reason: reasoning, a list or a map.
-func effortsOf(m *catalog.Model, native bool) efforts {
-	c := &m.Compat
+func effortsOf(m *catalog.Model, c *catalog.Compat, native bool) efforts {
 	e := efforts{mapped: c.ReasoningEffortMap}
 	for _, v := range c.SupportedReasoningEfforts {
 		if v = strings.TrimSpace(v); v != "" && !slices.Contains(e.list, v) {

@@ -14,7 +14,7 @@ func native(baseURL string) bool { return baseURL == "" || catalog.IsOpenAI(base
 func nativeOnlyRule(s *Shape, r *Request) error {
 	r.remove("service_tier")
 	r.remove("safety_identifier")
-	if yes(s.model.Compat.SupportsPromptCacheKey) {
+	if yes(s.compat.SupportsPromptCacheKey) {
 		return nil
 	}
 	r.remove("prompt_cache_key")
@@ -30,8 +30,8 @@ var (
 
 // storeOf returns what store is sent as to a backend that is not OpenAI: nil
 // for not at all. What is to be kept, the proxy keeps itself.
-func storeOf(m *catalog.Model) []byte {
-	if !yes(m.Compat.SupportsStore) {
+func storeOf(m *catalog.Model, c *catalog.Compat) []byte {
+	if !yes(c.SupportsStore) {
 		return nil
 	}
 	for i := len(m.Params) - 1; i >= 0; i-- {
@@ -66,7 +66,7 @@ var usageOptions = []byte(`{"include_usage":true}`)
 func includeUsageRule(s *Shape, r *Request) error {
 	d := &r.draft
 	i := d.find("stream_options")
-	if no(s.model.Compat.SupportsUsageInStreaming) {
+	if no(s.compat.SupportsUsageInStreaming) {
 		// The flag is for servers that refuse the field, whoever sent it.
 		if i >= 0 {
 			r.remove("stream_options")

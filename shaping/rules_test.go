@@ -209,7 +209,7 @@ func TestStringContentBoundsChanges(t *testing.T) {
 	if lines := strings.Count(got.explain, "\n"); lines > 2*(contentChanges+2) {
 		t.Fatalf("explain has %d lines", lines)
 	}
-	if want := fmt.Sprintf("the same in %d more messages", n-contentChanges); !strings.Contains(got.explain, want) {
+	if want := fmt.Sprintf("the same in %d more places", n-contentChanges); !strings.Contains(got.explain, want) {
 		t.Fatalf("explain does not say %q", want)
 	}
 }
@@ -217,7 +217,7 @@ func TestStringContentBoundsChanges(t *testing.T) {
 func TestEffortsOfModels(t *testing.T) {
 	f := func(id, asked, want string) {
 		t.Helper()
-		e := effortsOf(story{ID: id, Reasoning: true}.model(), false)
+		e := effortsOf(story{ID: id, Reasoning: true}.model(), &catalog.Compat{}, false)
 		if got := e.resolve(asked); got != want {
 			t.Fatalf("effort %q for %s = %q, want %q (of %v)", asked, id, got, want, e.list)
 		}

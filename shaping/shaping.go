@@ -14,9 +14,11 @@ import (
 // empty when the value is not sent. What is spliced is in Request.Edits.
 type Change struct {
 	wire.Edit
+	Was     []byte // what stood there, where a rule changed what another had made; nil for what Span covers
 	Path    string // JSON path of what changes: "model", "messages[2].content"
 	Rule    string // name of the rule
 	Why     string // one sentence, with the setting that turns it off
+	Source  string // where that setting was said: "profile ollama"; empty where the rule is no matter of choice
 	Dropped bool   // something the client said is not sent
 }
 
@@ -53,6 +55,8 @@ type Request struct {
 // is immutable and may be used concurrently.
 type Shape struct {
 	model   *catalog.Model
+	compat  catalog.Compat    // the flags in effect
+	from    map[string]string // where each of them was said
 	client  wire.Dialect
 	backend wire.Dialect // the same, or another one that requests are translated to
 	opt     Options
@@ -72,7 +76,13 @@ type Options struct {
 	// also when empty), SystemHoist for templates that want them all at the head
 	// (Qwen's fail otherwise), or SystemUser. What the provider says stands above.
 	SystemMessages string
+	// Learned are the flags that the model's backend taught by refusing; nil for
+	// none.
+	Learned *catalog.Compat
 }
+
+// because says where a flag was said, for people: "profile ollama".
+func (s *Shape) because(flag string) string { return s.from[flag] }
 
 // systemMessages is what holds for this model.
 func (s *Shape) systemMessages() string {

@@ -217,7 +217,7 @@ func (w *messagesDraft) sampling() {
 	switch {
 	case w.thinking:
 		why = "a model that thinks takes no sampling settings"
-	case no(w.t.shape.model.Compat.SupportsTemperature):
+	case no(w.t.shape.compat.SupportsTemperature):
 		why = "compat.supportsTemperature is false for this model; remove it to send sampling settings"
 	}
 	w.sample("temperature", w.temperature, why)
@@ -315,7 +315,7 @@ func (w *messagesDraft) outputConfig() {
 
 // enforcesSchema says whether the backend takes output_config.format.
 func (s *Shape) enforcesSchema() bool {
-	if c := s.model.Compat.SupportsJSONSchemaResponseFormat; c != nil {
+	if c := s.compat.SupportsJSONSchemaResponseFormat; c != nil {
 		return *c
 	}
 	return claudeOf(s.model.ID).atLeast(4, 5)

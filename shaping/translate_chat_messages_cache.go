@@ -31,7 +31,7 @@ type cacheMarks struct {
 	marked  bool            // the block that was written last has a mark
 }
 
-func (s *Shape) marksCache() bool { return s.model.Compat.CacheControlFormat != "none" }
+func (s *Shape) marksCache() bool { return s.compat.CacheControlFormat != "none" }
 
 // closeBlock ends a block, with the mark that the client set there.
 func (w *messagesDraft) closeBlock(cache wire.Span, hint bool) {
@@ -91,7 +91,7 @@ func (c *cacheMarks) write(w *messagesDraft) {
 	}
 	mark := markShort
 	if w.day {
-		if c.clients > 0 || no(w.t.shape.model.Compat.SupportsLongCacheRetention) {
+		if c.clients > 0 || no(w.t.shape.compat.SupportsLongCacheRetention) {
 			w.t.drop("prompt_cache_retention", "the request has cache marks of its own, or compat.supportsLongCacheRetention is false")
 		} else {
 			mark = markLong

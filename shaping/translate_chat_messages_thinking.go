@@ -46,7 +46,7 @@ func (c claude) atLeast(major, minor int) bool {
 // effort. compat.thinkingFormat says it ("adaptive" or "budget"); otherwise
 // Claude does from 4.6 on, and no other model.
 func (s *Shape) adapts() bool {
-	switch s.model.Compat.ThinkingFormat {
+	switch s.compat.ThinkingFormat {
 	case "adaptive":
 		return true
 	case "budget":
@@ -124,7 +124,7 @@ func (w *messagesDraft) wanted() string {
 		return ""
 	}
 	asked := text(w.effort.Of(w.body))
-	c := &w.t.shape.model.Compat
+	c := &w.t.shape.compat
 	if len(c.SupportedReasoningEfforts) == 0 && len(c.ReasoningEffortMap) == 0 {
 		if level, _ := thinkingLevel(asked); level == "" && !off(asked) {
 			w.t.drop(path, "Messages knows no such effort")

@@ -11,7 +11,7 @@ func (w *messagesDraft) forced() bool {
 		return true
 	}
 	choice := readChatChoice(w.body, w.choice)
-	if choice.word != "required" && !choice.name.Present() || no(w.t.shape.model.Compat.SupportsTools) {
+	if choice.word != "required" && !choice.name.Present() || no(w.t.shape.compat.SupportsTools) {
 		return false
 	}
 	list, _ := w.asked(w.body)
@@ -30,7 +30,7 @@ func (w *messagesDraft) tools() {
 		w.t.turn.Legacy = true
 	}
 	choice := readChatChoice(w.body, w.choice)
-	if no(w.t.shape.model.Compat.SupportsTools) && filled(list.Of(w.body)) {
+	if no(w.t.shape.compat.SupportsTools) && filled(list.Of(w.body)) {
 		w.t.drop("tools", "compat.supportsTools is false for this model; remove it to send tools")
 		list, choice, w.choice = wire.Span{}, askedChoice{}, wire.Span{}
 	}

@@ -429,7 +429,7 @@ func (w *responsesDraft) message(m *chatMessage, i int) error {
 		role = `"system"`
 	case roleDeveloper:
 		role = `"developer"`
-		if c := w.t.shape.model.Compat.SupportsDeveloperRole; !w.t.shape.native && !yes(c) {
+		if c := w.t.shape.compat.SupportsDeveloperRole; !w.t.shape.native && !yes(c) {
 			role = `"system"` // which templates know
 		}
 	}

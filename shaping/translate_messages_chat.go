@@ -72,7 +72,7 @@ func (w *chatOfMessages) settings() error {
 			w.copy(name, v)
 		case "stream":
 			w.copy(name, v)
-			if b == 't' && w.t.last && !no(s.model.Compat.SupportsUsageInStreaming) {
+			if b == 't' && w.t.last && !no(s.compat.SupportsUsageInStreaming) {
 				w.member("stream_options")
 				w.dst = append(w.dst, usageOptions...)
 			}
@@ -127,8 +127,8 @@ func (w *chatOfMessages) settings() error {
 // is not OpenAI understands the older one; several servers no other.
 func (s *Shape) limitField() string {
 	switch {
-	case s.model.Compat.MaxTokensField != "":
-		return s.model.Compat.MaxTokensField
+	case s.compat.MaxTokensField != "":
+		return s.compat.MaxTokensField
 	case s.native:
 		return "max_completion_tokens"
 	}
@@ -193,7 +193,7 @@ func (w *chatOfMessages) noCache() {
 // marksCache says whether a chat backend takes Anthropic's cache marks, as
 // OpenRouter does.
 func (w *chatOfMessages) marksCache() bool {
-	return w.t.last && w.t.shape.model.Compat.CacheControlFormat == "anthropic"
+	return w.t.last && w.t.shape.compat.CacheControlFormat == "anthropic"
 }
 
 // mark copies a cache mark into the object that is open, or notes that it is

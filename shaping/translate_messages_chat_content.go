@@ -578,7 +578,7 @@ func (w *chatOfMessages) text(m messageRun) {
 // where the configuration says so, and reasoning models near by, whose templates
 // know what to do with it.
 func (s *Shape) keepsReasoning() bool {
-	c := &s.model.Compat
+	c := &s.compat
 	return yes(c.RequiresReasoningContentOnAssistantMessages) || c.ThinkingFormat == "deepseek" ||
 		s.model.Provider.Near && s.model.Reasoning
 }

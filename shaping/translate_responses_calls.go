@@ -201,7 +201,7 @@ func (c *chatDraft) output(item *inputItem) error {
 	c.open(item.n, "tool")
 	c.say(`,"tool_call_id":`)
 	c.copy(call.id)
-	if c.last && yes(c.shape.model.Compat.RequiresToolResultName) {
+	if c.last && yes(c.shape.compat.RequiresToolResultName) {
 		c.say(`,"name":`)
 		c.dst = wire.AppendString(c.dst, c.calledName(call))
 	}

@@ -181,7 +181,7 @@ func (c *chatDraft) fields(env *wire.Envelope) error {
 			return responsesFault(name, "unsupported_parameter", "Unsupported parameter: '%s' is not supported by %s, which speaks %s.", name, s.model.Ref(), s.backend)
 		case "stream":
 			c.field(name, v)
-			if c.last && env.Stream && !no(s.model.Compat.SupportsUsageInStreaming) {
+			if c.last && env.Stream && !no(s.compat.SupportsUsageInStreaming) {
 				c.say(`,"stream_options":{"include_usage":true}`)
 			}
 		case "stream_options":
@@ -271,7 +271,7 @@ func (c *chatDraft) fields(env *wire.Envelope) error {
 // maxTokensField is what a chat backend calls max_output_tokens. Of servers
 // that are not OpenAI's all know max_tokens and Ollama nothing else.
 func (c *chatDraft) maxTokensField() string {
-	switch f := c.shape.model.Compat.MaxTokensField; {
+	switch f := c.shape.compat.MaxTokensField; {
 	case c.last && f != "":
 		return f
 	case c.plain:
@@ -361,15 +361,15 @@ func (c *chatDraft) effort(reasoning wire.Span) error {
 // formats name the families of models that want it back, and the flag those
 // that insist. LM Studio, Ollama, MLX and OpenAI's chat do nothing with it or
 // refuse it.
-func replaysReasoning(m *catalog.Model) bool {
-	if yes(m.Compat.RequiresReasoningContentOnAssistantMessages) {
+func (s *Shape) replaysReasoning() bool {
+	if yes(s.compat.RequiresReasoningContentOnAssistantMessages) {
 		return true
 	}
-	switch m.Compat.ThinkingFormat {
+	switch s.compat.ThinkingFormat {
 	case "deepseek", "zai", "qwen", "qwen-chat-template", "openrouter":
 		return true
 	}
-	switch m.Provider.Kind {
+	switch s.model.Provider.Kind {
 	case catalog.KindVLLM, catalog.KindSGLang, catalog.KindLlamaCPP:
 		return true
 	}

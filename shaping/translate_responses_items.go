@@ -341,7 +341,7 @@ func (c *chatDraft) head(instructions wire.Span) (int, error) {
 
 // systemRole is the role in which a system or developer message is told.
 func (c *chatDraft) systemRole(item *inputItem) string {
-	developer := !c.plain || yes(c.shape.model.Compat.SupportsDeveloperRole)
+	developer := !c.plain || yes(c.shape.compat.SupportsDeveloperRole)
 	if developer && c.is(item.role, "developer") {
 		return "developer"
 	}

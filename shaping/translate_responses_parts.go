@@ -238,7 +238,7 @@ func (c *chatDraft) writePart(p *inputPart, n int, list string, k int) error {
 // answerText writes content, refusal and reasoning of an assistant's turn.
 func (c *chatDraft) answerText(run []inputItem, calls bool) error {
 	texts, refusals := 0, 0
-	asText := c.plain && len(c.thought) > 0 && yes(c.shape.model.Compat.RequiresThinkingAsText)
+	asText := c.plain && len(c.thought) > 0 && yes(c.shape.compat.RequiresThinkingAsText)
 	c.say(`,"content":`)
 	from := len(c.dst)
 	c.say(`"`)
@@ -300,7 +300,7 @@ func (c *chatDraft) answerText(run []inputItem, calls bool) error {
 		c.refusal(run)
 	}
 	switch {
-	case c.plain && yes(c.shape.model.Compat.RequiresReasoningContentOnAssistantMessages), len(c.thought) > 0 && !asText:
+	case c.plain && yes(c.shape.compat.RequiresReasoningContentOnAssistantMessages), len(c.thought) > 0 && !asText:
 		c.say(`,"reasoning_content":"`)
 		c.dst = append(c.dst, c.thought...)
 		c.say(`"`)
@@ -341,7 +341,7 @@ func (c *chatDraft) refusal(run []inputItem) {
 // details. Our own envelope comes first, then the text, then its summary; what
 // another sealed is of no use to anyone here.
 func (c *chatDraft) reasoning(run []inputItem) {
-	wants := !c.last || c.plain && (replaysReasoning(c.shape.model) || yes(c.shape.model.Compat.RequiresThinkingAsText))
+	wants := !c.last || c.plain && (c.shape.replaysReasoning() || yes(c.shape.compat.RequiresThinkingAsText))
 	for i := range run {
 		item := &run[i]
 		if item.kind != inputReasoning {

@@ -582,7 +582,7 @@ func (c *chatDraft) writeTool(t *declared) {
 			c.say(noParameters) // LM Studio refuses {}
 		}
 		if strict.Present() && c.body[strict.Start] == 't' {
-			if no(c.shape.model.Compat.SupportsStrictMode) && c.last {
+			if no(c.shape.compat.SupportsStrictMode) && c.last {
 				c.notesAt(noticeStrict, t.place.String(), ".strict")
 			} else {
 				c.say(`,"strict":true`)

@@ -384,7 +384,7 @@ func foundProvider(f *config.Config, id string, found upstream.Found) (*catalog.
 	p := &catalog.Provider{ID: id, API: catalog.Completions, BaseURL: found.URL, Near: true, Kind: found.Kind, Source: catalog.FromDiscovery}
 	b := f.Backend(p)
 	p.Near, p.Kind = b.Near, b.Kind
-	p.SystemMessages = f.SystemMessages(id)
+	p.SystemMessages, p.Compat = f.SystemMessages(id), f.Compat(id)
 	for _, fm := range found.Models {
 		m := &catalog.Model{Provider: p, ID: fm.ID, Name: fm.ID, API: p.API, BaseURL: p.BaseURL, Input: fm.Input, ContextWindow: fm.ContextWindow,
 			DetectedWindow: fm.ContextWindow, Reasoning: fm.Reasoning, Declared: true}
@@ -394,6 +394,7 @@ func foundProvider(f *config.Config, id string, found upstream.Found) (*catalog.
 		if fm.Tools != nil && !*fm.Tools {
 			m.Compat.SupportsTools = fm.Tools
 		}
+		m.OwnCompat = f.ModelCompat(m.Ref())
 		p.Models = append(p.Models, m)
 	}
 	// The one that is loaded comes first: it is what default means.

@@ -38,6 +38,9 @@ func TestCompatFlagsSayWhoReadsThem(t *testing.T) {
 	shape := compatShape()
 	for i := range flags.NumField() {
 		name, _, _ := strings.Cut(flags.Field(i).Tag.Get("json"), ",")
+		if name == "" { // our own flags, which openClaw's block does not have
+			continue
+		}
 		f := shape.field(name)
 		if f == nil {
 			t.Errorf("%s is not in the schema", name)
@@ -90,5 +93,28 @@ func TestSystemMessagesAreOfAProviderOrOfAll(t *testing.T) {
 	}
 	if got := c.provider("qwen").SystemMessages + "," + c.provider("other").SystemMessages + "," + c.SystemMessages("vllm") + "," + c.SystemMessages("ollama"); got != "hoist,,keep," {
 		t.Errorf("of the providers: %q", got)
+	}
+}
+
+// Flags stand above each other by where they were said: a provider's, a
+// model's in OpenClaw's place, a model's in ours; and discovery's models get
+// theirs too.
+func TestCompatFlagsOfEveryPlace(t *testing.T) {
+	c := loaded(t, `{models: {providers: {gpu: {baseUrl: 'http://127.0.0.1:8000/v1', models: [{id: 'm', compat: {supportsTools: false}}]}}},
+		proxy: {providers: {gpu: {compat: {supportsTools: true, toolText: 'off'}}, ollama: {compat: {maxTools: 3}}},
+			models: {'gpu/m': {compat: {requiresStringContent: true}}, 'Ollama/tiny:latest': {compat: {thinkTags: 'keep'}}}}}`)
+	p := c.provider("gpu")
+	m := p.Models[0]
+	if s := p.Compat.SupportsTools; s == nil || !*s || p.Compat.ToolText != "off" {
+		t.Errorf("of the provider: %+v", p.Compat)
+	}
+	if s, r := m.Compat.SupportsTools, m.OwnCompat.RequiresStringContent; s == nil || *s || r == nil || !*r {
+		t.Errorf("of the model: %+v, %+v", m.Compat, m.OwnCompat)
+	}
+	if got := c.Compat("ollama").MaxTools; got != 3 {
+		t.Errorf("maxTools of what is found: %d", got)
+	}
+	if got := c.ModelCompat("ollama/tiny:latest").ThinkTags; got != "keep" {
+		t.Errorf("thinkTags of a found model: %q", got)
 	}
 }

@@ -62,8 +62,10 @@ type Config struct {
 	// Digest tells readings of different contents apart.
 	Digest string
 
-	own  map[string]node // proxy.providers, checked
-	sums map[string][sha256.Size]byte
+	own       map[string]node           // proxy.providers, checked
+	compats   map[string]catalog.Compat // their compat
+	ownModels map[string]catalog.Compat // proxy.models.<ref>.compat
+	sums      map[string][sha256.Size]byte
 }
 
 // Log says what is logged and how.

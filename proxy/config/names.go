@@ -20,7 +20,7 @@ func canBeFound(id string) bool {
 	if more && (number == "" || strings.Trim(number, "0123456789") != "") {
 		return false
 	}
-	return name == "local" || slices.Contains(kinds, name)
+	return name == "local" || slices.Contains(servers, name)
 }
 
 // names composes aliases and chains, in this order: a chain may use an alias.

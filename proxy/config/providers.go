@@ -26,6 +26,7 @@ func (l *loader) compose() {
 	l.providers(hosted)
 	l.ownProviders()
 	l.names()
+	l.ownModels()
 }
 
 // providers composes those of the file, in its order, then the built-in ones.
@@ -68,6 +69,7 @@ func (l *loader) builtin(k *catalog.BuiltinProvider) {
 		p.Kind = catalog.Kind(kind)
 	}
 	p.SystemMessages = own.get("systemMessages").text()
+	p.Compat = l.compat(own.get("compat"))
 	for _, m := range p.Models {
 		l.inherit(m)
 		m.Params = l.params(m.Params, l.root.get("agents", "defaults", "params"), false)
@@ -179,6 +181,7 @@ func (l *loader) provider(id string, n entry) {
 	}
 	p.Kind = kindOf(id, p, own)
 	p.SystemMessages = own.get("systemMessages").text()
+	p.Compat = l.compat(own.get("compat"))
 	l.params(nil, n.get("params"), true)
 	l.windows(n.node, p.ContextWindow, p.ContextTokens, p.MaxTokens)
 
@@ -211,12 +214,13 @@ func kindOf(id string, p *catalog.Provider, own node) catalog.Kind {
 	if kind := own.get("kind").text(); kind != "" {
 		return catalog.Kind(kind)
 	}
+	hosted := catalog.KindOf(p.BaseURL)
 	switch {
-	case catalog.IsOpenAI(p.BaseURL):
-		return catalog.KindOpenAI
-	case !p.Near:
+	case hosted != catalog.KindUnknown:
+		return hosted
+	case !p.Near && !slices.Contains(servers, id):
 		return catalog.KindHosted
-	case id != string(catalog.KindOpenAI) && id != string(catalog.KindHosted) && slices.Contains(kinds, id):
+	case slices.Contains(servers, id):
 		return catalog.Kind(id)
 	}
 	return catalog.KindUnknown
@@ -504,7 +508,7 @@ func (l *loader) ownProviders() {
 	if l.cfg.Discovery.Enabled {
 		ids = append(ids, discoverable...)
 	}
-	l.cfg.own = map[string]node{}
+	l.cfg.own, l.cfg.compats = map[string]node{}, map[string]catalog.Compat{}
 	for _, e := range l.root.get("proxy", "providers").entries() {
 		id := e.key
 		found := l.cfg.Discovery.Enabled && canBeFound(id)
@@ -513,6 +517,7 @@ func (l *loader) ownProviders() {
 			continue
 		}
 		l.cfg.own[id] = e.node
+		l.cfg.compats[id] = l.compat(e.get("compat"))
 		near := e.get("near").flag(found)
 		for _, p := range l.cfg.Providers {
 			if p.ID == id {
@@ -536,6 +541,40 @@ func (l *loader) ownProviders() {
 		}
 	}
 }
+
+// ownModels reads proxy.models: what OpenClaw has no key for, by ref.
+func (l *loader) ownModels() {
+	l.cfg.ownModels = map[string]catalog.Compat{}
+	for _, e := range l.root.get("proxy", "models").entries() {
+		provider, id, ok := catalog.ParseRef(e.key)
+		if !ok {
+			l.at(e.pos, e.path, "%q is no ref; write provider/model", e.key)
+			continue
+		}
+		ref := provider + "/" + id
+		if _, twice := l.cfg.ownModels[ref]; twice {
+			l.at(e.pos, e.path, "names %s again: refs are compared without the provider's case", ref)
+			continue
+		}
+		l.cfg.ownModels[ref] = l.compat(e.get("compat"))
+		p := l.providerCalled(provider)
+		switch {
+		case p != nil:
+			if m := modelOf(p, id); m != nil {
+				m.OwnCompat = l.cfg.ownModels[ref]
+			}
+		case !l.cfg.Discovery.Enabled || !canBeFound(provider):
+			l.warn(e.pos, e.path, "no provider called %q is configured; the entry has no effect", provider).like(provider, l.providerIDs())
+		}
+	}
+}
+
+// Compat returns what proxy.providers.<id>.compat says of a provider that
+// discovery found.
+func (c *Config) Compat(id string) catalog.Compat { return c.compats[id] }
+
+// ModelCompat returns what proxy.models.<ref>.compat says.
+func (c *Config) ModelCompat(ref string) catalog.Compat { return c.ownModels[ref] }
 
 // SystemMessages returns what proxy.providers.<id> says of system messages of a
 // provider that discovery found; empty for nothing.

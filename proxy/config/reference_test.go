@@ -107,6 +107,9 @@ func TestReferenceHasEverySetting(t *testing.T) {
 			if key == "<id>" {
 				key = "lmstudio"
 			}
+			if key == "<ref>" {
+				key = "lmstudio/my-local-model"
+			}
 			next := at.Get(key)
 			if name, ok := strings.CutSuffix(key, "Seconds"); ok && next == nil {
 				next = at.Get(name + "Ms")

@@ -47,6 +47,7 @@ type field struct {
 	name     string // of a span without its unit
 	shape    *shape
 	required bool
+	leaf     bool   // documented as one setting, whatever it holds
 	ignored  bool   // OpenClaw's own business; accepted and named once
 	later    string // why it has no effect yet; accepted and named
 	partly   string // which requests it has an effect on, where those are not all; named
@@ -121,6 +122,12 @@ func need(name string, s *shape) field          { return field{name: name, shape
 func ours(name string, s *shape, def, d string) field {
 	return field{name: name, shape: s, def: def, doc: d}
 }
+
+// leaf is ours for what has a documentation of its own.
+func leaf(name string, s *shape, d string) field {
+	return field{name: name, shape: s, doc: d, leaf: true}
+}
+
 func after(name string, s *shape, why string) field {
 	return field{name: name, shape: s, later: why}
 }
@@ -153,6 +160,8 @@ func Settings() []Setting {
 	var visit func(path string, f *field, s *shape)
 	visit = func(path string, f *field, s *shape) {
 		switch {
+		case f.leaf:
+			settings = append(settings, Setting{Path: path, Type: s.what(), Default: f.def, Doc: f.doc})
 		case s.kind == group:
 			for i := range s.fields {
 				sub := &s.fields[i]

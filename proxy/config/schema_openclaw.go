@@ -201,6 +201,42 @@ func compatShape() *shape {
 	)
 }
 
+// ownCompatShape lists the flags that proxy.providers and proxy.models take:
+// OpenClaw's and our own.
+func ownCompatShape() *shape {
+	yes, words, most := &shape{kind: boolean}, listOf(&shape{kind: text}), &shape{kind: whole}
+	s := compatShape()
+	s.fields = append(s.fields,
+		want("unsupportedFields", words),
+		want("supportsNulls", yes),
+		want("supportsToolChoiceObject", yes),
+		want("supportsToolChoiceRequired", yes),
+		want("toolChoiceNoneOmitsTools", yes),
+		want("supportsAllowedTools", yes),
+		want("supportsParallelToolCalls", yes),
+		want("supportsJsonObjectResponseFormat", yes),
+		want("requiresSchemaInJsonObject", yes),
+		want("responseFormatInPrompt", oneOf("off", "on")),
+		want("dropTools", words),
+		want("lean", yes),
+		want("maxTools", most),
+		want("maxToolSchemaBytes", most),
+		want("reasoningField", oneOf("reasoning_content", "reasoning", "tags", "drop")),
+		want("unsupportedImages", oneOf("next", "error", "placeholder")),
+		want("requiresDataImages", yes),
+		want("requiresSystemFirst", yes),
+		want("requiresUserFirst", yes),
+		want("requiresAlternatingRoles", yes),
+		want("requiresPairedToolResults", yes),
+		want("requiresNonEmptyMessages", yes),
+		want("thinkTags", oneOf("split", "opened", "keep")),
+		want("toolText", oneOf("bracketed", "all", "off")),
+		want("repairToolCalls", yes),
+		want("answerReasoning", oneOf("as-is", "reasoning_content", "reasoning", "both", "drop")),
+	)
+	return s
+}
+
 func agentsShape() *shape {
 	ref := &shape{kind: text}
 	model := func() *shape {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -10,9 +11,13 @@ import (
 	"nearside/upstream"
 )
 
-// kinds lists the server software that proxy.providers.<id>.kind and a
-// discovery address can name.
-var kinds = []string{"openai", "lmstudio", "ollama", "mlx", "vllm", "sglang", "llamacpp", "hosted"}
+// servers lists the software that runs on one's own machines and that a
+// provider may be named after.
+var servers = []string{"lmstudio", "ollama", "mlx", "vllm", "sglang", "llamacpp", "litellm"}
+
+// kinds lists what proxy.providers.<id>.kind and a discovery address can name.
+var kinds = append(slices.Clone(servers), "openai", "azure", "anthropic", "openrouter", "deepseek", "moonshot", "minimax", "zai", "qwen", "mistral",
+	"groq", "xai", "gemini", "hosted")
 
 // systemMessages lists what both settings of that name may say.
 var systemMessages = []string{shaping.SystemKeep, shaping.SystemHoist, shaping.SystemUser}
@@ -135,6 +140,9 @@ func proxyShape() *shape {
 		ours("exchangesKept", zero, of(d.ExchangesKept), "How many finished exchanges /proxy/exchanges can still show."),
 		ours("providers", mapOf("<id>", ownProviderShape(plus, dur, durOrZero, yes)), "",
 			"What OpenClaw's models.providers.<id> has no key for; also for what discovery finds, by the name it gives."),
+		ours("models", mapOf("<ref>", obj(
+			leaf("compat", ownCompatShape(), "As proxy.providers.<id>.compat, for one model, above all other sources."),
+		)), "", "What OpenClaw's models.providers.<id>.models[] has no key for, by ref; also for models that discovery finds."),
 	)
 }
 
@@ -152,6 +160,7 @@ func ownProviderShape(plus, dur, durOrZero, yes *shape) *shape {
 		ours("near", yes, "", "Whether the provider counts as your own machine. Without it the address decides: loopback, private, .local and bare names are near."),
 		ours("kind", oneOf(kinds...), "", "The server software, when its answers do not tell."),
 		ours("systemMessages", oneOf(systemMessages...), "", "As proxy.responses.systemMessages, for this provider alone."),
+		leaf("compat", ownCompatShape(), "How the provider's server differs from OpenAI, for all its models: the flags of models[].compat and further ones (docs/compat.md)."),
 		ours("total", durOrZero, secs(near.Total, far.Total), "The longest one attempt may take, answer included; 0 for no bound."),
 		ours("deadlines", obj(
 			ours("connect", dur, secs(near.Connect, far.Connect), "Name look-up and TCP connect."),

@@ -1,0 +1,128 @@
+package shaping
+
+import (
+	"nearside/catalog"
+)
+
+// Profile is what is known of one kind of server before anybody says anything:
+// the flags under all others, with where that is known from.
+type Profile struct {
+	Kind   catalog.Kind
+	Name   string // as the configuration and explain call it
+	Compat catalog.Compat
+	Source string // what the flags were taken from
+}
+
+// The sources of profiles.
+const (
+	recorded   = "recorded answers of the real server"
+	fromSource = "the server's source and documentation"
+	documented = "the provider's documentation"
+	openClaw   = "OpenClaw's defaults for the address"
+)
+
+var (
+	isTrue  = new(true)
+	isFalse = new(false)
+)
+
+// Profiles returns the profiles of all kinds, the generic one last.
+func Profiles() []Profile {
+	return []Profile{
+		{Kind: catalog.KindOpenAI, Name: "openai", Source: openClaw},
+		{Kind: catalog.KindAzure, Name: "azure", Source: openClaw, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse}},
+		{Kind: catalog.KindAnthropic, Name: "anthropic", Source: documented},
+		{Kind: catalog.KindOpenRouter, Name: "openrouter", Source: openClaw, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse, ThinkingFormat: "openrouter",
+			VisibleReasoningDetailTypes: []string{"response.output_text", "response.text"}, Own: hosted}},
+		{Kind: catalog.KindLMStudio, Name: "lmstudio", Source: fromSource, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", ToolSchemaProfile: "llamacpp",
+			Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, SupportsJSONObjectFormat: isFalse, RequiresDataImages: isTrue})}},
+		{Kind: catalog.KindOllama, Name: "ollama", Source: recorded, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", ToolSchemaProfile: "llamacpp",
+			Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, RequiresDataImages: isTrue})}},
+		{Kind: catalog.KindMLX, Name: "mlx", Source: recorded, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens",
+			Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, SupportsNulls: isFalse})}},
+		{Kind: catalog.KindVLLM, Name: "vllm", Source: fromSource, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse, Own: near(catalog.Own{})}},
+		{Kind: catalog.KindSGLang, Name: "sglang", Source: fromSource, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse, Own: near(catalog.Own{SupportsNulls: isFalse})}},
+		{Kind: catalog.KindLlamaCPP, Name: "llamacpp", Source: recorded, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse, ToolSchemaProfile: "llamacpp",
+			Own: near(catalog.Own{ToolChoiceNoneOmitsTools: isTrue, RequiresSchemaInJSONObject: isTrue})}},
+		{Kind: catalog.KindLiteLLM, Name: "litellm", Source: documented, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse, Own: hosted}},
+		{Kind: catalog.KindDeepSeek, Name: "deepseek", Source: openClaw, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse, ThinkingFormat: "deepseek", Own: hosted}},
+		{Kind: catalog.KindMoonshot, Name: "moonshot", Source: openClaw, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse, ThinkingFormat: "moonshot", Own: hosted}},
+		{Kind: catalog.KindMiniMax, Name: "minimax", Source: openClaw, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse, Own: hosted}},
+		{Kind: catalog.KindZAI, Name: "zai", Source: openClaw, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse, ThinkingFormat: "zai", ZaiToolStream: isTrue, Own: hosted}},
+		{Kind: catalog.KindQwen, Name: "qwen", Source: openClaw, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse, ThinkingFormat: "qwen", Own: hosted}},
+		{Kind: catalog.KindMistral, Name: "mistral", Source: openClaw, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", RequiresMistralToolIds: isTrue, Own: hosted}},
+		{Kind: catalog.KindGroq, Name: "groq", Source: documented, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse,
+			Own:                   catalog.Own{RepairToolCalls: isTrue, UnsupportedFields: []string{"logprobs", "top_logprobs", "logit_bias"}}}},
+		{Kind: catalog.KindXAI, Name: "xai", Source: openClaw, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse, ToolSchemaProfile: "xai", ToolCallArgumentsEncoding: "html-entities", Own: hosted}},
+		{Kind: catalog.KindGemini, Name: "gemini", Source: openClaw, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse, ToolSchemaProfile: "gemini", Own: hosted}},
+		{Kind: catalog.KindUnknown, Name: "generic", Source: openClaw, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse, Own: hosted}},
+	}
+}
+
+// hosted are our own flags of an API that is not OpenAI's own.
+var hosted = catalog.Own{RepairToolCalls: isTrue}
+
+// near are our own flags of a model server.
+func near(o catalog.Own) catalog.Own {
+	o.RepairToolCalls, o.ThinkTags, o.ToolText = isTrue, "split", "bracketed"
+	return o
+}
+
+// profileOf returns the profile of a model's provider. A server of which nothing
+// is known but that it is near gets what holds for all near ones.
+func profileOf(p *catalog.Provider, native bool) Profile {
+	kind := p.Kind
+	if kind == catalog.KindHosted {
+		kind = catalog.KindUnknown
+	}
+	var generic Profile
+	for _, x := range Profiles() {
+		if x.Kind == kind {
+			generic = x
+		}
+		if x.Kind == catalog.KindUnknown && generic.Name == "" {
+			generic = x
+		}
+	}
+	switch {
+	case kind == catalog.KindSim:
+		return Profile{Kind: kind, Name: "sim"} // it speaks OpenAI's own
+	case generic.Kind != catalog.KindUnknown:
+	case native:
+		return Profiles()[0]
+	case p.Near:
+		generic.Compat.Own = near(generic.Compat.Own)
+	}
+	return generic
+}
+
+// compatOf lays what is known of a model over each other.
+func compatOf(m *catalog.Model, native bool, learned *catalog.Compat) (catalog.Compat, map[string]string) {
+	p := profileOf(m.Provider, native)
+	return catalog.Lay(
+		catalog.Layer{Compat: &p.Compat, From: "profile " + p.Name},
+		catalog.Layer{Compat: learned, From: "learned from the backend's refusals"},
+		catalog.Layer{Compat: &m.Provider.Compat, From: "proxy.providers." + m.Provider.ID + ".compat"},
+		catalog.Layer{Compat: &m.Compat, From: "compat of " + m.Ref()},
+		catalog.Layer{Compat: &m.OwnCompat, From: "proxy.models." + m.Ref() + ".compat"},
+	)
+}
