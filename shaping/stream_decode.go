@@ -132,6 +132,13 @@ func (d *CopyDecoder) count(p []byte, v wire.Span) bool {
 	return ok
 }
 
+// countAt is count where v is known to be the usage object.
+func (d *CopyDecoder) countAt(p []byte, v wire.Span) bool {
+	ok := p[v.Start] == '{' && wire.ReadUsage(p, v, &d.usage)
+	d.hasUsage = d.hasUsage || ok
+	return ok
+}
+
 // chunk looks at a chunk of chat or completions.
 func (d *CopyDecoder) chunk(delta *Delta) *wire.Error {
 	c := cursor{p: delta.Data}
@@ -181,7 +188,7 @@ func (d *CopyDecoder) chunk(delta *Delta) *wire.Error {
 		return badAnswer("", "the backend broke its answer off with an error")
 	}
 	// Nearly always usage is where it should be, and the rest need not be walked.
-	delta.Usage = counts && (usage.Present() && d.count(c.p, usage) || d.count(c.p, wire.Whole(c.p)))
+	delta.Usage = counts && (usage.Present() && d.countAt(c.p, usage) || d.count(c.p, wire.Whole(c.p)))
 	if !d.ended && d.over.any() && d.over == d.begun {
 		d.ended, delta.Finish = true, true
 	}

@@ -48,6 +48,9 @@ func FindUsage(p []byte, at Span, u *Usage) bool {
 	return readUsage(p, usage, u) || readTimings(p, timings, u)
 }
 
+// ReadUsage is FindUsage for a place that is known to hold the usage object.
+func ReadUsage(p []byte, at Span, u *Usage) bool { return readUsage(p, at, u) }
+
 // readUsage reads a usage object.
 func readUsage(p []byte, at Span, u *Usage) bool {
 	if !at.Present() {
