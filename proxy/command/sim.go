@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"nearside/upstream/sim"
 )
 
@@ -13,6 +15,8 @@ type Sim struct {
 	Profile    string        `default:"generic" help:"The server to imitate (--list)."`
 	Listen     string        `short:"l" default:"127.0.0.1:0" placeholder:"ADDR" help:"Address to listen on; port 0 is a free one."`
 	Models     []string      `placeholder:"A,B" help:"Models it lists. Without it: one of the profile's."`
+	Quirk      quirkFlags    `placeholder:"[+-]NAME" help:"Switch a quirk of servers on (+name, +name=value) or off (-name); may be repeated (--quirks)."`
+	Quirks     bool          `help:"List the quirks, with the profiles that have them and how they are known, and end."`
 	Fault      string        `placeholder:"NAME" help:"Fail every model request in this way (--list)."`
 	List       bool          `help:"List the profiles and the faults, and end."`
 	Reply      string        `placeholder:"TEXT" help:"The text of every answer. Without it: an echo of the request."`
@@ -36,8 +40,13 @@ client, or a failure. Its answers are marked with the header x-nearside-simulate
 	nearside sim
 	nearside sim --profile lmstudio --listen 127.0.0.1:1234 --models qwen3-4b,gemma-3 --slow
 	nearside sim --profile anthropic --key k     a hosted API that speaks Messages only
+	nearside sim --profile vllm --quirk -tools-empty-400 --quirk +string-content-only
 	nearside sim --fault stall                   see what a client does when a stream stops
 	nearside sim --list
+	nearside sim --quirks
+
+The profiles llamacpp, ollama and mlx follow recorded answers of the real servers, which a test
+compares them with; lmstudio, vllm, sglang and anthropic follow source and documentation.
 
 Exit codes: 0 stopped by Ctrl-C; 1 it could not listen; 2 bad flags.`
 }
@@ -48,9 +57,16 @@ func (c *Sim) Run(env *Env) error {
 		c.list(env)
 		return nil
 	}
+	if c.Quirks {
+		c.quirks(env)
+		return nil
+	}
 	profile, err := sim.ParseProfile(c.Profile)
 	if err != nil {
 		return usageError{fmt.Errorf("--profile: %w", err)}
+	}
+	if err := sim.CheckQuirks(profile, c.Quirk); err != nil {
+		return usageError{fmt.Errorf("--quirk: %w (nearside sim --quirks lists them)", err)}
 	}
 	for _, d := range []time.Duration{c.Load, c.Prefill, c.FirstToken, c.PerToken} {
 		if d < 0 {
@@ -61,7 +77,7 @@ func (c *Sim) Run(env *Env) error {
 		return usageError{fmt.Errorf("--context must be at least 1 and --tokens at least 0")}
 	}
 	opt := sim.Options{Profile: profile, Models: c.Models, Timing: c.timing(profile), Context: c.Context, Key: c.Key, Reply: c.Reply, Reasoning: c.Reasoning,
-		Mark: true, Keep: -1}
+		Quirks: c.Quirk, Mark: true, Keep: -1}
 	if c.Verbose {
 		opt.Log = func(msg string) { fmt.Fprintln(env.Stderr, msg) }
 	}
@@ -86,6 +102,9 @@ func (c *Sim) Run(env *Env) error {
 	}
 	if c.Fault != "" {
 		models += ", fault " + c.Fault
+	}
+	if len(c.Quirk) > 0 {
+		models += ", quirks " + strings.Join(c.Quirk, " ")
 	}
 	fmt.Fprintf(env.Stdout, "SIMULATED %s at %s/v1 (%s): no model runs here, answers are made up; Ctrl-C stops it\n", profile, u, models)
 	<-env.Stop
@@ -116,7 +135,7 @@ func (c *Sim) list(env *Env) {
 	fmt.Fprintln(env.Stdout, "profiles:")
 	var rows [][]string
 	for _, p := range sim.Profiles() {
-		rows = append(rows, []string{string(p), p.Summary()})
+		rows = append(rows, []string{string(p), p.Summary() + " (" + p.Source() + ")"})
 	}
 	table(env.Stdout, "  ", rows)
 	fmt.Fprintln(env.Stdout, "\nfaults:")
@@ -125,6 +144,41 @@ func (c *Sim) list(env *Env) {
 		rows = append(rows, []string{f.name, f.summary})
 	}
 	table(env.Stdout, "  ", rows)
+}
+
+func (c *Sim) quirks(env *Env) {
+	for _, q := range sim.Quirks() {
+		name := q.Name
+		if q.Takes != "" {
+			name += "=…"
+		}
+		profiles := "none unless asked for"
+		if len(q.Profiles) > 0 {
+			profiles = "on in"
+			for _, p := range q.Profiles {
+				profiles += " " + string(p)
+			}
+		}
+		fmt.Fprintf(env.Stdout, "%s\n  %s\n", name, q.Summary)
+		if q.Takes != "" {
+			fmt.Fprintf(env.Stdout, "  Takes %s.\n", q.Takes)
+		}
+		fmt.Fprintf(env.Stdout, "  Known from: %s; %s.\n", q.Source, profiles)
+	}
+}
+
+// quirkFlags are changes to a profile's quirks. A value may begin with a hyphen,
+// which kong takes for another flag elsewhere.
+type quirkFlags []string
+
+// Decode takes the next word, whatever it begins with.
+func (q *quirkFlags) Decode(ctx *kong.DecodeContext) error {
+	token := ctx.Scan.Pop()
+	if token.IsEOL() {
+		return fmt.Errorf("the name of a quirk is missing")
+	}
+	*q = append(*q, fmt.Sprint(token.Value))
+	return nil
 }
 
 // fault is one way in which every model request can fail.

@@ -2,6 +2,8 @@ package sim
 
 import (
 	"bytes"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 
@@ -69,6 +71,9 @@ func (r raws) list(key string) []raws {
 	}
 	return v
 }
+
+// names returns the names of all members, sorted.
+func (r raws) names() []string { return slices.Sorted(maps.Keys(r)) }
 
 // kindOfJSON returns null, bool, number, string, array or object.
 func kindOfJSON(v json.RawMessage) string {
@@ -241,6 +246,7 @@ type reply struct {
 	words     []string // pieces
 	calls     []call
 	finish    string
+	forced    bool // the calls were demanded by tool_choice
 	prompt    int
 	tokens    int
 
@@ -284,28 +290,30 @@ func filler(n int) []string {
 func (s *Server) compose(a *ask) *reply {
 	k, o := s.kit, &s.opt
 	r := &reply{model: s.answerModel(a), created: s.now(), finish: "stop", prompt: a.prompt()}
-	if k.profile == Ollama {
-		r.prompt = min(r.prompt, o.Context) // it cuts without a word
+	if s.has("context-truncates") {
+		r.prompt = min(r.prompt, o.Context)
 	}
 	thinks := strings.Contains(strings.ToLower(r.model), "think") || strings.Contains(strings.ToLower(a.text), "think")
 	switch {
 	case a.effort == "none" || a.dialect == dialectCompletions:
+	case s.has("thinking-by-template") && string(a.sub("chat_template_kwargs")["enable_thinking"]) == "false":
 	case o.Reasoning != "":
 		r.reasoning = words(o.Reasoning)
 	case thinks || a.thinks:
 		r.reasoning = words("Okay, let me think about it for a moment.")
 	}
-	if r.calls = s.calls(a); len(r.calls) > 0 && !o.CallAsText {
-		r.finish = "tool_calls"
+	manner, asText := k.quirks["tool-text"]
+	if r.calls = s.calls(a); len(r.calls) > 0 && !asText {
+		r.finish, r.forced = "tool_calls", a.choice == "required" || a.odd
 	} else {
 		text := o.Reply
+		formatted, format := s.formatted(a)
 		switch {
 		case len(r.calls) > 0:
-			for _, c := range r.calls {
-				text += "<tool_call>\n{\"name\": " + js(c.name) + ", \"arguments\": " + c.args + "}\n</tool_call>"
-			}
-			r.calls = nil
+			text, r.calls = k.textOf(r.calls, manner), nil
 		case text != "":
+		case format:
+			text = formatted
 		case a.answers:
 			text = "This is a simulated answer from " + r.model + " after a tool said: " + begin(a.result)
 		default:
@@ -319,6 +327,9 @@ func (s *Server) compose(a *ask) *reply {
 	full := "length"
 	if a.dialect == dialectMessages {
 		full = s.bend(a, r)
+	}
+	if a.dialect == dialectChat {
+		s.spell(r)
 	}
 	if a.limit > 0 && len(r.reasoning)+len(r.words) > a.limit {
 		r.reasoning = r.reasoning[:min(len(r.reasoning), a.limit)]
@@ -345,14 +356,19 @@ func begin(text string) string {
 	return text
 }
 
+// wantsTool says whether the last user text has the word that calls a tool.
+func (s *Server) wantsTool(a *ask) bool {
+	return strings.Contains(strings.ToLower(a.text), strings.ToLower(s.opt.ToolWord))
+}
+
 // calls decides whether a tool is called.
 func (s *Server) calls(a *ask) []call {
 	if len(a.tools) == 0 {
 		return nil
 	}
 	choice := a.choice
-	if s.kit.profile == Ollama || s.kit.profile == MLX {
-		choice = "auto" // they have no such field
+	if s.has("tool-choice-ignored") {
+		choice = "auto"
 	}
 	t := a.tools[0]
 	switch {
@@ -365,15 +381,18 @@ func (s *Server) calls(a *ask) []call {
 				t = o
 			}
 		}
-	case a.answers || !strings.Contains(strings.ToLower(a.text), strings.ToLower(s.opt.ToolWord)):
+	case a.answers || !s.wantsTool(a):
 		return nil
 	}
-	all := make([]call, s.opt.Calls)
-	if a.single {
+	all := make([]call, max(s.opt.Calls, s.kit.callsAtLeast()))
+	if a.single || string(a.raws["parallel_tool_calls"]) == "false" && !s.has("parallel-tool-calls-ignored") {
 		all = all[:1]
 	}
 	for i := range all {
-		all[i] = call{s.callID(), t.name, arguments(t.params, i)}
+		all[i] = call{s.callID(t.name, i), t.name, arguments(t.params, i)}
+	}
+	if a.dialect == dialectChat {
+		s.kit.spellCalls(all)
 	}
 	return all
 }

@@ -52,20 +52,6 @@ func (s *Server) uuid() string {
 	return string(r)
 }
 
-func (s *Server) callID() string {
-	switch s.kit.profile {
-	case LlamaCPP:
-		return s.random(32)
-	case MLX:
-		return s.uuid()
-	case Ollama:
-		return "call_" + s.random(8)
-	case VLLM:
-		return "chatcmpl-tool-" + s.random(16)
-	}
-	return "call_" + s.random(12)
-}
-
 // fill puts values into a template, where $X stands for vals["X"].
 func fill(template string, vals *[128]string) []byte {
 	out := make([]byte, 0, len(template)+256)
@@ -99,18 +85,27 @@ func (k *kit) usage(r *reply) string {
 	case VLLM:
 		u["prompt_tokens_details"] = nil
 	case SGLang:
-		u["prompt_tokens_details"], u["reasoning_tokens"] = nil, len(r.reasoning)
+		u["prompt_tokens_details"] = nil
 	case Generic, LMStudio:
 		u["completion_tokens_details"] = object{"reasoning_tokens": len(r.reasoning)}
 		if k.profile == Generic {
 			u["prompt_tokens_details"] = object{"cached_tokens": 0, "audio_tokens": 0}
 		}
 	}
+	if k.has("usage-reasoning-tokens") {
+		u["reasoning_tokens"] = len(r.reasoning)
+	}
 	return js(u)
 }
 
-// timings are llama.cpp's, as the last member of an object.
-func (r *reply) timings() string { return `,"timings":` + js(r.timingsObject()) }
+// timed returns llama.cpp's timings as a further member of an object, where they
+// are given.
+func (k *kit) timed(r *reply) string {
+	if !k.has("timings") {
+		return ""
+	}
+	return "," + k.sp + k.member("timings", js(r.timingsObject()))
+}
 
 // timingsObject gives a speed that is made up.
 func (r *reply) timingsObject() object {
@@ -137,27 +132,6 @@ func (k *kit) delta(members ...string) string {
 
 func (k *kit) member(name, value string) string { return `"` + name + `":` + k.sp + value }
 
-// callJSON returns a tool call; args may be a part of the arguments, and first
-// says whether it is the one with the names.
-func (k *kit) callJSON(c call, index int, args string, first, streamed bool) string {
-	id, fn, at := k.member("id", js(c.id)), k.member("function", k.delta(k.member("name", js(c.name)), k.member("arguments", js(args)))), k.member("index", strconv.Itoa(index))
-	typ := k.member("type", `"function"`)
-	if !first {
-		return k.delta(at, k.member("function", k.delta(k.member("arguments", js(args)))))
-	}
-	switch {
-	case k.profile == Ollama:
-		return k.delta(id, at, typ, fn)
-	case k.profile == MLX && streamed:
-		return k.delta(fn, typ, id, at)
-	case k.profile == MLX || k.profile == LlamaCPP && !streamed:
-		return k.delta(fn, typ, id)
-	case streamed:
-		return k.delta(at, id, typ, fn)
-	}
-	return k.delta(id, typ, fn)
-}
-
 // argPieces cuts arguments as a stream brings them.
 func argPieces(args string) []string {
 	if len(args) < 4 {
@@ -177,87 +151,127 @@ func argPieces(args string) []string {
 
 // progress returns the comments that mlx_lm writes while it reads a prompt.
 func (k *kit) progress(r *reply) []event {
-	if k.profile != MLX {
+	if !k.has("keepalive-comments") {
 		return nil
 	}
 	n := strconv.Itoa(r.prompt)
 	return []event{{kindComment, []byte(": keepalive " + strconv.Itoa(r.prompt/2) + "/" + n + "\n\n")}, {kindComment, []byte(": keepalive " + n + "/" + n + "\n\n")}}
 }
 
+// last puts further members, with their commas, at the end of an object.
+func last(p []byte, members string) []byte {
+	if members == "" {
+		return p
+	}
+	return append(append(p[:len(p)-1], members...), '}')
+}
+
+// deltaOf returns a delta; content, thought and calls are members, or "".
+func (k *kit) deltaOf(first bool, content, thought, calls string) string {
+	if k.full {
+		or := func(member, name string) string {
+			if member == "" {
+				return k.member(name, "null")
+			}
+			return member
+		}
+		role := k.roleAll
+		if first && role == "" {
+			role = k.roleFirst
+		}
+		return k.delta(or(role, "role"), or(content, "content"), or(thought, "reasoning_content"), or(calls, "tool_calls"))
+	}
+	role, beside := "", ""
+	if first {
+		role = k.roleFirst
+	}
+	if k.roleAll != "" {
+		role = k.roleAll
+	}
+	if content == "" {
+		beside = k.beside
+	}
+	return k.delta(role, beside, thought, content, calls)
+}
+
 // chatEvents returns the stream of a chat answer.
 func (s *Server) chatEvents(a *ask, r *reply, choices int) []event {
 	k, v := s.kit, r.vals()
 	all := k.progress(r)
-	add := func(kind eventKind, delta, finish string) {
-		v['D'], v['F'] = delta, finish
-		all = append(all, event{kind, sse(fill(k.chunk, v))})
+	more := "" // members of every chunk
+	switch {
+	case k.full, k.profile == Generic && a.usage:
+		more = `,"usage":null`
 	}
-	if k.profile == Generic && a.usage {
-		v['E'] = `,"usage":null`
+	if k.has("usage-in-every-chunk") || k.profile == VLLM && a.usage && a.sub("stream_options").truth("continuous_usage_stats") {
+		more = "," + k.sp + k.member("usage", k.usage(r))
+	}
+	beside := "" // of finish_reason
+	if k.has("matched-stop") {
+		beside = "," + k.sp + k.member("matched_stop", "null")
+	}
+	add := func(kind eventKind, delta, finish, members string) {
+		v['D'], v['F'] = delta, finish+beside
+		all = append(all, event{kind, sse(last(fill(k.chunk, v), members))})
 	}
 	for n := range choices {
 		v['N'] = strconv.Itoa(n)
-		if k.role != "" {
-			add(kindRole, k.role, "null")
+		switch {
+		case k.role != "" && k.full:
+			add(kindRole, k.delta(k.member("role", `"assistant"`), k.member("content", `""`), k.member("reasoning_content", "null"), k.member("tool_calls", "null")), "null", more)
+		case k.role != "":
+			add(kindRole, k.role, "null", more)
 		}
-		first := k.roleFirst
-		take := func() string {
-			f := first
-			first = ""
-			return f
+		first := true
+		say := func(kind eventKind, content, thought, calls string) {
+			add(kind, k.deltaOf(first, content, thought, calls), "null", more)
+			first = false
 		}
 		for _, w := range r.reasoning {
-			extra := ""
-			if k.profile == SGLang {
-				add(kindReasoning, k.delta(k.roleAll, `"content":null`, k.member(k.reasoning, js(w)), `"tool_calls":null`), "null")
-				continue
-			}
-			add(kindReasoning, k.delta(take(), k.roleAll, k.beside, k.member(k.reasoning, js(w)), extra), "null")
+			say(kindReasoning, "", k.thoughtMembers(w), "")
+		}
+		empty := ""
+		if k.quirks["empty-tool-calls"] == "all" {
+			empty = k.member("tool_calls", "[]")
 		}
 		for _, w := range r.words {
-			if k.profile == SGLang {
-				add(kindContent, k.delta(k.roleAll, k.member("content", js(w)), `"reasoning_content":null,"tool_calls":null`), "null")
-				continue
-			}
-			add(kindContent, k.delta(take(), k.roleAll, k.member("content", js(w))), "null")
+			say(kindContent, k.member("content", js(w)), "", empty)
 		}
-		for i, c := range r.calls {
-			if k.callsWhole {
-				add(kindContent, k.delta(take(), k.roleAll, k.beside, k.member("tool_calls", "["+k.callJSON(c, i, c.args, true, true)+"]")), "null")
-				continue
+		for i, p := range k.allPieces(r.calls) {
+			content := ""
+			if i == 0 && k.has("calls-and-content-in-one-delta") {
+				content = k.member("content", js(beforeCalls))
 			}
-			start := ""
-			pieces := argPieces(c.args)
-			if k.profile == LlamaCPP {
-				start, pieces = pieces[0], pieces[1:]
-			}
-			add(kindContent, k.delta(take(), k.roleAll, k.member("tool_calls", "["+k.callJSON(c, i, start, true, true)+"]")), "null")
-			for _, p := range pieces {
-				add(kindContent, k.delta(k.roleAll, k.member("tool_calls", "["+k.callJSON(c, i, p, false, true)+"]")), "null")
-			}
+			say(kindContent, content, "", k.member("tool_calls", "["+k.pieceJSON(p, true)+"]"))
 		}
-		was := v['E']
-		switch {
-		case k.profile == VLLM:
-			v['E'] = `,"stop_reason":null`
-		case k.profile == LlamaCPP && !a.usage && n == choices-1:
-			v['E'] = r.timings()
+		if len(r.calls) > 0 && k.has("no-finish") {
+			continue
 		}
-		add(kindFinish, k.endDelta, js(r.finish))
-		v['E'] = was
+		finish, members := js(r.finish), more
+		if k.has("stop-reason") {
+			finish += "," + k.sp + k.member("stop_reason", "null")
+		}
+		if k.has("timings") && !a.usage && n == choices-1 {
+			members += k.timed(r)
+		}
+		end := k.endDelta
+		if k.full {
+			end = k.deltaOf(false, "", "", "")
+		}
+		add(kindFinish, end, finish, members)
 	}
-	if a.usage {
+	if a.usage && !k.has("no-usage") {
 		v['U'] = k.usage(r)
-		if k.profile == LlamaCPP {
-			v['E'] = r.timings()
-		}
-		all = append(all, event{kindUsage, sse(fill(k.usageChunk, v))})
+		all = append(all, event{kindUsage, sse(last(fill(k.usageChunk, v), k.timed(r)))})
 	}
-	if k.profile == MLX && a.has("stream_options") && a.sub("stream_options")["include_usage"] == nil {
+	if k.has("done-needs-include-usage") && a.has("stream_options") && a.sub("stream_options")["include_usage"] == nil {
 		return all // a KeyError ends it before its [DONE]
 	}
 	return append(all, event{kindDone, []byte("data: [DONE]\n\n")})
 }
+
+// beforeCalls is what is said beside a call.
+const beforeCalls = "Let me look."
 
 // chatWhole returns a whole chat answer.
 func (s *Server) chatWhole(r *reply, choices int) []byte {
@@ -270,18 +284,28 @@ func (s *Server) chatWhole(r *reply, choices int) []byte {
 			if k.profile == MLX || k.profile == VLLM || k.profile == Generic || k.profile == SGLang {
 				content = "null"
 			}
+			if k.has("calls-and-content-in-one-delta") {
+				content = js(beforeCalls)
+			}
 		}
 		members := []string{k.member("role", `"assistant"`), k.member("content", content)}
 		var calls []string
 		for i, c := range r.calls {
-			calls = append(calls, k.callJSON(c, i, c.args, true, false))
+			p := k.wholeCall(c)
+			if k.has("whole-calls-index") {
+				p.index = strconv.Itoa(i)
+			}
+			calls = append(calls, k.pieceJSON(p, false))
 		}
 		toolCalls, thought := "", ""
 		if len(calls) > 0 {
 			toolCalls = k.member("tool_calls", "["+strings.Join(calls, ","+k.sp)+"]")
 		}
 		if len(r.reasoning) > 0 {
-			thought = k.member(k.reasoning, js(r.thought()))
+			thought = k.thoughtMembers(r.thought())
+		}
+		if len(r.calls) == 0 && k.has("empty-tool-calls") {
+			toolCalls = k.member("tool_calls", "[]")
 		}
 		switch k.profile {
 		case Generic:
@@ -291,9 +315,6 @@ func (s *Server) chatWhole(r *reply, choices int) []byte {
 			if thought == "" {
 				thought = `"reasoning":null`
 			}
-			if toolCalls == "" {
-				toolCalls = `"tool_calls":[]`
-			}
 		case SGLang:
 			if thought == "" {
 				thought = `"reasoning_content":null`
@@ -301,19 +322,19 @@ func (s *Server) chatWhole(r *reply, choices int) []byte {
 			if toolCalls == "" {
 				toolCalls = `"tool_calls":null`
 			}
-		case LMStudio:
-			if toolCalls == "" {
-				toolCalls = `"tool_calls":[]`
-			}
 		}
-		v['N'], v['D'], v['F'] = strconv.Itoa(n), k.delta(append(members, thought, toolCalls)...), js(r.finish)
+		finish := js(r.finish)
+		if k.has("stop-reason") {
+			finish += "," + k.sp + k.member("stop_reason", "null")
+		}
+		if k.has("matched-stop") {
+			finish += "," + k.sp + k.member("matched_stop", "null")
+		}
+		v['N'], v['D'], v['F'] = strconv.Itoa(n), k.delta(append(members, thought, toolCalls)...), finish
 		list = append(list, string(fill(k.choice, v)))
 	}
 	v['D'], v['U'] = strings.Join(list, ","+k.sp), k.usage(r)
-	if k.profile == LlamaCPP {
-		v['E'] = r.timings()
-	}
-	return append(fill(k.whole, v), k.newline...)
+	return append(last(fill(k.whole, v), k.timed(r)), k.newline...)
 }
 
 // textEvents returns the stream of a legacy completion.
@@ -321,17 +342,18 @@ func (s *Server) textEvents(a *ask, r *reply) []event {
 	k, v := s.kit, r.vals()
 	v['N'] = "0"
 	all := k.progress(r)
-	add := func(kind eventKind, text, finish string) {
+	add := func(kind eventKind, text, finish, members string) {
 		v['D'], v['F'] = js(text), finish
-		all = append(all, event{kind, sse(fill(k.textChunk, v))})
+		all = append(all, event{kind, sse(last(fill(k.textChunk, v), members))})
 	}
 	for _, w := range r.words {
-		add(kindContent, w, "null")
+		add(kindContent, w, "null", "")
 	}
+	members := k.timed(r)
 	if k.profile == LlamaCPP {
-		v['E'] = `,"usage":` + k.usage(r) + r.timings()
+		members = `,"usage":` + k.usage(r) + members
 	}
-	add(kindFinish, "", js(r.finish))
+	add(kindFinish, "", js(r.finish), members)
 	if a.usage && k.textUsage != "" {
 		v['U'] = k.usage(r)
 		all = append(all, event{kindUsage, sse(fill(k.textUsage, v))})
@@ -344,8 +366,5 @@ func (s *Server) textWhole(r *reply) []byte {
 	v['N'], v['D'], v['F'] = "0", js(r.text()), js(r.finish)
 	v['D'] = string(fill(k.textChoice, v))
 	v['U'] = k.usage(r)
-	if k.profile == LlamaCPP {
-		v['E'] = r.timings()
-	}
-	return append(fill(k.text, v), k.newline...)
+	return append(last(fill(k.text, v), k.timed(r)), k.newline...)
 }

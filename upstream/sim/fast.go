@@ -27,7 +27,7 @@ const fastMax = 64
 // answers share their id.
 func (s *Server) quick(body []byte, dialect string) *plan {
 	o := &s.opt
-	if o.Timing.Tokens <= 0 || o.Timing.Load > 0 || o.Timing.Prefill > 0 || o.Reply != "" || o.Reasoning != "" || o.StringContent {
+	if o.Timing.Tokens <= 0 || o.Timing.Load > 0 || o.Timing.Prefill > 0 || o.Reply != "" || o.Reasoning != "" || len(s.kit.quirks) > 0 {
 		return nil
 	}
 	key := fastKey{dialect: dialect}

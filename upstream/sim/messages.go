@@ -578,8 +578,10 @@ func (s *Server) letIn(h *head, body []byte, counting bool) (*ask, *plan) {
 			return bad("prompt is too long: " + strconv.Itoa(a.prompt()) + " tokens > " + strconv.Itoa(s.opt.Context) + " maximum")
 		}
 	case LlamaCPP:
-		if p := s.llamaCPP(a); p != nil {
-			return nil, p
+		for _, check := range [...]func(*ask) *plan{s.refusal, s.incomplete, s.unseen, s.tooLong} {
+			if p := check(a); p != nil {
+				return nil, p
+			}
 		}
 		if a.limit == 0 {
 			a.limit = 4096

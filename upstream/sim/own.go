@@ -24,6 +24,9 @@ func (s *Server) ownGet(path string) *plan {
 	switch k.profile {
 	case Generic:
 		if path == "/health" {
+			if s.has("health-generates") {
+				return s.generatedHealth()
+			}
 			return ok(object{"status": "ok"})
 		}
 	case MLX:
@@ -87,7 +90,10 @@ func (s *Server) ownGet(path string) *plan {
 	case SGLang:
 		switch path {
 		case "/health", "/health_generate":
-			return s.typed(200, "", "")
+			if path == "/health" && !s.has("health-generates") {
+				return s.typed(200, "", "")
+			}
+			return s.generatedHealth()
 		case "/get_model_info", "/model_info":
 			return ok(object{"model_path": s.models()[0], "tokenizer_path": s.models()[0], "is_generation": true, "preferred_sampling_params": nil})
 		case "/get_server_info", "/server_info":
@@ -113,10 +119,44 @@ func (s *Server) ownGet(path string) *plan {
 					"supports_system_role": true, "supports_tool_calls": true, "supports_tools": true, "supports_typed_content": false},
 				"bos_token": "<|endoftext|>", "eos_token": "<|im_end|>", "build_info": "b0-unknown", "is_sleeping": false, "cors_proxy_enabled": false})
 		case "/metrics":
-			return s.typed(200, "text/plain; version=0.0.4", "# HELP llamacpp:prompt_tokens_total Number of prompt tokens processed.\n# TYPE llamacpp:prompt_tokens_total counter\nllamacpp:prompt_tokens_total 0\n")
+			var b strings.Builder
+			for _, m := range llamaMetrics {
+				b.WriteString("# HELP llamacpp:" + m[0] + " " + m[2] + "\n# TYPE llamacpp:" + m[0] + " " + m[1] + "\nllamacpp:" + m[0] + " 0\n")
+			}
+			p := s.typed(200, "text/plain; version=0.0.4", b.String())
+			p.headers = append(p.headers, "Process-Start-Time-Unix: 2681665545")
+			return p
 		}
 	}
 	return s.nothing(&head{method: "GET", path: path})
+}
+
+// llamaMetrics are the names, types and helps of llama.cpp's metrics.
+var llamaMetrics = [...][3]string{
+	{"prompt_tokens_total", "counter", "Number of prompt tokens processed."},
+	{"prompt_seconds_total", "counter", "Prompt process time"},
+	{"tokens_predicted_total", "counter", "Number of generation tokens processed."},
+	{"tokens_predicted_seconds_total", "counter", "Predict process time"},
+	{"n_decode_total", "counter", "Total number of llama_decode() calls"},
+	{"n_tokens_max", "counter", "Largest observed n_tokens."},
+	{"spec_decode_num_draft_tokens_total", "counter", "Total draft tokens generated"},
+	{"spec_decode_num_accepted_tokens_total", "counter", "Total draft tokens accepted by the target model"},
+	{"spec_decode_num_drafts_total", "counter", "Total speculative decoding verification steps"},
+	{"prompt_tokens_seconds", "gauge", "Average prompt throughput in tokens/s."},
+	{"predicted_tokens_seconds", "gauge", "Average generation throughput in tokens/s."},
+	{"requests_processing", "gauge", "Number of requests processing."},
+	{"requests_deferred", "gauge", "Number of requests deferred."},
+	{"n_busy_slots_per_decode", "gauge", "Average number of busy slots per llama_decode() call"},
+}
+
+// generatedHealth is what a server says of itself by generating a token.
+func (s *Server) generatedHealth() *plan {
+	if !s.isLoaded(s.models()[0]) {
+		return s.typed(503, "", "")
+	}
+	p := s.typed(200, "", "")
+	p.wait = s.opt.Timing.FirstToken + s.opt.Timing.PerToken
+	return p
 }
 
 // ownPost answers POST to what only one server has; nil when there is no such.
@@ -170,7 +210,7 @@ func (s *Server) list(ids []string) string {
 
 func (s *Server) listed(id string) object {
 	m := object{"id": id, "object": "model"}
-	if s.kit.profile != LMStudio {
+	if !s.has("no-created") {
 		m["created"] = int64(1795325435)
 	}
 	switch s.kit.profile {
@@ -186,8 +226,10 @@ func (s *Server) listed(id string) object {
 	case LlamaCPP:
 		m["owned_by"], m["aliases"], m["tags"] = "llamacpp", []string{id}, []string{}
 		m["meta"] = object{"vocab_type": 2, "n_vocab": 50360, "n_ctx": s.opt.Context, "n_ctx_train": 4 * s.opt.Context, "n_embd": 128, "n_params": 17284992, "size": 34573824, "ftype": "F16"}
-	case Generic:
-		m["owned_by"] = "simulated"
+	default:
+		if !s.has("no-owned-by") {
+			m["owned_by"] = "simulated"
+		}
 	}
 	return m
 }

@@ -21,10 +21,10 @@ func (s *Server) plain(h *head, path string, body []byte) *plan {
 	k := s.kit
 	switch path {
 	case "/v1/embeddings":
-		switch k.profile {
-		case MLX:
+		switch {
+		case k.profile == MLX:
 			return nil
-		case LlamaCPP, Ollama:
+		case s.has("embeddings-501"):
 			return s.failure(501, "", "This server does not support embeddings. Start it with `--embeddings`")
 		}
 		return s.decoded(body, s.embeddings)

@@ -60,6 +60,17 @@ func (p Profile) Summary() string {
 	return "OpenAI's own shapes, fast, with everything on"
 }
 
+// Source says how the profile is known.
+func (p Profile) Source() string {
+	switch p {
+	case LlamaCPP, Ollama, MLX:
+		return "recorded"
+	case Generic:
+		return "OpenAI's documentation"
+	}
+	return "from source and documentation"
+}
+
 // Port returns the port that the real server listens on unless told otherwise.
 func (p Profile) Port() int {
 	switch p {
@@ -99,10 +110,12 @@ func (p Profile) Timing() Timing {
 
 // kit is how a profile writes things. In templates $I is the id, $T the time, $M
 // the model, $N the choice's index, $D the delta or message, $F the finish
-// reason, $E further members of a chunk (with their comma), $U the usage.
+// reason and what stands beside it, $U the usage.
 type kit struct {
 	profile   Profile
-	old       bool // HTTP/1.0
+	quirks    quirks
+	refusing  []Quirk // those of quirks that refuse requests
+	old       bool    // HTTP/1.0
 	headers   []string
 	keepAlive []string // header lines of answers after which the connection stays
 	ctypeName string
@@ -117,8 +130,9 @@ type kit struct {
 	role       string // delta of an event before the first token; none when empty
 	roleFirst  string // members put first in the first delta
 	roleAll    string // members put first in every delta
-	beside     string // members put first in deltas of reasoning
-	reasoning  string // member for thinking
+	beside     string // members put first in deltas without text
+	full       bool   // all members are in every delta
+	reasoning  string // member for thinking, or a value of reasoning-field
 	endDelta   string
 	callsWhole bool // a tool call comes in one delta
 	sp         string
@@ -126,14 +140,30 @@ type kit struct {
 	model      string
 }
 
-// kitOf returns the kit of a profile.
-func kitOf(p Profile) *kit {
+// kitOf returns the kit of a profile with some quirks.
+func kitOf(p Profile, has quirks) *kit {
+	k := kitWithout(p)
+	k.quirks = has
+	for _, q := range Quirks() {
+		value, ok := has[q.Name]
+		if ok && q.apply != nil {
+			q.apply(k, value)
+		}
+		if ok && q.refuse != nil {
+			k.refusing = append(k.refusing, q)
+		}
+	}
+	return k
+}
+
+// kitWithout returns the kit of a profile without any quirk.
+func kitWithout(p Profile) *kit {
 	k := &kit{profile: p, ctypeName: "Content-Type", jsonType: "application/json", reasoning: "reasoning_content", endDelta: "{}", model: "sim",
 		role:       `{"role":"assistant","content":""}`,
 		choice:     `{"index":$N,"message":$D,"logprobs":null,"finish_reason":$F}`,
 		textChoice: `{"text":$D,"index":$N,"logprobs":null,"finish_reason":$F}`,
 		text:       `{"id":"$I","object":"text_completion","created":$T,"model":$M,"choices":[$D],"usage":$U}`,
-		textChunk:  `{"id":"$I","object":"text_completion","created":$T,"model":$M,"choices":[{"text":$D,"index":$N,"logprobs":null,"finish_reason":$F}]$E}`,
+		textChunk:  `{"id":"$I","object":"text_completion","created":$T,"model":$M,"choices":[{"text":$D,"index":$N,"logprobs":null,"finish_reason":$F}]}`,
 		textUsage:  `{"id":"$I","object":"text_completion","created":$T,"model":$M,"choices":[],"usage":$U}`,
 	}
 	switch p {
@@ -149,9 +179,7 @@ func kitOf(p Profile) *kit {
 		k.model = "qwen/qwen3-8b"
 	case Ollama:
 		k.newline = "\n"
-		k.reasoning, k.beside = "reasoning", `"content":"",`
 		k.role, k.roleFirst = "", `"role":"assistant",`
-		k.callsWhole = true
 		k.chunk = `{"id":"$I","object":"chat.completion.chunk","created":$T,"model":$M,"system_fingerprint":"fp_ollama","choices":[{"index":$N,"delta":$D,"finish_reason":$F}]}`
 		k.usageChunk = `{"id":"$I","object":"chat.completion.chunk","created":$T,"model":$M,"system_fingerprint":"fp_ollama","choices":[],"usage":$U}`
 		k.whole = `{"id":"$I","object":"chat.completion","created":$T,"model":$M,"system_fingerprint":"fp_ollama","choices":[$D],"usage":$U}`
@@ -163,14 +191,13 @@ func kitOf(p Profile) *kit {
 		k.model = "tiny:latest"
 	case MLX:
 		const fp = `"system_fingerprint": "0.32.0-0.31.0-macOS-15.6-arm64-arm-64bit-applegpu_g16s"`
-		k.old, k.sp, k.headEarly = true, " ", true
+		k.sp, k.headEarly = " ", true
 		k.ctypeName = "Content-type"
 		k.headers = []string{"Server: BaseHTTP/0.6 Python/3.11.7"}
 		k.sse = []string{"Cache-Control: no-cache"}
-		k.reasoning, k.role, k.roleAll = "reasoning", "", `"role": "assistant"`
-		k.endDelta, k.callsWhole = `{"role": "assistant"}`, true
+		k.role, k.roleFirst = "", `"role": "assistant",`
 		k.chunk = `{"id": "$I", ` + fp + `, "object": "chat.completion.chunk", "model": $M, "created": $T, "choices": [{"index": $N, "finish_reason": $F, "delta": $D}]}`
-		k.usageChunk = `{"id": "$I", ` + fp + `, "object": "chat.completion", "model": $M, "created": $T, "choices": [], "usage": $U}`
+		k.usageChunk = `{"id": "$I", ` + fp + `, "object": "chat.completion.chunk", "model": $M, "created": $T, "choices": [], "usage": $U}`
 		k.whole = `{"id": "$I", ` + fp + `, "object": "chat.completion", "model": $M, "created": $T, "choices": [$D], "usage": $U}`
 		k.choice = `{"index": $N, "finish_reason": $F, "message": $D}`
 		k.text = `{"id": "$I", ` + fp + `, "object": "text_completion", "model": $M, "created": $T, "choices": [$D], "usage": $U}`
@@ -181,37 +208,32 @@ func kitOf(p Profile) *kit {
 	case VLLM:
 		k.headers = []string{"Server: uvicorn"}
 		k.jsonType = "application/json"
-		k.reasoning, k.headEarly = "reasoning", true
+		k.headEarly = true
 		k.endDelta = `{"content":""}`
-		k.chunk = `{"id":"$I","object":"chat.completion.chunk","created":$T,"model":$M,"choices":[{"index":$N,"delta":$D,"logprobs":null,"finish_reason":$F$E}]}`
+		k.chunk = `{"id":"$I","object":"chat.completion.chunk","created":$T,"model":$M,"choices":[{"index":$N,"delta":$D,"logprobs":null,"finish_reason":$F}]}`
 		k.usageChunk = `{"id":"$I","object":"chat.completion.chunk","created":$T,"model":$M,"choices":[],"usage":$U}`
 		k.whole = `{"id":"$I","object":"chat.completion","created":$T,"model":$M,"choices":[$D],"service_tier":null,"system_fingerprint":null,"usage":$U,"prompt_logprobs":null,"kv_transfer_params":null}`
-		k.choice = `{"index":$N,"message":$D,"logprobs":null,"finish_reason":$F,"stop_reason":null,"token_ids":null}`
+		k.choice = `{"index":$N,"message":$D,"logprobs":null,"finish_reason":$F,"token_ids":null}`
 		k.model = "Qwen/Qwen3-8B"
 	case SGLang:
 		k.headers = []string{"Server: uvicorn"}
 		k.headEarly = true
-		k.role = `{"role":"assistant","content":"","reasoning_content":null,"tool_calls":null}`
-		k.endDelta = `{"role":null,"content":null,"reasoning_content":null,"tool_calls":null}`
-		k.roleAll = `"role":null`
-		k.chunk = `{"id":"$I","object":"chat.completion.chunk","created":$T,"model":$M,"choices":[{"index":$N,"delta":$D,"logprobs":null,"finish_reason":$F,"matched_stop":null}],"usage":null}`
+		k.chunk = `{"id":"$I","object":"chat.completion.chunk","created":$T,"model":$M,"choices":[{"index":$N,"delta":$D,"logprobs":null,"finish_reason":$F}]}`
 		k.usageChunk = `{"id":"$I","object":"chat.completion.chunk","created":$T,"model":$M,"choices":[],"usage":$U}`
 		k.whole = `{"id":"$I","object":"chat.completion","created":$T,"model":$M,"choices":[$D],"usage":$U,"metadata":{"weight_version":"default"}}`
-		k.choice = `{"index":$N,"message":$D,"logprobs":null,"finish_reason":$F,"matched_stop":null}`
+		k.choice = `{"index":$N,"message":$D,"logprobs":null,"finish_reason":$F}`
 		k.model = "default"
 	case LlamaCPP:
 		k.headers = []string{"Server: llama.cpp", "Access-Control-Allow-Origin: "}
 		k.keepAlive = []string{"Keep-Alive: timeout=5, max=100"}
 		k.jsonType = "application/json; charset=utf-8"
 		k.sse = []string{"X-Accel-Buffering: no"}
-		k.failClose = true
-		k.role = `{"role":"assistant","content":null}`
-		k.chunk = `{"choices":[{"finish_reason":$F,"index":$N,"delta":$D}],"created":$T,"id":"$I","model":$M,"system_fingerprint":"b0-unknown","object":"chat.completion.chunk"$E}`
-		k.usageChunk = `{"choices":[],"created":$T,"id":"$I","model":$M,"system_fingerprint":"b0-unknown","object":"chat.completion.chunk","usage":$U$E}`
-		k.whole = `{"choices":[$D],"created":$T,"model":$M,"system_fingerprint":"b0-unknown","object":"chat.completion","usage":$U,"id":"$I"$E}`
+		k.chunk = `{"choices":[{"finish_reason":$F,"index":$N,"delta":$D}],"created":$T,"id":"$I","model":$M,"system_fingerprint":"b0-unknown","object":"chat.completion.chunk"}`
+		k.usageChunk = `{"choices":[],"created":$T,"id":"$I","model":$M,"system_fingerprint":"b0-unknown","object":"chat.completion.chunk","usage":$U}`
+		k.whole = `{"choices":[$D],"created":$T,"model":$M,"system_fingerprint":"b0-unknown","object":"chat.completion","usage":$U,"id":"$I"}`
 		k.choice = `{"finish_reason":$F,"index":$N,"message":$D}`
-		k.text = `{"choices":[$D],"created":$T,"model":$M,"system_fingerprint":"b0-unknown","object":"text_completion","usage":$U,"id":"$I"$E}`
-		k.textChunk = `{"choices":[{"text":$D,"index":$N,"logprobs":null,"finish_reason":$F}],"created":$T,"model":$M,"system_fingerprint":"b0-unknown","object":"text_completion","id":"$I"$E}`
+		k.text = `{"choices":[$D],"created":$T,"model":$M,"system_fingerprint":"b0-unknown","object":"text_completion","usage":$U,"id":"$I"}`
+		k.textChunk = `{"choices":[{"text":$D,"index":$N,"logprobs":null,"finish_reason":$F}],"created":$T,"model":$M,"system_fingerprint":"b0-unknown","object":"text_completion","id":"$I"}`
 		k.textUsage = ""
 		k.model = "tiny"
 	case Anthropic:
@@ -220,72 +242,9 @@ func kitOf(p Profile) *kit {
 		k.model = "claude-simulated"
 	default:
 		k.headEarly = true
-		k.chunk = `{"id":"$I","object":"chat.completion.chunk","created":$T,"model":$M,"system_fingerprint":"fp_sim","choices":[{"index":$N,"delta":$D,"logprobs":null,"finish_reason":$F}]$E}`
+		k.chunk = `{"id":"$I","object":"chat.completion.chunk","created":$T,"model":$M,"system_fingerprint":"fp_sim","choices":[{"index":$N,"delta":$D,"logprobs":null,"finish_reason":$F}]}`
 		k.usageChunk = `{"id":"$I","object":"chat.completion.chunk","created":$T,"model":$M,"system_fingerprint":"fp_sim","choices":[],"usage":$U}`
 		k.whole = `{"id":"$I","object":"chat.completion","created":$T,"model":$M,"choices":[$D],"usage":$U,"service_tier":"default","system_fingerprint":"fp_sim"}`
 	}
 	return k
-}
-
-// errorBody returns an error as the profile writes it; an empty typ is the one
-// that belongs to the status.
-func (k *kit) errorBody(status int, typ, message string) []byte {
-	var v any
-	switch k.profile {
-	case LMStudio:
-		v = object{"error": message}
-	case MLX:
-		return []byte(`{"error": ` + js(message) + `}`)
-	case SGLang:
-		if typ == "" {
-			typ = "BadRequestError"
-			if status >= 500 {
-				typ = "InternalServerError"
-			}
-		}
-		v = object{"object": "error", "message": message, "type": typ, "param": nil, "code": status}
-	case VLLM:
-		if typ == "" || typ == "server_error" {
-			typ = map[int]string{400: "BadRequestError", 404: "NotFoundError", 422: "UnprocessableEntityError", 501: "NotImplementedError"}[status]
-			if typ == "" {
-				typ = "InternalServerError"
-			}
-		}
-		v = object{"error": object{"message": message, "type": typ, "param": nil, "code": status}}
-	case LlamaCPP:
-		if typ == "" {
-			typ = map[int]string{401: "authentication_error", 404: "not_found_error", 500: "server_error", 501: "not_supported_error", 503: "unavailable_error"}[status]
-			if typ == "" {
-				typ = "invalid_request_error"
-			}
-		}
-		v = object{"error": object{"code": status, "message": message, "type": typ}}
-	case Ollama:
-		if typ == "" || typ == "server_error" {
-			switch {
-			case status == 404:
-				typ = "not_found_error"
-			case status < 500:
-				typ = "invalid_request_error"
-			default:
-				typ = "api_error"
-			}
-		}
-		v = object{"error": object{"message": message, "type": typ, "param": nil, "code": nil}}
-	default:
-		if typ == "" {
-			switch {
-			case status == 401:
-				typ = "authentication_error"
-			case status == 429:
-				typ = "rate_limit_exceeded"
-			case status < 500:
-				typ = "invalid_request_error"
-			default:
-				typ = "server_error"
-			}
-		}
-		v = object{"error": object{"message": message, "type": typ, "param": nil, "code": nil}}
-	}
-	return []byte(js(v) + k.newline)
 }

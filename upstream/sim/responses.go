@@ -6,7 +6,7 @@ import (
 
 // responseObject returns a response object with the request's values.
 func (s *Server) responseObject(a *ask, r *reply, status string, output []any) object {
-	if s.kit.profile == LlamaCPP {
+	if s.has("bare-responses") {
 		o := object{"id": r.id, "object": "response", "status": status}
 		if status != "in_progress" {
 			o["created_at"], o["completed_at"], o["model"], o["output"] = r.created, r.created, r.model, output
@@ -27,8 +27,11 @@ func (s *Server) responseObject(a *ask, r *reply, status string, output []any) o
 		"max_output_tokens": or("max_output_tokens", nil), "max_tool_calls": nil, "previous_response_id": or("previous_response_id", nil), "safety_identifier": nil,
 		"prompt_cache_key": or("prompt_cache_key", nil), "presence_penalty": 0, "frequency_penalty": 0, "top_logprobs": 0, "store": or("store", s.kit.profile == Generic || s.kit.profile == LMStudio),
 		"background": false, "service_tier": "default", "metadata": or("metadata", object{})}
-	if s.kit.profile == Ollama {
+	if s.has("responses-echo-fixed") {
 		o["tool_choice"], o["previous_response_id"], o["store"] = "auto", nil, false
+	}
+	if s.has("responses-store-off") {
+		o["store"] = false
 	}
 	if status == "completed" || status == "incomplete" {
 		o["usage"] = object{"input_tokens": r.prompt, "input_tokens_details": object{"cached_tokens": 0}, "output_tokens": r.tokens,
@@ -44,15 +47,16 @@ func (s *Server) responseObject(a *ask, r *reply, status string, output []any) o
 }
 
 // echoedTools returns the request's tools as a response repeats them: functions
-// with all their members. Ollama drops the others.
+// with all their members.
 func (s *Server) echoedTools(a *ask) []any {
 	all := []any{}
 	for _, t := range a.list("tools") {
 		function := t.text("type") == "function"
-		if s.kit.profile == Ollama && !function {
+		o := object{}
+		if s.has("responses-echo-fixed") && !function { // it has no other tools, and repeats what it knows of a tool
+			all = append(all, object{"type": t.text("type"), "name": t.text("name"), "description": nil, "strict": nil, "parameters": nil})
 			continue
 		}
-		o := object{}
 		for k, v := range t {
 			o[k] = v
 		}
@@ -113,7 +117,7 @@ func (it *items) output(k *kit, r *reply) []any {
 		out = append(out, it.reasoningItem(k, r))
 	}
 	if len(r.words) > 0 {
-		out = append(out, it.messageItem(r, finalStatus(r)))
+		out = append(out, it.messageItem(r, k.finalStatus(r)))
 	}
 	for i, c := range r.calls {
 		out = append(out, it.callItem(i, c, "completed", c.args))
@@ -121,8 +125,9 @@ func (it *items) output(k *kit, r *reply) []any {
 	return out
 }
 
-func finalStatus(r *reply) string {
-	if r.finish == "length" {
+// finalStatus returns how a response ended.
+func (k *kit) finalStatus(r *reply) string {
+	if r.finish == "length" && !k.has("truncated-completed") {
 		return "incomplete"
 	}
 	return "completed"
@@ -132,7 +137,7 @@ func finalStatus(r *reply) string {
 func (s *Server) responseWhole(a *ask, r *reply) string {
 	it := s.items(r)
 	r.id = s.responseID()
-	return js(s.responseObject(a, r, finalStatus(r), it.output(s.kit, r))) + s.kit.newline
+	return js(s.responseObject(a, r, s.kit.finalStatus(r), it.output(s.kit, r))) + s.kit.newline
 }
 
 func (s *Server) responseID() string {
@@ -146,7 +151,7 @@ func (s *Server) responseID() string {
 func (s *Server) responseEvents(a *ask, r *reply) []event {
 	k, it := s.kit, s.items(r)
 	r.id = s.responseID()
-	bare := k.profile == LlamaCPP // no places and no numbers
+	bare := s.has("bare-responses") // no places and no numbers
 	var all []event
 	seq := 0
 	add := func(kind eventKind, typ string, o object) {
@@ -209,7 +214,7 @@ func (s *Server) responseEvents(a *ask, r *reply) []event {
 		}
 		add(kindPart, "response.output_text.done", where(object{"text": r.text(), "logprobs": []any{}}))
 		add(kindPart, "response.content_part.done", where(object{"part": textPart(r.text())}))
-		add(kindPart, "response.output_item.done", object{"output_index": at, "item": it.messageItem(r, finalStatus(r))})
+		add(kindPart, "response.output_item.done", object{"output_index": at, "item": it.messageItem(r, k.finalStatus(r))})
 		at++
 	}
 	for i, c := range r.calls {
@@ -231,7 +236,7 @@ func (s *Server) responseEvents(a *ask, r *reply) []event {
 		add(kindPart, "response.output_item.done", object{"output_index": at, "item": it.callItem(i, c, "completed", c.args)})
 		at++
 	}
-	status := finalStatus(r)
+	status := k.finalStatus(r)
 	last := object{"response": s.responseObject(a, r, status, it.output(k, r))}
 	if bare {
 		delete(last["response"].(object), "completed_at")

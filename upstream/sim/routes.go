@@ -67,12 +67,14 @@ func (s *Server) plan(h *head, body []byte) *plan {
 func (s *Server) guard(h *head, path string) *plan {
 	k := s.kit
 	switch {
-	case k.profile == MLX && h.query != "":
+	case s.has("query-404") && h.query != "":
 		return s.nothing(h)
-	case k.profile == MLX && h.method == "POST" && h.get("Content-Length") == "":
+	case s.has("chunked-411") && h.method == "POST" && h.get("Content-Length") == "":
 		return s.failure(411, "", "Content-Length header is required")
-	case k.profile == LMStudio && strings.HasPrefix(h.target, "//"):
+	case s.has("double-slash-400") && strings.HasPrefix(h.target, "//"):
 		return s.failure(400, "", "Unexpected double slash in the path")
+	case s.has("content-type-400") && h.method == "POST" && !isJSON(h.get("Content-Type")) && !isForm(path):
+		return s.failure(400, "Bad Request", "Unsupported Media Type: Only 'application/json' is allowed")
 	}
 	if s.opt.Key == "" || h.get("Authorization") == "Bearer "+s.opt.Key {
 		return nil
@@ -83,40 +85,48 @@ func (s *Server) guard(h *head, path string) *plan {
 		return nil
 	case k.profile == LMStudio && messages:
 		return s.failed(401, "", "Invalid API token")
-	case k.profile == Generic:
-		p := s.json(401, []byte(js(object{"error": object{"message": "Incorrect API key provided.", "type": "invalid_request_error", "param": nil, "code": "invalid_api_key"}})))
-		return p
-	case k.profile == LlamaCPP && (path == "/health" || path == "/v1/health" || path == "/v1/models" || path == "/models"):
+	case s.has("open-lists") && (path == "/health" || path == "/v1/health" || path == "/v1/models" || path == "/models"):
 		return nil // open to all
-	case k.profile == LlamaCPP && h.get("X-Api-Key") == s.opt.Key:
+	case s.has("open-lists") && h.get("X-Api-Key") == s.opt.Key:
 		return nil
-	case k.profile == LlamaCPP:
-		return s.failure(401, "authentication_error", "Invalid API Key")
-	case k.profile == VLLM && !strings.HasPrefix(path, "/v1"):
+	case s.has("open-outside-v1") && !strings.HasPrefix(path, "/v1"):
 		return nil
-	case k.profile == VLLM || k.profile == SGLang:
+	case s.has("auth-string"):
 		return s.json(401, []byte(`{"error":"Unauthorized"}`))
-	case k.profile == LMStudio:
+	}
+	switch k.profile {
+	case Generic:
+		return s.mistaken(mistake{status: 401, typ: "invalid_request_error", message: "Incorrect API key provided.", code: "invalid_api_key"})
+	case LlamaCPP, VLLM, SGLang:
+		return s.failure(401, "authentication_error", "Invalid API Key")
+	case LMStudio:
 		return s.failure(401, "", "Invalid API token")
 	}
 	return nil // the others have no keys
 }
 
+func isJSON(contentType string) bool {
+	return strings.HasPrefix(strings.ToLower(contentType), "application/json")
+}
+
+// isForm says whether a path takes a form.
+func isForm(path string) bool { return strings.HasPrefix(path, "/v1/audio/") }
+
 // nothing answers for a path that is not there.
 func (s *Server) nothing(h *head) *plan {
-	switch s.kit.profile {
-	case LMStudio:
+	switch {
+	case s.has("unknown-path-200"):
 		return s.json(200, []byte(js(object{"error": "Unexpected endpoint or method. (" + h.method + " " + h.path + ")"})))
-	case Ollama:
-		return s.typed(404, "text/plain", "404 page not found")
-	case MLX:
+	case s.has("unknown-path-text") && s.kit.profile == MLX:
 		return s.typed(404, "application/json", "Not Found")
-	case VLLM, SGLang:
+	case s.has("unknown-path-text"):
+		return s.typed(404, "text/plain", "404 page not found")
+	case s.has("unknown-path-detail"):
 		return s.json(404, []byte(`{"detail":"Not Found"}`))
-	case LlamaCPP:
+	case s.kit.profile == LlamaCPP:
 		return s.failure(404, "not_found_error", "File Not Found")
 	}
-	return s.json(404, []byte(js(object{"error": object{"message": "Unknown request URL: " + h.method + " " + h.path, "type": "invalid_request_error", "param": nil, "code": "unknown_url"}})))
+	return s.mistaken(mistake{status: 404, typ: "invalid_request_error", message: "Unknown request URL: " + h.method + " " + h.path, code: "unknown_url"})
 }
 
 // json returns a whole answer.
@@ -159,6 +169,9 @@ func (s *Server) timed(p *plan, model string, prompt, tokens int) {
 func (s *Server) told(h *head, body []byte, dialect string) *plan {
 	a, p := s.admitted(h, body, dialect)
 	if p != nil {
+		if dialect == dialectResponses && s.has("error-flat") && !p.mute { // it nests these
+			p.events = []event{{kindBody, []byte(`{"error":` + string(p.events[0].data) + `}`)}}
+		}
 		p.dialect = dialect
 		return p
 	}
@@ -171,10 +184,9 @@ func (s *Server) told(h *head, body []byte, dialect string) *plan {
 			p.headers = append(p.headers, "Cache-Control: no-cache", "Connection: keep-alive")
 		}
 	}
-	choices := 1
-	switch s.kit.profile {
-	case Generic, LlamaCPP, VLLM, SGLang:
-		choices = a.n
+	choices := a.n
+	if s.has("n-ignored") {
+		choices = 1
 	}
 	switch {
 	case dialect == dialectMessages && a.stream:

@@ -19,6 +19,12 @@ type Script struct {
 	Reused bool   // only for requests that are not the first of their connection
 	Early  bool   // answers when the head was read, before the body; the connection ends then
 	Accept bool   // runs when a connection is accepted, before anything is read; Path does not matter
+
+	// Quirks are changes, as Options.Quirks, for this request: the answer of its
+	// profile that the steps take pieces of, and the errors that they write, have
+	// them. What Reply, Raw, Body, Data and Event write stays as it is. A script
+	// without steps is the answer of the profile with these quirks.
+	Quirks []string
 }
 
 // Step is one thing a script does. The functions of this package make them; the
@@ -188,7 +194,7 @@ func (t *turn) step(st Step) bool {
 	case "reply":
 		t.reply(st.n, st.text, st.headers)
 	case "fail":
-		body, headers := t.c.s.wrong(t.h.path, st.n, "", st.text)
+		body, headers := t.s.wrong(t.h.path, st.n, "", st.text)
 		t.reply(st.n, string(body), append(headers, st.headers...))
 	case "raw":
 		t.buf = append(t.buf, st.text...)
@@ -218,7 +224,7 @@ func (t *turn) step(st Step) bool {
 			if t.planned().dialect == dialectMessages {
 				typ = ""
 			}
-			body, headers := t.c.s.wrong(t.h.path, 500, typ, st.text)
+			body, headers := t.s.wrong(t.h.path, 500, typ, st.text)
 			t.reply(200, string(body), headers)
 			return true
 		}
@@ -346,7 +352,7 @@ func (t *turn) reply(status int, body string, headers []string) {
 		typed = typed || strings.HasPrefix(strings.ToLower(l), "content-type:")
 	}
 	if !typed {
-		headers = append(headers[:len(headers):len(headers)], "Content-Type: "+t.c.s.kit.jsonType)
+		headers = append(headers[:len(headers):len(headers)], "Content-Type: "+t.s.kit.jsonType)
 	}
 	t.own(status, headers)
 	t.header("Content-Length: " + strconv.Itoa(len(body)))

@@ -38,9 +38,8 @@ type Options struct {
 	ToolWord  string // word in the last user text that makes it call the first tool; "weather" when empty
 	Calls     int    // parallel tool calls of one answer; 1 when 0
 
-	Images        bool // image parts are understood; refused as the profile refuses them otherwise. Anthropic always does
-	StringContent bool // quirk: refuses content that is an array of parts
-	CallAsText    bool // quirk: writes tool calls as <tool_call> text, as engines without a parser do
+	Images bool     // image parts are understood; refused as the profile refuses them otherwise. Anthropic always does
+	Quirks []string // changes to the profile's quirks: "name" or "+name" switches one on, "+name=value" with a value, "-name" off; see Quirks. New panics on what CheckQuirks refuses
 
 	ID   string           // begins the ids of answers of Generic; "sim" when empty
 	Mark bool             // adds the header x-nearside-simulated: 1 to every answer
@@ -103,12 +102,16 @@ type Departure struct {
 type Server struct {
 	opt  Options
 	kit  *kit
+	fast *fastCache
+	*state
+}
+
+// state is what a server remembers, whatever its quirks are for one request.
+type state struct {
 	wg   sync.WaitGroup
 	seen chan Request   // owned here, never closed
 	gone chan Departure // owned here, never closed
-
 	ids  atomic.Uint64
-	fast fastCache
 
 	mu        sync.Mutex // guards all below
 	closed    bool
@@ -148,9 +151,10 @@ func New(opt Options) *Server {
 	if opt.Keep == 0 {
 		opt.Keep = keepRequests
 	}
-	return &Server{opt: opt, kit: kitOf(opt.Profile), seen: make(chan Request, eventsWaiting), gone: make(chan Departure, eventsWaiting),
+	s := &Server{opt: opt, kit: &kit{profile: opt.Profile, quirks: quirksFor(opt.Profile)}, state: &state{seen: make(chan Request, eventsWaiting), gone: make(chan Departure, eventsWaiting),
 		listeners: map[net.Listener]bool{}, conns: map[*conn]bool{}, loaded: map[string]bool{},
-		cached: map[uint64]bool{}, thought: map[string]bool{}}
+		cached: map[uint64]bool{}, thought: map[string]bool{}}}
+	return s.with(opt.Quirks)
 }
 
 // Start listens on addr, serves in the background and returns the URL without a
@@ -328,6 +332,9 @@ func (s *Server) firstUse(model string) bool {
 	defer s.mu.Unlock()
 	if s.loaded[model] || len(s.loaded) >= 10000 {
 		return false
+	}
+	if s.has("one-loaded") {
+		clear(s.loaded)
 	}
 	s.loaded[model] = true
 	return true

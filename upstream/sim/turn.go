@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -74,6 +75,7 @@ func (p *plan) instant() bool { return p.wait == 0 && p.pace == 0 && p.after == 
 // turn answers one request: it holds the writer's state and runs the script.
 type turn struct {
 	c      *conn
+	s      *Server // as the script has its quirks
 	h      *head
 	body   []byte
 	req    Request
@@ -107,13 +109,17 @@ func (t *turn) reset(c *conn, h *head, body []byte, r Request, sc Script) {
 	if cap(buf) > 1<<20 {
 		buf = nil
 	}
-	*t = turn{c: c, h: h, body: body, req: r, script: sc, buf: buf, timer: timer}
+	s := c.s
+	if len(sc.Quirks) > 0 {
+		s = s.with(sc.Quirks)
+	}
+	*t = turn{c: c, s: s, h: h, body: body, req: r, script: sc, buf: buf, timer: timer}
 }
 
 // planned returns the profile's answer, composed once.
 func (t *turn) planned() *plan {
 	if t.plan == nil {
-		t.plan = t.c.s.plan(t.h, t.body)
+		t.plan = t.s.plan(t.h, t.body)
 	}
 	return t.plan
 }
@@ -240,15 +246,15 @@ func (t *turn) begin(extra []string) bool {
 	t.eof = t.eof || p.eof
 	t.closing = t.closing || p.close || t.eof
 	minor := 1
-	if t.c.s.kit.old {
+	if t.s.kit.old {
 		minor = 0
 	}
 	t.status(minor, p.status)
-	for _, l := range t.c.s.kit.headers {
+	for _, l := range t.s.kit.headers {
 		t.header(l)
 	}
 	if p.ctype != "" && !t.untyped {
-		t.header(t.c.s.kit.ctypeName + ": " + p.ctype)
+		t.header(t.s.kit.ctypeName + ": " + p.ctype)
 	}
 	for _, l := range p.headers {
 		t.header(l)
@@ -276,7 +282,7 @@ func (t *turn) begin(extra []string) bool {
 	if t.closing && minor == 1 {
 		t.header("Connection: close")
 	} else if minor == 1 {
-		for _, l := range t.c.s.kit.keepAlive {
+		for _, l := range t.s.kit.keepAlive {
 			t.header(l)
 		}
 	}
@@ -305,7 +311,7 @@ func (t *turn) status(minor, status int) {
 func (t *turn) header(l string) { t.buf = append(append(t.buf, l...), "\r\n"...) }
 
 func (t *turn) headEnd() {
-	if t.c.s.opt.Mark {
+	if t.s.opt.Mark {
 		t.header("x-nearside-simulated: 1")
 	}
 	t.buf = append(t.buf, "\r\n"...)
@@ -467,22 +473,24 @@ func (t *turn) fill(n int, b byte) bool {
 // errorEvent returns the events that end a stream of a dialect with an error, as
 // the profile writes them.
 func (t *turn) errorEvent(message string) []byte {
-	k := t.c.s.kit
+	k := t.s.kit
 	if t.planned().dialect == dialectMessages {
 		return k.messageErrorEvent(message)
 	}
 	if t.planned().dialect == dialectResponses {
 		return []byte("event: error\ndata: " + js(object{"type": "error", "sequence_number": t.next, "code": "server_error", "message": message, "param": nil}) + "\n\n")
 	}
-	if k.profile == LMStudio {
-		return []byte("event: error\ndata: " + js(object{"error": object{"message": message}}) + "\n\n")
+	out := "data: " + strings.TrimSpace(string(k.errorBody(500, "server_error", message))) + "\n\n"
+	switch {
+	case k.profile == LMStudio: // an object here, whatever its other errors are
+		out = "data: " + js(object{"error": object{"message": message}}) + "\n\n"
+	case k.profile == SGLang: // around it here
+		out = "data: " + js(object{"error": object{"object": "error", "message": message, "type": "InternalServerError", "param": nil, "code": 500}}) + "\n\n"
 	}
-	out := "data: " + string(k.errorBody(500, "server_error", message)) + "\n\n"
-	switch k.profile {
-	case VLLM, SGLang:
-		if k.profile == SGLang {
-			out = "data: " + js(object{"error": object{"object": "error", "message": message, "type": "InternalServerError", "param": nil, "code": 500}}) + "\n\n"
-		}
+	if k.has("error-event") {
+		out = "event: error\n" + out
+	}
+	if k.has("error-then-done") {
 		out += "data: [DONE]\n\n"
 	}
 	return []byte(out)
@@ -497,7 +505,7 @@ type rendered struct {
 
 // render makes the bytes of a plan that is streamed.
 func (s *Server) render(p *plan) *rendered {
-	t := &turn{c: &conn{s: s}, plan: p}
+	t := &turn{c: &conn{s: s}, s: s, plan: p}
 	wait := p.wait
 	p.wait = 0
 	t.begin(nil)
