@@ -53,7 +53,7 @@ func TestFaultsBeforeContentGoToTheNextTarget(t *testing.T) {
 		{name: "finish without content", near: raw(sse(chatRole, chunk(`{}`, "stop"), chatDone) + lastChunk), stream: "empty_answer", whole: "-"},
 		{name: "error as the first event", near: raw(sse(data(errorBody)) + lastChunk), stream: "error_in_answer", whole: "-"},
 		{name: "error after the role", near: raw(sse(chatRole, data(errorBody)) + lastChunk), stream: "error_in_answer", whole: "-"},
-		{name: "error with 200", near: whole(200, `{"error":"Unexpected endpoint or method. (POST /v1/x)"}`), stream: "error_in_answer", whole: "error_in_answer"},
+		{name: "error with 200", near: whole(200, `{"error":"Unexpected endpoint or method. (POST /v1/x)"}`), stream: "no_endpoint", whole: "no_endpoint"},
 		{name: "malformed first event", near: raw(sse(data(`{"choices":[`)) + lastChunk), stream: "malformed_chunk", whole: "-"},
 		{name: "no choices", near: whole(200, `{"object":"chat.completion","choices":[]}`), stream: "-", whole: "error_in_answer|malformed_answer|empty_answer"},
 		{name: "empty message", near: chatWhole(""), stream: "-", whole: "empty_answer"},

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"nearside/breaker"
@@ -119,6 +118,17 @@ func answerOutcome(e *backendError, id string) outcome {
 		if o.retryAfter == 0 {
 			o.retryAfter = loadingRetry
 		}
+	case saturated(e):
+		o.name, o.cooldown = "saturated", true
+		o.retryAfter = min(max(e.retryAfter, retryAfterMin), retryAfterMax)
+		o.reply.Status, o.reply.Type, o.reply.Code = 503, "server_error", "upstream_saturated"
+	case noEndpoint(e):
+		o.name = "no_endpoint"
+		o.reply = wire.Error{Status: 502, Type: "server_error", Code: "upstream_no_endpoint",
+			Message: id + ": the backend has no such endpoint (it said: " + e.said.Message + "); check models.providers." + id + ".baseUrl, a /v1 may be missing or another server may listen there"}
+	case brokenBehind404(e):
+		o.verdict = breaker.Bad
+		o.reply.Status, o.reply.Type, o.reply.Code = 502, "server_error", "upstream_error"
 	case requestFault(e):
 		o.name, o.next = "status_400", false
 		o.reply.Status, o.reply.Type, o.reply.Message = 400, "invalid_request_error", e.said.Message
@@ -203,32 +213,6 @@ func contentRefused(e *backendError) bool {
 		return true
 	}
 	return false
-}
-
-// loading recognises the words of a backend whose model is not there yet.
-func loading(e *backendError) bool {
-	if e.said.Status < 400 && !e.inBand {
-		return false
-	}
-	m := strings.ToLower(e.said.Message)
-	for _, s := range [...]string{"loading model", "model is loading", "model is currently loading", "failed to load model",
-		"no models loaded", "no model loaded", "model not loaded", "model is not loaded", "currently swapping", "server is starting"} {
-		if strings.Contains(m, s) {
-			return true
-		}
-	}
-	return false
-}
-
-// requestFault recognises the request's own fault behind a 5xx: llama.cpp
-// answers 500 to bad JSON and to an image for a text model.
-func requestFault(e *backendError) bool {
-	if e.said.Status != 500 {
-		return false
-	}
-	m := e.said.Message
-	return strings.Contains(m, "[json.exception.") || strings.Contains(m, "image input is not supported") ||
-		strings.Contains(m, "audio input is not supported")
 }
 
 func clampRetry(d time.Duration) time.Duration {

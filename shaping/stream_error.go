@@ -33,6 +33,12 @@ const errorMessageMax = 512
 // or the body, as a whole. The shape may be any that wire.ParseError knows.
 func reported(p []byte) *wire.Error {
 	e := parseError(p)
+	if strings.HasPrefix(e.Message, "{") { // the error of an engine below, as Ollama hands it on
+		in := wire.ParseError(statusBadAnswer, "application/json", []byte(e.Message))
+		if e.Message = in.Message; e.Code == "" {
+			e.Code = in.Code
+		}
+	}
 	if a, ok := wire.AnthropicError(e.Type, e.Message); ok && e.Code == "" && anthropic(p) {
 		e.Status, e.Type, e.Code, e.Param = a.Status, a.Type, a.Code, a.Param
 	}
@@ -45,10 +51,15 @@ func reported(p []byte) *wire.Error {
 	if e.Status < 400 || e.Status > 599 {
 		e.Status = statusOf(e)
 	}
-	if allDigits(e.Code) { // llama.cpp, vLLM and SGLang put the status there
+	if len(e.Code) == 3 && allDigits(e.Code) { // llama.cpp, vLLM and SGLang put the status there
 		e.Code = ""
 	}
-	if wire.ContextOverflow(e.Message, e.Type, e.Code) {
+	own := e.Type
+	var code string
+	if e.Type, code = wire.ErrorType(own, e.Status); e.Code == "" {
+		e.Code = code
+	}
+	if wire.ContextOverflow(e.Message, own, e.Code) {
 		e.Status, e.Type, e.Code = 400, "invalid_request_error", "context_length_exceeded"
 	}
 	return e

@@ -123,16 +123,9 @@ func (e *Error) classify(own string) {
 	if own != "html" && own != "request_too_large" && ContextOverflow(e.Message, own, e.Code) {
 		e.Status, e.Type, e.Code = 400, invalidRequest, "context_length_exceeded"
 	} else if e.Type == "" {
-		switch own {
-		case invalidRequest, "authentication_error", "permission_error", "not_found_error", "rate_limit_error", "rate_limit_exceeded", "insufficient_quota", "server_error":
-			e.Type = own
-		case "", "html", "error", "api_error", "BadRequestError", "NotFoundError", "InternalServerError", "Bad Request", "Internal Server Error":
-			e.Type = typeOf(e.Status)
-		default:
-			e.Type = typeOf(e.Status)
-			if e.Code == "" {
-				e.Code = own
-			}
+		var code string
+		if e.Type, code = ErrorType(own, e.Status); e.Code == "" {
+			e.Code = code
 		}
 	}
 	if e.Message == "" {
@@ -141,6 +134,28 @@ func (e *Error) classify(own string) {
 			e.Message += " (" + own + ")"
 		}
 	}
+}
+
+// ErrorType returns the type of OpenAI's for the type that a backend gave its
+// error, and the code that keeps the backend's word; empty when it only says in
+// other letters what the status says, as vLLM's and SGLang's class names do.
+func ErrorType(own string, status int) (kind, code string) {
+	switch own {
+	case invalidRequest, "authentication_error", "permission_error", "not_found_error", "rate_limit_error", "rate_limit_exceeded", "insufficient_quota", "server_error":
+		return own, ""
+	case "", "html", "error", "api_error":
+		return typeOf(status), ""
+	}
+	if _, err := strconv.Atoi(own); err == nil { // SGLang's, where FastAPI raised it
+		return typeOf(status), ""
+	}
+	squeezed := strings.NewReplacer(" ", "", "-", "").Replace(strings.ToLower(own))
+	switch strings.TrimSuffix(strings.TrimSuffix(squeezed, "error"), "exception") {
+	case "badrequest", "notfound", "internalserver", "internal", "server", "unprocessableentity", "notimplemented", "unauthorized", "authentication", "forbidden", "permissiondenied",
+		"conflict", "toomanyrequests", "ratelimit", "serviceunavailable", "badgateway", "gatewaytimeout", "timeout", "value", "validation", "requestvalidation", "http", "":
+		return typeOf(status), ""
+	}
+	return typeOf(status), own
 }
 
 // AnthropicError returns what OpenAI's API calls an error type of Anthropic's,
@@ -416,7 +431,7 @@ func ContextOverflow(message, kind, code string) bool {
 		}
 		return true
 	}
-	if has("tpm") || has("tokens per min") || has("reasoning is mandatory") || has("reasoning is required") {
+	if has("tpm") || has("tokens per min") || has("reasoning is mandatory") || has("reasoning is required") || has("requires reasoning") {
 		return false
 	}
 	for _, text := range []string{
@@ -424,7 +439,7 @@ func ContextOverflow(message, kind, code string) bool {
 		"context_window_exceeded", "maximum context length", "prompt is too long", "prompt too long",
 		"exceeds model context window", "model token limit", "context overflow:", "exceed context limit",
 		"exceeds the model's maximum context", "exceeds the available context size", "input token count exceeds the maximum",
-		"input is too long for the model", "input is too long for this model",
+		"input is too long for the model", "input is too long for this model", "input is too long for model",
 		"longer than the model's context length", "longer than the maximum model length", // SGLang, vLLM
 		"上下文过长", "上下文超出", "上下文长度超", "超出最大上下文", "请压缩上下文",
 	} {
@@ -437,7 +452,7 @@ func ContextOverflow(message, kind, code string) bool {
 		has("request size exceeds", "context window") || has("request size exceeds", "context length") ||
 		has("max_tokens", "exceed", "context") || has("input length", "exceed", "context") ||
 		has("413", "too large") ||
-		has("total tokens exceed", "max") || has("total tokens exceed", "limit") ||
+		has("total token", "exceed", "max") || has("total token", "exceed", "limit") ||
 		has("trying to keep the first", "context") || // LM Studio, as the next
 		has("tokens to keep from the initial prompt") ||
 		has("model's context length is only")

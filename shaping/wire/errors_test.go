@@ -94,6 +94,29 @@ func TestParseErrorReadsEveryShape(t *testing.T) {
 	}
 }
 
+// A type that only spells the status is no type of OpenAI's and no code; one
+// that says more is kept as the code.
+func TestErrorType(t *testing.T) {
+	f := func(own string, status int, kind, code string) {
+		t.Helper()
+		if k, c := ErrorType(own, status); k != kind || c != code {
+			t.Errorf("%q %d: got %q, %q; want %q, %q", own, status, k, c, kind, code)
+		}
+	}
+	for _, own := range []string{"BadRequestError", "Bad Request", "UnprocessableEntityError", "400", "ValidationError", "HTTPException", "ValueError", "error", ""} {
+		f(own, 400, invalidRequest, "")
+	}
+	f("InternalServerError", 500, "server_error", "")
+	f("NotImplementedError", 501, "server_error", "")
+	f("NotFoundError", 404, "not_found_error", "")
+	f("Too Many Requests", 429, "rate_limit_error", "")
+	f("api_error", 500, "server_error", "")
+	f("insufficient_quota", 429, "insufficient_quota", "")
+	f("unavailable_error", 503, "server_error", "unavailable_error")
+	f("not_supported_error", 501, "server_error", "not_supported_error")
+	f("InsufficientCreditsError", 400, invalidRequest, "InsufficientCreditsError")
+}
+
 // Anthropic's error types and statuses are not OpenAI's; clients act on them.
 func TestParseErrorTranslatesAnthropics(t *testing.T) {
 	f := func(status int, kind, message string, want Error) {
@@ -153,6 +176,37 @@ func TestParseErrorRecognisesFullContext(t *testing.T) {
 	f(true, 400, "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000")
 	f(true, 400, "INPUT TOKEN COUNT EXCEEDS THE MAXIMUM number of tokens allowed")
 	f(true, 400, "上下文长度超限")
+	f(true, 400, "Requested token count exceeds the model's maximum context length of 4096 tokens. You requested a total of 5000 tokens: 4000 tokens from the input messages and 1000 tokens for the completion.")
+	f(true, 400, "You passed 4000 input tokens and requested 1000 output tokens. However, the model's context length is only 4096 tokens, resulting in a maximum input length of 3096 tokens.")
+	f(true, 400, "request (66202 tokens) exceeds the available context size (65536 tokens), try increasing it")
+	f(true, 400, "prompt (66202 tokens) exceeds the available context size")
+	f(true, 400, "invalid_argument: the maximum number of tokens is 1000")
+	f(true, 400, "Request exceeds the maximum size")
+	f(true, 400, "Prompt too long")
+	f(true, 400, "the input exceeds model context window")
+	f(true, 400, "model token limit reached")
+	f(true, 400, "The input exceeds the maximum number of tokens")
+	f(true, 400, "request size exceeds the context window of the model")
+	f(true, 400, "request size exceeds model context length")
+	f(true, 400, "Context overflow: prompt too large")
+	f(true, 400, "this exceeds the model's maximum context")
+	f(true, 400, "max_tokens would exceed the context")
+	f(true, 400, "input length would exceed the context")
+	f(true, 400, "HTTP 413: too large")
+	f(true, 400, "context_window_exceeded")
+	f(true, 400, "Input is too long for the model")
+	f(true, 400, "input is too long for this model.")
+	f(true, 400, "Input is too long for model meta-llama")
+	f(true, 400, "total tokens (5000) exceed the maximum of 4096")
+	f(true, 400, "Total tokens exceeded the limit")
+	f(true, 400, "Total token count exceeds the model's limit")
+	f(true, 400, "上下文过长")
+	f(true, 400, "上下文超出限制")
+	f(true, 400, "上下文长度超过")
+	f(true, 400, "超出最大上下文")
+	f(true, 400, "请压缩上下文后重试")
+	f(false, 400, "This model requires reasoning: it cannot be off, whatever the maximum context length")
+	f(false, 400, "Reasoning is mandatory for this endpoint and cannot be disabled; context length exceeded")
 	f(false, 429, "Request too large for model on tokens per min (TPM): maximum context length")
 	f(false, 400, "max_tokens must be positive")
 	f(false, 404, "model not found")
