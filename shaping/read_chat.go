@@ -1,10 +1,6 @@
 package shaping
 
-import (
-	"bytes"
-
-	"nearside/shaping/wire"
-)
+import "nearside/shaping/wire"
 
 // blankBytesMax bounds the white space that is held back before any text.
 const blankBytesMax = 1 << 10
@@ -14,7 +10,6 @@ const blankBytesMax = 1 << 10
 // correct themselves after their finish.
 type chatReader struct {
 	begun    bool
-	apart    bool // the answer is whole: each element of tool_calls is a call
 	said     bool // text was told
 	signed   bool // the reasoning that was told last has its signature
 	thinks   thinking
@@ -24,12 +19,11 @@ type chatReader struct {
 	finish   []byte // one of the words, as if no call had been made
 	stop     []byte // the stop sequence
 	usage    wire.Usage
-	calls    []chatCall
-	next     int    // number of the next call
-	held     int    // bytes that are held back of all calls
-	blank    []byte // white space before any text
-	events   int    // number of the present event
-	buf      []byte // what was made for it
+	chatCalls
+	next  int    // number of the next call
+	held  int    // bytes that are held back of all calls
+	blank []byte // white space before any text
+	buf   []byte // what was made for the present event
 }
 
 // thinking is the member in which a server sends its reasoning. Some send it in
@@ -44,23 +38,8 @@ const (
 	thinkDetails          // reasoning_details: OpenRouter
 )
 
-// chatCall is a call that has been seen.
-type chatCall struct {
-	index  int64 // as said; -1 when none was
-	legacy bool  // function_call
-	custom bool
-	told   bool // its pieceCall is out
-	said   bool // and some of its input
-	number int
-	event  int // the event that spoke of it last
-	id     []byte
-	name   []byte
-	held   []byte // its input until then
-	nest   nesting
-}
-
 func (r *chatReader) reset() {
-	*r = chatReader{stop: r.stop[:0], calls: r.calls[:0], blank: r.blank[:0], buf: r.buf[:0]}
+	*r = chatReader{stop: r.stop[:0], chatCalls: chatCalls{calls: r.calls[:0]}, blank: r.blank[:0], buf: r.buf[:0]}
 }
 
 // whole reads an answer as a stream of one chunk: only that its choices have a
@@ -374,51 +353,10 @@ func (r *chatReader) annotation(dst []piece, p []byte, at wire.Span) []piece {
 	return append(dst, piece{kind: pieceAnnotation, json: r.buf[start:]})
 }
 
-// chatCallDelta is what an element of tool_calls says.
-type chatCallDelta struct {
-	index  int64 // -1 when none is said
-	legacy bool
-	custom bool
-	id     []byte
-	name   []byte
-	input  wire.Span
-	raw    []byte // input, as the inside of a string
-}
-
 // call tells what an element of tool_calls adds.
 func (r *chatReader) call(dst []piece, p []byte, at wire.Span, legacy bool) []piece {
-	x := chatCallDelta{index: -1, legacy: legacy}
-	for it := wire.Members(p, at); it.Next(); {
-		v := it.Value
-		switch string(it.Key.Of(p)) {
-		case "index":
-			if n, ok := wire.Int(v.Of(p)); ok {
-				x.index = n
-			}
-		case "id":
-			x.id = inside(v.Of(p))
-		case "type":
-			x.custom = x.custom || string(v.Of(p)) == `"custom"`
-		case "function", "custom":
-			for in := wire.Members(p, v); in.Next(); {
-				switch string(in.Key.Of(p)) {
-				case "name":
-					x.name = inside(in.Value.Of(p))
-				case "arguments", "input":
-					x.input = in.Value
-				}
-			}
-		case "name":
-			x.name = inside(v.Of(p))
-		case "arguments":
-			x.input = v
-		}
-	}
-	x.raw = inside(x.input.Of(p))
-	switch v := x.input.Of(p); wire.Kind(first(v)) {
-	case '{', '[', '0', 't', 'f':
-		r.buf, x.raw = quoted(r.buf, v)
-	}
+	var x chatCallDelta
+	r.buf, x = callDelta(r.buf, p, at, legacy)
 	c := r.find(&x)
 	if c == nil {
 		return dst
@@ -444,67 +382,6 @@ func (r *chatReader) call(dst []piece, p []byte, at wire.Span, legacy bool) []pi
 		return dst
 	}
 	return r.input(r.begin(dst, c), c, x.raw)
-}
-
-// find returns the call that an element of tool_calls is about, perhaps a new
-// one. Some servers give no index, others 0 to every call, with a new id and a
-// name each or a name alone, or one id to all; vLLM once gave every delta of one
-// call a new id. In a whole answer nothing ties two elements together.
-func (r *chatReader) find(x *chatCallDelta) *chatCall {
-	for i := len(r.calls) - 1; i >= 0 && !r.apart; i-- {
-		c := &r.calls[i]
-		named := len(x.name) > 0 && len(c.name) > 0
-		again := c.event == r.events || c.nest.whole() && first(x.raw) == '{' // it begins once more
-		switch {
-		case c.legacy != x.legacy:
-			continue
-		case x.legacy:
-			return c
-		case x.index >= 0 && c.index != x.index:
-			continue
-		case len(x.id) > 0 && bytes.Equal(x.id, c.id):
-			if named && !bytes.Equal(functionName(x.name), c.name) {
-				continue // one id for all
-			}
-			if named && again {
-				return r.another(x)
-			}
-		case len(x.id) > 0 && len(c.id) > 0 && (x.index < 0 || len(x.name) > 0):
-			continue
-		case named && (x.index < 0 || again):
-			continue // a name of its own, and nothing that ties it to this call
-		}
-		c.event = r.events
-		return c
-	}
-	return r.another(x)
-}
-
-// another returns a new call, nil when there are too many.
-func (r *chatReader) another(x *chatCallDelta) *chatCall {
-	if len(r.calls) == callsMax {
-		return nil
-	}
-	if len(r.calls) < cap(r.calls) {
-		r.calls = r.calls[:len(r.calls)+1]
-	} else {
-		r.calls = append(r.calls, chatCall{})
-	}
-	c := &r.calls[len(r.calls)-1]
-	*c = chatCall{index: x.index, event: r.events, legacy: x.legacy, id: c.id[:0], name: c.name[:0], held: c.held[:0]}
-	return c
-}
-
-// functionName takes off what some models put around a name: functions.ls:0.
-func functionName(name []byte) []byte {
-	rest, ok := bytes.CutPrefix(name, []byte("functions."))
-	if !ok || len(rest) == 0 {
-		return name
-	}
-	if i := bytes.LastIndexByte(rest, ':'); i > 0 && allDigits(string(rest[i+1:])) {
-		rest = rest[:i]
-	}
-	return rest
 }
 
 // begin tells a call and the input that was held back.
