@@ -60,10 +60,11 @@ type Shape struct {
 	client  wire.Dialect
 	backend wire.Dialect // the same, or another one that requests are translated to
 	opt     Options
-	path    string // see Request.Path
-	native  bool   // an OpenAI address: nothing is stripped there
-	rules   []Rule // those that can apply, in order
-	facts          // what the rules precomputed
+	path    string      // see Request.Path
+	native  bool        // an OpenAI address: nothing is stripped there
+	rules   []Rule      // those that can apply, in order
+	facts               // what the rules precomputed
+	mend    MendOptions // see Mend
 }
 
 // Options are the settings of translations.
@@ -122,6 +123,9 @@ type Delta struct {
 	// Text is the place in Data of a string's inside that is content; absent when
 	// there is none, or the dialect is Responses. Of several it is the last.
 	Text wire.Span
+	// Like is the same for events that differ from one another in nothing but
+	// Text; 0 when that is not known.
+	Like uint32
 }
 
 // A Decoder reads one backend's stream, one attempt long. Event and End return

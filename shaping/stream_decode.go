@@ -29,7 +29,8 @@ type CopyDecoder struct {
 	hasUsage bool
 	reason   wire.Span // finish_reason of the first choice, in the last event that was read whole
 
-	like like // of chat and completions
+	like    like   // of chat and completions
+	learned uint32 // how often like was learned
 }
 
 var _ Decoder = (*CopyDecoder)(nil)
@@ -67,13 +68,15 @@ func (d *CopyDecoder) Event(ev wire.Event) (Delta, error) {
 		err = d.message(&delta)
 	default:
 		if text, ok := d.like.text(data); ok {
-			delta.Content, delta.Text = true, text
+			delta.Content, delta.Text, delta.Like = true, text, d.learned
 			return delta, nil
 		}
 		was := *d
 		err = d.chunk(&delta)
 		if err == nil && delta.Text.Present() && was.content && d.same(&was, &delta) {
 			d.like.learn(data, delta.Text)
+			d.learned++
+			delta.Like = d.learned
 		}
 	}
 	if err != nil {
@@ -87,6 +90,10 @@ func (d *CopyDecoder) Event(ev wire.Event) (Delta, error) {
 func (d *CopyDecoder) same(was *CopyDecoder, delta *Delta) bool {
 	return !delta.Finish && !delta.Usage && d.begun == was.begun && d.over == was.over && d.meant == was.meant && d.ended == was.ended
 }
+
+// Finish says that the answer is whole although its finish did not come: a
+// Mender has put one in its place.
+func (d *CopyDecoder) Finish() { d.over, d.ended = d.begun, true }
 
 // Usage returns what the backend counted, the latest it said.
 func (d *CopyDecoder) Usage() (wire.Usage, bool) { return d.usage, d.hasUsage }
