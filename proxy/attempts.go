@@ -146,14 +146,19 @@ func (x *exchange) send(now time.Time) {
 	if x.lastReq.IsZero() {
 		x.lastReq = now
 	}
-	x.checked, x.saying, x.opaque, x.finished = false, false, false, false
+	x.checked, x.saying, x.opaque, x.finished, x.closed = false, false, false, false, false
 	x.answer = x.answer[:0]
 	x.held.reset()
 	x.scan.Reset(t.backend.Limits().EventBytes)
 	if x.receipt.Stream {
 		x.dec.Reset(x.talk)
 	}
-	_, env := x.request()
+	body, env := x.request()
+	if len(x.shaped.Body) > 0 && x.form == "" {
+		x.mend.Reset(t.shapes[x.surface.dialect].Mend(), x.shaped.Body, x.shaped.Env.Tools)
+	} else if x.form == "" {
+		x.mend.Reset(t.shapes[x.surface.dialect].Mend(), body, env.Tools)
+	}
 	length := 0
 	for _, p := range x.parts {
 		length += len(p)
@@ -343,6 +348,9 @@ func (x *exchange) commit() {
 	}
 	clear(x.parts)
 	x.parts = x.parts[:0]
+	if x.streams() {
+		x.mend.Keep()
+	}
 	if cap(x.shaped.Body) > keptBytesMax {
 		x.shaped.Body = nil
 	}
@@ -546,18 +554,17 @@ func (x *exchange) await() error {
 			return err
 		}
 		if d.Done {
+			x.closed = true
 			return x.ended()
 		}
 		if d.Finish {
 			x.finished = true
 		}
-		if !x.held.add(d, x.cur.backend.Limits().PreambleBytes+preambleEchoes*len(x.body)) {
-			return &wire.Error{Status: 502, Type: "server_error", Code: "preamble_too_large",
-				Message: "the backend sent more before its first content than proxy.providers." + x.cur.model.Provider.ID + ".limits.preambleBytes allows"}
+		if err := x.hold(x.mend.Delta(d)); err != nil || x.content {
+			return err
 		}
-		if d.Content {
-			x.content = true
-			return nil
+		if d.Content { // the mender waits for more of it
+			x.at.Progress(time.Now())
 		}
 		if x.finished && x.talk == wire.Responses {
 			return x.ended()
@@ -565,14 +572,31 @@ func (x *exchange) await() error {
 	}
 }
 
-// ended is the end of a stream that had no content: an error, or a regular
-// end that may stand (an answer cut by its length limit).
+// hold keeps what is to be told before the first content, and that.
+func (x *exchange) hold(deltas []shaping.Delta) error {
+	for _, d := range deltas {
+		if !x.held.add(d, x.cur.backend.Limits().PreambleBytes+preambleEchoes*len(x.body)) {
+			return &wire.Error{Status: 502, Type: "server_error", Code: "preamble_too_large",
+				Message: "the backend sent more before its first content than proxy.providers." + x.cur.model.Provider.ID + ".limits.preambleBytes allows"}
+		}
+		x.content = x.content || d.Content
+	}
+	return nil
+}
+
+// ended is the end of a stream that had no content for the client: an error, or
+// a regular end that may stand (an answer cut by its length limit, one of which
+// all was hidden).
 func (x *exchange) ended() error {
+	rest := x.mend.End(x.closed)
+	if n := len(rest); n > 0 && rest[n-1].Finish {
+		x.dec.Finish()
+	}
 	if err := x.dec.End(); err != nil {
 		return err
 	}
 	x.finished = true
-	return nil
+	return x.hold(rest)
 }
 
 func tooLong(err error) error {

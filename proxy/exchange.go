@@ -70,6 +70,7 @@ type exchange struct {
 	// The stream.
 	scan      wire.Scanner
 	dec       shaping.CopyDecoder
+	mend      shaping.Mender
 	enc       shaping.StreamEncoder
 	encoding  bool // enc has been set up
 	held      heldEvents
@@ -78,6 +79,7 @@ type exchange struct {
 	content   bool // content was seen: no further target
 	committed bool
 	finished  bool // the backend said a regular end
+	closed    bool // and that nothing follows, before any content for the client
 	readAt    time.Time
 	lastEvent time.Time
 	nextTick  time.Time
@@ -443,7 +445,8 @@ func (x *exchange) release() {
 	x.attempt, x.lastReq, x.failed, x.checked, x.saying = time.Time{}, time.Time{}, outcome{}, false, false
 	x.encoding, x.w = false, nil
 	x.enc.Reset(shaping.EncoderOptions{})
-	x.content, x.committed, x.finished, x.opaque, x.settled = false, false, false, false, false
+	x.content, x.committed, x.finished, x.closed, x.opaque, x.settled = false, false, false, false, false, false
+	x.mend.Reset(nil, nil, wire.Span{})
 	x.readAt, x.lastEvent, x.nextTick, x.deadline = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	x.gaps = meter.Gaps{}
 	x.gone, x.ending = false, false

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"nearside/proxy/meter"
+	"nearside/shaping"
 	"nearside/shaping/wire"
 )
 
@@ -42,6 +43,15 @@ type Receipt struct {
 	Held      bool          `json:"held,omitempty"`       // heartbeats went out before the first content
 	Truncated int           `json:"truncated,omitempty"`  // items of the input that were dropped because the context was too long
 	NotStored bool          `json:"not_stored,omitempty"` // it was to be kept, and the store failed
+
+	// What was mended in the answer: tools whose calls came as text, names of
+	// blocks that were taken out of it, what was repaired of calls, thinking that
+	// stood between tags; and what else looked like a call and stayed text.
+	Promoted []string      `json:"promoted,omitempty"`
+	Hidden   []string      `json:"hidden,omitempty"`
+	Repaired []string      `json:"repaired,omitempty"`
+	Split    bool          `json:"thinking_split,omitempty"`
+	Look     *shaping.Look `json:"looks_like_call,omitempty"`
 
 	declared bool
 	first    [1]Attempt // where Attempts begins
@@ -82,7 +92,11 @@ type Attempt struct {
 func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	attempts := m.Attempts[:0]
 	*m = meter.Exchange{Dialect: r.Dialect, Provider: r.Provider, Model: r.Model, Route: r.Route, Outcome: r.Outcome, Status: r.Status,
-		Stream: r.Stream, Duration: r.Took, FirstContent: r.First, Own: r.Own, Gaps: gaps, AbortPhase: r.Abort, Usage: r.Usage, Dropped: r.Dropped}
+		Stream: r.Stream, Duration: r.Took, FirstContent: r.First, Own: r.Own, Gaps: gaps, AbortPhase: r.Abort, Usage: r.Usage, Dropped: r.Dropped,
+		Promoted: len(r.Promoted), Hidden: len(r.Hidden), Split: r.Split, Repaired: r.Repaired}
+	if r.Look != nil {
+		m.Look = r.Look.Kind
+	}
 	if !r.declared {
 		m.Model = "other"
 	}
@@ -127,6 +141,15 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	}
 	if len(r.Dropped) > 0 {
 		e.Strs("dropped", r.Dropped)
+	}
+	if len(r.Promoted) > 0 {
+		e.Strs("promoted", r.Promoted)
+	}
+	if len(r.Hidden) > 0 {
+		e.Strs("hidden", r.Hidden)
+	}
+	if len(r.Repaired) > 0 {
+		e.Strs("repaired", r.Repaired)
 	}
 	if r.Truncated > 0 {
 		e.Int("truncated", r.Truncated)
@@ -179,14 +202,22 @@ func (r *Receipt) late() []byte {
 	b = append(append(b, `,"model":`...), wire.AppendString(nil, r.Model)...)
 	b = append(append(b, `,"route":`...), wire.AppendString(nil, r.Route)...)
 	b = append(append(b, `,"attempts":`...), wire.AppendString(nil, string(appendAttempts(nil, r.Attempts)))...)
-	if len(r.Dropped) > 0 {
-		d, _ := json.Marshal(r.Dropped)
-		b = append(append(b, `,"dropped":`...), d...)
-	}
+	b = appendNames(b, `,"dropped":`, r.Dropped)
+	b = appendNames(b, `,"promoted":`, r.Promoted)
+	b = appendNames(b, `,"hidden":`, r.Hidden)
 	if r.Simulated {
 		b = append(b, `,"simulated":true`...)
 	}
 	return append(b, '}')
+}
+
+// appendNames appends a member with names, if there are any.
+func appendNames(dst []byte, key string, names []string) []byte {
+	if len(names) == 0 {
+		return dst
+	}
+	d, _ := json.Marshal(names)
+	return append(append(dst, key...), d...)
 }
 
 // ring keeps the last receipts.

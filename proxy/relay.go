@@ -107,7 +107,7 @@ func (x *exchange) WriteTo(w io.Writer) (int64, error) {
 	x.held.reset()
 	x.readAt = time.Now()
 	x.lastEvent = x.readAt
-	if !x.finished || x.talk != wire.Responses {
+	if !x.closed && (!x.finished || x.talk != wire.Responses) {
 		x.at.Progress(x.readAt)
 		if err := x.relay(enc); err != nil {
 			return 0, x.broke(err)
@@ -136,18 +136,19 @@ func (x *exchange) relay(enc *shaping.StreamEncoder) error {
 			}
 			if err == io.EOF {
 				if ev, ok = x.scan.End(); !ok {
-					return x.over(nil)
+					return x.over(enc, nil)
 				}
 			} else {
-				return x.over(err)
+				return x.over(enc, err)
 			}
 		}
 		d, err := x.dec.Event(ev)
 		if err != nil {
-			return x.over(err)
+			return x.over(enc, err)
 		}
 		if d.Done {
-			return x.over(nil)
+			x.closed = true
+			return x.over(enc, nil)
 		}
 		x.receipt.Events++
 		if d.Content {
@@ -155,7 +156,13 @@ func (x *exchange) relay(enc *shaping.StreamEncoder) error {
 			x.lastEvent = x.readAt
 			x.at.Progress(x.readAt)
 		}
-		x.out = enc.Delta(x.out, d)
+		if x.mend.Passes(&d) {
+			x.out = enc.Delta(x.out, d)
+		} else {
+			for _, d := range x.mend.Delta(d) {
+				x.out = enc.Delta(x.out, d)
+			}
+		}
 		if d.Finish {
 			x.finished = true
 			if x.talk == wire.Responses {
@@ -171,11 +178,17 @@ func (x *exchange) relay(enc *shaping.StreamEncoder) error {
 	}
 }
 
-// over judges the end of a stream. One that had said its regular end may lack
-// the marker behind it, or break there.
-func (x *exchange) over(err error) error {
+// over judges the end of a stream, once what was held back of it is told. One
+// that had said its regular end may lack the marker behind it, or break there.
+func (x *exchange) over(enc *shaping.StreamEncoder, err error) error {
 	if e := x.broken(); e != nil {
 		return e
+	}
+	for _, d := range x.mend.End(x.closed) {
+		x.out = enc.Delta(x.out, d)
+		if d.Finish {
+			x.dec.Finish()
+		}
 	}
 	if end := x.dec.End(); end == nil || err == nil {
 		return end
@@ -189,6 +202,7 @@ func (x *exchange) finish() {
 	x.usage()
 	var late []byte
 	if x.receipt.Held {
+		x.mended()
 		late = x.receipt.late()
 	}
 	x.out = x.encoder().Finish(x.out, nil, late)

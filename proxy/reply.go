@@ -43,6 +43,12 @@ func (x *exchange) headers() {
 	if len(r.Dropped) > 0 {
 		h.SetBytesV("X-Nearside-Dropped", appendDropped(nil, r.Dropped))
 	}
+	if x.mended(); len(r.Promoted) > 0 {
+		h.SetBytesV("X-Nearside-Promoted", appendDropped(nil, r.Promoted))
+	}
+	if len(r.Hidden) > 0 {
+		h.SetBytesV("X-Nearside-Hidden", appendDropped(nil, r.Hidden))
+	}
 	if r.Truncated > 0 {
 		h.Set("X-Nearside-Truncated", strconv.Itoa(r.Truncated))
 	}
@@ -93,6 +99,16 @@ func (x *exchange) check() error {
 		return &backendError{inBand: true, said: wire.Error{Status: 502, Type: "server_error", Code: "malformed_answer", Message: "the backend's answer is not JSON"}}
 	}
 	info, edits, err := shaping.Answer(x.talk, x.answer, x.served(), x.answerEdits[:0])
+	if said := new(wire.Error); err == nil || errors.As(err, &said) && said.Code == shaping.CodeTruncated {
+		if out, changed := x.mend.Whole(x.out[:0], x.answer); changed {
+			x.answer, x.out = out, x.answer[:0]
+			if err != nil { // a finish that was missing may be there now
+				info, edits, err = shaping.Answer(x.talk, x.answer, x.served(), edits[:0])
+			} else {
+				edits = shaping.Served(x.talk, x.answer, x.served(), edits[:0])
+			}
+		}
+	}
 	x.answerEdits = edits
 	if err != nil {
 		var e *wire.Error
@@ -260,6 +276,8 @@ func (x *exchange) close() {
 		}
 	}
 	s := x.s
+	x.mended()
+	x.warn()
 	var gaps = &x.gaps
 	if !r.Stream {
 		gaps = nil

@@ -40,9 +40,16 @@ func Answer(d wire.Dialect, body []byte, model string, edits []wire.Edit) (Answe
 	if err != nil {
 		return info, edits, err
 	}
+	return info, Served(d, body, model, edits), nil
+}
+
+// Served appends to edits what lets a whole answer, in which Answer has found no
+// fault, name its model.
+func Served(d wire.Dialect, body []byte, model string, edits []wire.Edit) []wire.Edit {
 	if model == "" {
-		return info, edits, nil
+		return edits
 	}
+	whole := wire.Whole(body)
 	if at, ok := wire.Get(body, whole, "model"); ok {
 		if !wire.EqualString(at.Of(body), model) {
 			edits = append(edits, wire.Edit{Span: at, With: wire.AppendString(nil, model)})
@@ -51,7 +58,7 @@ func Answer(d wire.Dialect, body []byte, model string, edits []wire.Edit) (Answe
 		end := whole.End - 1 // such an object has members
 		edits = append(edits, wire.Edit{Span: wire.Span{Start: end, End: end}, With: wire.AppendString([]byte(`,"model":`), model)})
 	}
-	return info, edits, nil
+	return edits
 }
 
 func malformedAnswer(message string) *wire.Error { return badAnswer(CodeMalformedAnswer, message) }

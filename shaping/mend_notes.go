@@ -15,9 +15,9 @@ const notedMax = 32
 // Look is what a text that was not taken for a call looks like. The zero Look is
 // none.
 type Look struct {
-	Kind  string // bracketed_tool_call, xml_tool_call, json_tool_call, react_action
-	Tool  string // the name it calls, if one can be told
-	Known bool   // a tool of this request has it
+	Kind  string `json:"pattern"`        // bracketed_tool_call, xml_tool_call, json_tool_call, react_action
+	Tool  string `json:"tool,omitempty"` // the name it calls, if one can be told
+	Known bool   `json:"registered"`     // a tool of this request has it
 }
 
 // Repair is a kind of what is wrong with calls.

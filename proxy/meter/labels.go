@@ -158,6 +158,14 @@ func phaseLabel(s string) string {
 	return oneOf(s, "request", "queue", "connect", "upload", "headers", "content", "stream", "answer")
 }
 
+func repairLabel(s string) string {
+	return oneOf(s, "index", "id", "name", "arguments", "finish_reason", "empty_tool_calls")
+}
+
+func lookLabel(s string) string {
+	return oneOf(s, "bracketed_tool_call", "xml_tool_call", "json_tool_call", "react_action")
+}
+
 // breakerStates are in the order of their values.
 var breakerStates = []string{"closed", "half_open", "open"}
 

@@ -37,6 +37,12 @@ type Exchange struct {
 	Usage        wire.Usage
 	Attempts     []Attempt
 	Dropped      []string
+
+	// What was mended in the answer.
+	Promoted, Hidden int // calls that came as text, and such of no tool
+	Split            bool
+	Repaired         []string
+	Look             string // what text looked like that is no call
 }
 
 // Attempt is one try of one target.
@@ -66,6 +72,8 @@ type Meter struct {
 	attempts  table[float64]
 	aborts    table[float64]
 	dropped   table[float64]
+	mended    table[float64]
+	looks     table[float64]
 	problems  table[float64]
 	tokens    table[float64]
 	durations table[histogram]
@@ -114,6 +122,8 @@ func New(opt Options) *Meter {
 		attempts:  newTable[float64](attemptsDesc, setsMax, 0, 1),
 		aborts:    newTable[float64](abortsDesc, setsMax),
 		dropped:   newTable[float64](droppedDesc, fieldsMax, 0),
+		mended:    newTable[float64](mendedDesc, fieldsMax),
+		looks:     newTable[float64](looksDesc, fieldsMax),
 		problems:  newTable[float64](problemsDesc, fieldsMax, 0),
 		tokens:    newTable[float64](tokensDesc, setsMax, 0),
 		durations: newTable[histogram](durationDesc, setsMax),
@@ -161,6 +171,21 @@ func (m *Meter) Exchange(x *Exchange) {
 	}
 	for _, field := range x.Dropped {
 		*m.dropped.at(labels{orNone(field)})++
+	}
+	if x.Promoted > 0 {
+		*m.mended.at(labels{"promoted_call"}) += float64(x.Promoted)
+	}
+	if x.Hidden > 0 {
+		*m.mended.at(labels{"hidden_call"}) += float64(x.Hidden)
+	}
+	if x.Split {
+		*m.mended.at(labels{"thinking_tags"})++
+	}
+	for _, kind := range x.Repaired {
+		*m.mended.at(labels{repairLabel(kind)})++
+	}
+	if x.Look != "" {
+		*m.looks.at(labels{lookLabel(x.Look)})++
 	}
 	m.spend(provider, "input", x.Usage.Input)
 	m.spend(provider, "output", x.Usage.Output)
@@ -263,6 +288,8 @@ var (
 	modelsDesc    = describe("model_exchanges_total", "Finished exchanges by the model that served or was tried last.", "model", "outcome")
 	attemptsDesc  = describe("attempts_total", "Attempts at a backend.", "provider", "outcome")
 	abortsDesc    = describe("aborts_total", "Exchanges whose client left, by how far they had come.", "phase")
+	mendedDesc    = describe("answers_mended_total", "What was mended in answers: by kind, once an answer, calls one by one.", "kind")
+	looksDesc     = describe("call_lookalikes_total", "Answers that look like a tool call, are none and stayed text.", "pattern")
 	droppedDesc   = describe("dropped_fields_total", "Request fields left out for a backend that does not take them.", "field")
 	problemsDesc  = describe("problems_total", "What went wrong in the proxy itself without failing an exchange.", "kind")
 	tokensDesc    = describe("tokens_total", "Tokens as backends report them; cached and cache_write are part of input, reasoning is part of output.", "provider", "kind")
@@ -293,7 +320,7 @@ type collector struct{ m *Meter }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, abortsDesc, droppedDesc, problemsDesc, tokensDesc,
+	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, problemsDesc, tokensDesc,
 		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, targetDesc, inFlightDesc, reloadDesc, reloadedDesc, buildDesc,
 		storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
 		out <- d
@@ -306,7 +333,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	m := c.m
 	m.mu.Lock()
 	counters := [][]row[float64]{m.exchanges.copied(), m.models.copied(), m.attempts.copied(), m.aborts.copied(),
-		m.dropped.copied(), m.problems.copied(), m.tokens.copied()}
+		m.dropped.copied(), m.mended.copied(), m.looks.copied(), m.problems.copied(), m.tokens.copied()}
 	histograms := []struct {
 		rows   []row[histogram]
 		bounds []time.Duration

@@ -54,6 +54,7 @@ func full() *Exchange {
 		Usage:    wire.Usage{Input: 1000, Output: 200, Cached: 800, CacheWrite: 5, Reasoning: 50, Total: 1200},
 		Attempts: []Attempt{{"box", "box/qwen3", "connect_refused"}, {"ollama", "ollama/qwen3", "good"}},
 		Dropped:  []string{"logit_bias", "store"},
+		Promoted: 2, Hidden: 1, Split: true, Repaired: []string{"index", "what a backend says"}, Look: "json_tool_call",
 	}
 }
 
@@ -98,6 +99,18 @@ nearside_aborts_total{phase="stream"} 1
 # TYPE nearside_dropped_fields_total counter
 nearside_dropped_fields_total{field="logit_bias"} 2
 nearside_dropped_fields_total{field="store"} 2
+`)
+	wantText(t, m, "nearside_answers_mended_total", `
+# TYPE nearside_answers_mended_total counter
+nearside_answers_mended_total{kind="hidden_call"} 2
+nearside_answers_mended_total{kind="index"} 2
+nearside_answers_mended_total{kind="other"} 2
+nearside_answers_mended_total{kind="promoted_call"} 4
+nearside_answers_mended_total{kind="thinking_tags"} 2
+`)
+	wantText(t, m, "nearside_call_lookalikes_total", `
+# TYPE nearside_call_lookalikes_total counter
+nearside_call_lookalikes_total{pattern="json_tool_call"} 2
 `)
 	wantText(t, m, "nearside_between_events_seconds", `
 # TYPE nearside_between_events_seconds histogram

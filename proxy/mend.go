@@ -1,0 +1,30 @@
+package proxy
+
+// mended notes in the receipt what was mended of the answer so far.
+func (x *exchange) mended() {
+	n := x.mend.Notes()
+	if !n.Any() {
+		return
+	}
+	r := x.receipt
+	r.Promoted, r.Hidden, r.Split = n.Promoted, n.Hidden, n.Split
+	r.Repaired = n.Repaired(r.Repaired[:0])
+	if n.Look.Kind != "" {
+		look := n.Look
+		r.Look = &look
+	}
+}
+
+// warn tells of text that only looked like a call: the model was to call a tool
+// and nothing will come of it, which nobody sees who looks at the status alone.
+func (x *exchange) warn() {
+	r := x.receipt
+	if r.Look != nil {
+		x.s.log.Warn().Str("request", r.ID).Str("provider", r.Provider).Str("model", r.Model).Str("pattern", r.Look.Kind).
+			Str("tool", r.Look.Tool).Bool("registered", r.Look.Known).Msg("the answer looks like a tool call and is none; it stays text")
+	}
+	if len(r.Hidden) > 0 {
+		x.s.log.Warn().Str("request", r.ID).Str("provider", r.Provider).Str("model", r.Model).Str("pattern", "bracketed_tool_call").
+			Strs("tools", r.Hidden).Msg("text that calls no tool of the request was hidden")
+	}
+}
