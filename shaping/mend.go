@@ -1,7 +1,6 @@
 package shaping
 
 import (
-	"bytes"
 	"strconv"
 
 	"nearside/shaping/wire"
@@ -173,14 +172,11 @@ func (m *Mender) Passes(d *Delta) bool {
 		return true // reasoning
 	}
 	text := d.Text.Of(d.Data)
-	if m.text && (!c.text.quiet() || !c.text.exact && !markless(text)) {
+	if m.text && !c.text.passes(m, text) {
 		return false
 	}
 	if m.watches() && c.index == 0 {
-		if bytes.IndexByte(text, '\\') >= 0 {
-			return false
-		}
-		m.watch(text)
+		m.watch(m.words(d.Data, wire.Span{Start: d.Text.Start - 1, End: d.Text.End + 1}))
 	}
 	return true
 }

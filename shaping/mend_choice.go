@@ -107,6 +107,7 @@ func (m *Mender) choice(p []byte, at wire.Span) (o mended) {
 			m.judge(c)
 		}
 	}
+	m.notes.Split = m.notes.Split || len(m.reason) > 0
 	w.content = !bytes.Equal(m.content, came)
 	w.reason = len(m.reason) > 0 || m.respells(p, &x)
 	if w.reason {

@@ -30,13 +30,47 @@ func (t *textMender) reset() {
 	*t = textMender{tag: t.tag[:0], unclosed: t.unclosed[:0], orphans: t.orphans[:0], held: t.held[:0]}
 }
 
-// quiet says whether text without marks changes nothing here: no tag, backtick
-// or line break.
-func (t *textMender) quiet() bool {
-	return t.exact || t.depth == 0 && len(t.tag) == 0 && len(t.held) == 0 && t.said && t.lines.between() && t.code.between()
+// passes says whether text, a string's inside, goes on as it is, and takes note
+// of it. It is quick where it can be: tokens mostly have no marks.
+func (t *textMender) passes(m *Mender, inside []byte) bool {
+	if t.exact {
+		return true
+	}
+	if !t.said || t.depth > 0 || len(t.tag) > 0 || len(t.held) > 0 {
+		return false
+	}
+	marks, bracket := false, false
+	for i, b := range inside {
+		switch b {
+		case '<':
+			return false
+		case '[':
+			bracket = true
+		case '`':
+			marks = true
+		case '\\':
+			if inside[min(i+1, len(inside)-1)] == 'u' {
+				return false
+			}
+			marks = true
+		}
+	}
+	if !marks && t.lines.between() && (!m.opt.Split || t.code.between()) {
+		return true
+	}
+	if bracket {
+		return false
+	}
+	for i := 0; i < len(inside); {
+		c, size := unit(inside, i)
+		i += size
+		t.lines.step(c)
+		t.code.step(c)
+	}
+	return true
 }
 
-// between says whether text without marks leaves the fences as they are.
+// between says whether text without a backtick or a line break leaves the fences as they are.
 func (f *fences) between() bool { return f.inside && f.run == 0 && !f.closing }
 
 // tagBytesMax bounds a tag with its attributes.
@@ -328,15 +362,4 @@ func (t *textMender) hide(m *Mender, p []byte, n int) int {
 		n += blanks(p[n:])
 	}
 	return n
-}
-
-// markless says whether text, a string's inside, has none of the marks that
-// quiet is about.
-func markless(inside []byte) bool {
-	for _, b := range inside {
-		if b == '<' || b == '`' || b == '\\' {
-			return false
-		}
-	}
-	return true
 }
