@@ -147,6 +147,7 @@ func (x *exchange) send(now time.Time) {
 		x.lastReq = now
 	}
 	x.checked, x.saying, x.opaque, x.finished, x.closed = false, false, false, false, false
+	x.heard = time.Time{}
 	x.answer = x.answer[:0]
 	x.held.reset()
 	x.scan.Reset(t.backend.Limits().EventBytes)
@@ -337,7 +338,11 @@ func (x *exchange) commit() {
 	x.committed = true
 	x.ticket.Settle(breaker.Good)
 	x.provider.Settle(breaker.Good)
-	x.at.Learn(now)
+	if x.heard.IsZero() {
+		x.at.Learn(now)
+	} else {
+		x.at.Learn(x.heard)
+	}
 	x.receipt.First = now.Sub(x.start)
 	x.note(now, "ok", "", x.at.Phase())
 	r, m := x.receipt, x.cur.model
@@ -564,7 +569,10 @@ func (x *exchange) await() error {
 			return err
 		}
 		if d.Content { // the mender waits for more of it
-			x.at.Progress(time.Now())
+			now := time.Now()
+			if x.at.Progress(now); x.heard.IsZero() {
+				x.heard = now
+			}
 		}
 		if x.finished && x.talk == wire.Responses {
 			return x.ended()

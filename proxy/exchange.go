@@ -78,8 +78,9 @@ type exchange struct {
 	out       []byte
 	content   bool // content was seen: no further target
 	committed bool
-	finished  bool // the backend said a regular end
-	closed    bool // and that nothing follows, before any content for the client
+	finished  bool      // the backend said a regular end
+	closed    bool      // and that nothing follows
+	heard     time.Time // when it said something first that was held back
 	readAt    time.Time
 	lastEvent time.Time
 	nextTick  time.Time
@@ -447,6 +448,7 @@ func (x *exchange) release() {
 	x.enc.Reset(shaping.EncoderOptions{})
 	x.content, x.committed, x.finished, x.closed, x.opaque, x.settled = false, false, false, false, false, false
 	x.mend.Reset(nil, nil, wire.Span{})
+	x.heard = time.Time{}
 	x.readAt, x.lastEvent, x.nextTick, x.deadline = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	x.gaps = meter.Gaps{}
 	x.gone, x.ending = false, false

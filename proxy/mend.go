@@ -25,6 +25,6 @@ func (x *exchange) warn() {
 	}
 	if len(r.Hidden) > 0 {
 		x.s.log.Warn().Str("request", r.ID).Str("provider", r.Provider).Str("model", r.Model).Str("pattern", "bracketed_tool_call").
-			Strs("tools", r.Hidden).Msg("text that calls no tool of the request was hidden")
+			Strs("tools", r.Hidden).Msg("text in the form of a tool call was hidden: it is none that can be made")
 	}
 }

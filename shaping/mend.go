@@ -260,10 +260,7 @@ func (c *mendChoice) holds() bool {
 	if c.over {
 		return false
 	}
-	if len(c.text.tag) > 0 || len(c.text.held) > 0 || len(c.calls) > 0 {
-		return true
-	}
-	return false
+	return len(c.text.tag) > 0 || len(c.text.lead) > 0 || len(c.text.held) > 0 || len(c.calls) > 0
 }
 
 // at returns the choice of an index, perhaps a new one; nil beyond the bound.

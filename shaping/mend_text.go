@@ -12,6 +12,7 @@ type textMender struct {
 	code     fences // of the text outside of tags
 	tags     int    // that were taken out
 	told     bool   // text outside of tags was there
+	lead     []byte // white space before it
 	trim     bool   // white space that comes next stood between a tag and the text
 	unclosed []byte // thinking since its tag, for when it is never closed
 	lost     bool   // it is more than is kept
@@ -27,7 +28,7 @@ type textMender struct {
 }
 
 func (t *textMender) reset() {
-	*t = textMender{tag: t.tag[:0], unclosed: t.unclosed[:0], orphans: t.orphans[:0], held: t.held[:0]}
+	*t = textMender{tag: t.tag[:0], unclosed: t.unclosed[:0], orphans: t.orphans[:0], lead: t.lead[:0], held: t.held[:0]}
 }
 
 // passes says whether text, a string's inside, goes on as it is, and takes note
@@ -36,7 +37,7 @@ func (t *textMender) passes(m *Mender, inside []byte) bool {
 	if t.exact {
 		return true
 	}
-	if !t.said || t.depth > 0 || len(t.tag) > 0 || len(t.held) > 0 {
+	if !t.said || m.opt.Split && !t.told || t.depth > 0 || len(t.tag) > 0 || len(t.held) > 0 {
 		return false
 	}
 	marks, bracket := false, false
@@ -140,8 +141,13 @@ func (t *textMender) say(m *Mender, p []byte) {
 		return
 	}
 	if t.depth == 0 {
-		t.told = t.told || blanks(p) < len(p)
-		m.visible = append(m.visible, p...)
+		if !t.told && blanks(p) == len(p) && len(t.lead)+len(p) <= blankBytesMax {
+			t.lead = append(t.lead, p...) // a tag would take it away
+			return
+		}
+		t.told = true
+		m.visible = append(append(m.visible, t.lead...), p...)
+		t.lead = t.lead[:0]
 		return
 	}
 	m.reason = append(m.reason, p...)
@@ -154,18 +160,13 @@ func (t *textMender) say(m *Mender, p []byte) {
 // was yet: servers that take thinking out themselves leave none.
 func (t *textMender) apply(m *Mender, name string, closes bool) {
 	t.tags++
+	t.lead = t.lead[:0]
 	switch {
 	case name == "final":
 		t.trim = t.depth == 0 && !t.told
 	case !closes:
 		if t.depth++; t.depth == 1 {
 			t.unclosed, t.lost, t.trim = t.unclosed[:0], false, true
-			if !t.told {
-				m.visible = m.visible[:0]
-				if !t.said {
-					t.held = t.held[:0]
-				}
-			}
 		}
 	case t.depth > 0:
 		if t.depth--; t.depth == 0 {
@@ -244,6 +245,8 @@ func (t *textMender) end(m *Mender, cut bool) {
 		m.visible = m.visible[:0]
 	}
 	t.literal(m)
+	m.visible = append(m.visible, t.lead...)
+	t.lead = t.lead[:0]
 	if t.depth > 0 && !t.told && !cut && !t.lost && m.now.structured == 0 {
 		// Strictly it was all thinking; but then there would be no answer at all.
 		t.told = true

@@ -1,0 +1,106 @@
+package shaping
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// What OpenClaw's vectors leave open. Each text must come out the same whole,
+// streamed and in single characters.
+func TestTextIsMended(t *testing.T) {
+	m := &Mender{}
+	const block = "[search]\n{\"q\":\"x\"}\n[END_TOOL_REQUEST]"
+	const call = `search({"q":"x"})`
+	for _, c := range []struct{ name, text, want string }{
+		{"a block in a fence is an example", "So:\n```\n" + block + "\n```\nok", "So:\n```\n" + block + "\n```\nok"},
+		{"in a fence of tildes too", "~~~\n" + block + "\n~~~", "~~~\n" + block + "\n~~~"},
+		{"behind a fence it is one", "```\nx\n```\n" + block + "\nok", "```\nx\n```\n\nok"},
+		{"a longer fence holds a shorter one", "````\n```\n" + block + "\n```\n````\nok", "````\n```\n" + block + "\n```\n````\nok"},
+		{"a fence within one line is none", "```x``` y\n" + block, "```x``` y\n"},
+		{"in the middle of a line a block is text", "see " + block, "see " + block},
+		{"prose behind a block", block + "\n\nDone.", "Done."},
+		{"prose between blocks", block + "\nand\n" + block, "and\n"},
+		{"a block that is not whole behind one that is", block + "\n[search]\n{\"q\":", "[search]\n{\"q\":"},
+		{"known and unknown together", block + "\n[rm]\n{}\n[/rm]", ""},
+		{"white space around", "\n\n " + block + " \n", call},
+		{"CRLF", "[search]\r\n{\"q\":\"x\"}\r\n[/search]\r\n", call},
+		{"CR", "[search]\r{\"q\":\"x\"}[/search]", call},
+		{"blanks behind the name", "[search] \t\n{\"q\":\"x\"}\n[/search]", call},
+		{"pretty arguments", "[search]\n{\n  \"q\": \"x\"\n}\n[/search]", call},
+		{"the other name's marker", "[search]\n{\"q\":\"x\"}\n[/serch]", "[search]\n{\"q\":\"x\"}\n[/serch]"},
+		{"two objects", "[search]\n{\"q\":\"x\"}{}\n[/search]", "[search]\n{\"q\":\"x\"}{}\n[/search]"},
+		{"not JSON inside", "[search]\n{\"q\":x}\n[/search]", "[search]\n{\"q\":x}\n[/search]"},
+		{"thinking before a block", "<think>a</think>\n" + block, "(a) " + call},
+		{"a block in thinking is thought", "<think>" + block + "</think>ok", "(" + block + ") ok"},
+		{"a tag in inline code", "use `<think>` here", "use `<think>` here"},
+		{"code ends with its line", "a ` b\n<think>c</think>d", "(c) a ` b\nd"},
+		{"two backticks", "``<think> ` ``x", "``<think> ` ``x"},
+		{"a bracket that is no tag", "a < b, <thin>, </p>, <thinking2>", "a < b, <thin>, </p>, <thinking2>"},
+		{"a long attribute is no tag", "<think x=\"" + strings.Repeat("y", 300) + "\">a", "<think x=\"" + strings.Repeat("y", 300) + "\">a"},
+		{"thinking twice", "<think>a</think>b<think>c</think>d", "(ac) bd"},
+		{"prefixed names", "<thinking>a</thinking>b", "(a) b"},
+		{"an empty thought", "<think>\n\n</think>\n\nb", "b"},
+		{"final around all", "<think>a</think><final>b</final>", "(a) b"},
+		{"a tag that is never whole", "a <thi", "a <thi"},
+		{"a link", "[x](y) and [z]", "[x](y) and [z]"},
+		{"nothing but white space", " \n ", " \n "},
+		{"an emoji", "<think>😀</think>é", "(😀) é"},
+	} {
+		check := func(how string, got mendedAnswer) {
+			t.Helper()
+			var b strings.Builder
+			if got.reasoning != "" {
+				fmt.Fprintf(&b, "(%s) ", got.reasoning)
+			}
+			b.WriteString(got.content)
+			for _, k := range got.calls {
+				fmt.Fprintf(&b, "%s(%s)", k.name, k.args)
+			}
+			if b.String() != c.want {
+				t.Errorf("%s, %s:\n got %q\nwant %q", c.name, how, b.String(), c.want)
+			}
+		}
+		for how, parts := range map[string][]string{"one chunk": {c.text}, "one by one": strings.Split(c.text, "")} {
+			resetMender(m, mendsNear, "search")
+			got, _ := mendEvents(t, m, textEvents("stop", parts...)...)
+			check(how, got)
+		}
+		resetMender(m, mendsNear, "search")
+		got, _ := mendWhole(t, m, wholeText(c.text, "stop"))
+		check("whole", got)
+	}
+}
+
+// A message that has a structured call is not searched for further ones, one
+// without tools has none to make, and one that was cut may lack some.
+func TestTextIsNotPromotedEverywhere(t *testing.T) {
+	m := &Mender{}
+	const block = "[search]\n{\"q\":\"x\"}\n[END_TOOL_REQUEST]"
+	f := func(name string, calls int, finish string, events []string, tools ...string) {
+		t.Helper()
+		resetMender(m, mendsNear, tools...)
+		got, chunks := mendEvents(t, m, events...)
+		if len(got.calls) != calls || got.content != "" || got.finish != finish || len(m.Notes().Promoted) > 0 {
+			t.Errorf("%s: got %s\n%s", name, got, strings.Join(chunks, "\n"))
+		}
+	}
+	f("no tools", 0, "stop", textEvents("stop", block))
+	f("other tools", 0, "stop", textEvents("stop", block), "read")
+	f("cut", 0, "length", textEvents("length", block), "search")
+	f("a structured call", 1, "tool_calls", deltaEvents(`"tool_calls"`, `{"content":"`+strings.NewReplacer("\n", `\n`, `"`, `\"`).Replace(block)+`"}`,
+		`{"tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"search","arguments":"{}"}}]}`), "search")
+}
+
+// A stream that breaks off tells what was held back, as it came.
+func TestWhatWasHeldOfABrokenStreamIsTold(t *testing.T) {
+	m := &Mender{}
+	for _, text := range []string{"<thi", "\n", "[search]\n{\"q\":", "a\n[search]\n"} {
+		resetMender(m, mendsNear, "search")
+		events := textEvents("stop", strings.Split(text, "")...)
+		got, _ := mendEvents(t, m, events[:len(events)-2]...)
+		if got.content != text || got.finish != "" {
+			t.Errorf("%q: got %s", text, got)
+		}
+	}
+}
