@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rogpeppe/go-internal/txtar"
+
 	"nearside/shaping/wire"
 )
 
@@ -319,5 +321,115 @@ func TestTextWithLogProbabilitiesIsLeftAlone(t *testing.T) {
 	}
 	if _, chunks := mendEvents(t, m, in...); !slices.Equal(chunks, in) {
 		t.Errorf("got\n%s", strings.Join(chunks, "\n"))
+	}
+}
+
+// toldPieces is what a reader tells of an answer, put together: ids aside, which
+// may be made up.
+func toldPieces(r *chatReader, events []string, whole string) string {
+	var text, reason, refusal, finish string
+	var names, args []string
+	hear := func(pieces []piece) {
+		for _, p := range pieces {
+			switch p.kind {
+			case pieceText:
+				text += string(p.raw)
+			case pieceReasoning:
+				reason += string(p.raw)
+			case pieceRefusal:
+				refusal += string(p.raw)
+			case pieceCall:
+				names, args = append(names, string(p.name)), append(args, "")
+			case pieceInput:
+				args[p.call] += string(p.raw)
+			case pieceFinish:
+				finish = string(p.name)
+			}
+		}
+	}
+	r.reset()
+	if whole != "" {
+		hear(r.whole(nil, []byte(whole)))
+	} else {
+		for _, e := range events {
+			hear(r.event(nil, nil, []byte(e)))
+		}
+		hear(r.end(nil))
+	}
+	return fmt.Sprintf("text %q reasoning %q refusal %q calls %q %q finish %q", text, reason, refusal, names, args, finish)
+}
+
+// The reader for clients of other dialects knows most odd spellings of calls by
+// itself. It must hear the same of an answer that was mended before.
+func TestMendedAnswersReadTheSame(t *testing.T) {
+	files, err := filepath.Glob("testdata/answers/*chat*.txtar")
+	if err != nil || len(files) < 40 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	n, repaired := 0, 0
+	m, r := &Mender{}, &chatReader{}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
+		ar, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range ar.Files {
+			switch f.Name {
+			case "answer":
+				var events, mended []string
+				dec := NewDecoder(wire.Chat)
+				resetMender(m, MendOptions{Repair: true})
+				bad := false
+				for line := range strings.Lines(string(f.Data)) {
+					data, ok := strings.CutPrefix(strings.TrimSpace(line), "data: ")
+					if !ok {
+						continue
+					}
+					d, err := dec.Event(wire.Event{Data: []byte(data)})
+					if bad = bad || err != nil; bad || d.Done {
+						break
+					}
+					events = append(events, data)
+					for _, d := range m.Delta(d) {
+						mended = append(mended, string(d.Data))
+					}
+				}
+				for _, d := range m.End(true) {
+					mended = append(mended, string(d.Data))
+				}
+				if bad {
+					continue
+				}
+				if strings.HasPrefix(name, "recorded-") && !slices.Equal(events, mended) {
+					t.Errorf("%s was mended:\n%s", name, strings.Join(mended, "\n"))
+				}
+				n++
+				if !slices.Equal(events, mended) {
+					repaired++
+				}
+				if a, b := toldPieces(r, events, ""), toldPieces(r, mended, ""); a != b {
+					t.Errorf("%s:\nas it came %s\nmended     %s", name, a, b)
+				}
+			case "whole":
+				if _, _, err := Answer(wire.Chat, f.Data, "", nil); err != nil {
+					continue
+				}
+				resetMender(m, MendOptions{Repair: true})
+				out, changed := m.Whole(nil, f.Data)
+				if !changed {
+					out = f.Data
+				}
+				if strings.HasPrefix(name, "recorded-") && changed {
+					t.Errorf("%s was mended:\n%s", name, out)
+				}
+				if a, b := toldPieces(r, nil, string(f.Data)), toldPieces(r, nil, string(out)); a != b {
+					t.Errorf("%s whole:\nas it came %s\nmended     %s", name, a, b)
+				}
+			}
+		}
+	}
+	if n < 40 || repaired < 10 {
+		t.Errorf("%d streams were compared, %d of them mended", n, repaired)
 	}
 }
