@@ -160,3 +160,27 @@ func TestHeldTextOfABrokenStream(t *testing.T) {
 		t.Errorf("got\n%s", got.body)
 	}
 }
+
+// The settings switch it off, for a provider or for one model, and tool_choice
+// none leaves nothing to call.
+func TestMendingFollowsTheSettings(t *testing.T) {
+	said := "<think>a</think>[get_weather]\n{\"city\": \"Oslo\"}\n[END_TOOL_REQUEST]"
+	b := mendBackend(t, `{"role":"assistant","content":`+text(said)+`}`, "stop")
+	f := func(settings, choice, content, reasoning string, calls int) {
+		t.Helper()
+		p := start(t, configOf(settings, provider("chat", b.url, "openai-completions")))
+		for _, stream := range []bool{false, true} {
+			got := p.post("/v1/chat/completions", question{model: "chat/m", user: "hi", stream: stream, tools: []offer{weatherTool}, choice: choice}.in("chat"))
+			a := got.answered(t, "chat", stream)
+			if a.text != content || a.reasoning != reasoning || len(a.calls) != calls {
+				t.Errorf("%s %s, stream %v: got %s\n%s", settings, choice, stream, a.same(), got.body)
+			}
+		}
+		p.stop()
+	}
+	f(`providers: {chat: {compat: {toolText: "off", thinkTags: "keep"}}}`, "", said, "", 0)
+	f(`models: {"chat/m": {compat: {toolText: "off", answerReasoning: "drop"}}}`, "", said[len("<think>a</think>"):], "", 0)
+	f(`providers: {chat: {kind: "vllm", compat: {thinkTags: "keep"}}}`, "", "<think>a</think>[get_weather]\n{\"city\": \"Oslo\"}\n[END_TOOL_REQUEST]", "", 0)
+	f(`providers: {}`, "none", "", "a", 0)
+	f(`providers: {}`, "", "", "a", 1)
+}

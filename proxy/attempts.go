@@ -154,12 +154,8 @@ func (x *exchange) send(now time.Time) {
 	if x.receipt.Stream {
 		x.dec.Reset(x.talk)
 	}
-	body, env := x.request()
-	if len(x.shaped.Body) > 0 && x.form == "" {
-		x.mend.Reset(t.shapes[x.surface.dialect].Mend(), x.shaped.Body, x.shaped.Env.Tools)
-	} else if x.form == "" {
-		x.mend.Reset(t.shapes[x.surface.dialect].Mend(), body, env.Tools)
-	}
+	x.resetMender(t)
+	_, env := x.request()
 	length := 0
 	for _, p := range x.parts {
 		length += len(p)

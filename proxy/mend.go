@@ -1,5 +1,24 @@
 package proxy
 
+import "nearside/shaping/wire"
+
+// resetMender makes the mender ready for the answer of a target.
+func (x *exchange) resetMender(t *target) {
+	if x.form != "" {
+		x.mend.Reset(nil, nil, wire.Span{})
+		return
+	}
+	body, env := x.request()
+	if len(x.shaped.Body) > 0 {
+		body, env = x.shaped.Body, &x.shaped.Env
+	}
+	tools := env.Tools
+	if wire.EqualString(env.ToolChoice.Of(body), "none") {
+		tools = wire.Span{} // there are some, but none may be called
+	}
+	x.mend.Reset(t.shapes[x.surface.dialect].Mend(), body, tools)
+}
+
 // mended notes in the receipt what was mended of the answer so far.
 func (x *exchange) mended() {
 	n := x.mend.Notes()
