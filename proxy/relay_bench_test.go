@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 
+	"nearside/catalog"
+	"nearside/shaping"
+	"nearside/shaping/wire"
 	"nearside/upstream"
 )
 
@@ -16,9 +20,9 @@ import (
 // backend's read to the client's write, without sockets: the body's framing,
 // the scanner, the decoder, the encoder, the flush. One exchange carries all
 // events. Paced, each comes alone and is flushed alone, as tokens do; flooded,
-// a read brings as many as fit.
+// a read brings as many as fit. The last two are without mending, to compare.
 func BenchmarkRelayEvent(b *testing.B) {
-	for name, flooded := range map[string]bool{"paced": false, "flooded": true} {
+	for name, flooded := range map[string]bool{"paced": false, "flooded": true, "paced-unmended": false, "flooded-unmended": true} {
 		b.Run(name, func(b *testing.B) {
 			from := &eventSource{events: b.N, flooded: flooded}
 			ln := &oneConn{conn: make(chan net.Conn, 1), closed: make(chan struct{})}
@@ -26,6 +30,14 @@ func BenchmarkRelayEvent(b *testing.B) {
 				from.Conn, _ = net.Pipe()
 				return from, nil
 			}}, nil, "http://127.0.0.1:9/v1")
+			if strings.HasSuffix(name, "unmended") {
+				snap := s.snap.Load()
+				r, err := snap.Catalog.Resolve("default", catalog.ResolveOptions{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				*s.target(snap, r.Models[0]).shapes[wire.Chat].Mend() = shaping.MendOptions{}
+			}
 			served := make(chan error, 1)
 			go func() { served <- s.http.Serve(listener{ln, s}) }()
 			ours, theirs := net.Pipe()

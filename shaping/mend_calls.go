@@ -13,9 +13,8 @@ import (
 
 // sentCall is what the client was told of a call. Texts are insides of strings.
 type sentCall struct {
-	id    []byte
-	args  argsMender
-	names bool // its name was told
+	id   []byte
+	args argsMender
 }
 
 // chatCallIDMax bounds the id of a call: OpenAI's own servers take no longer one of
@@ -331,9 +330,6 @@ func (r *request) keep() {
 		r.body, r.tools = r.own, wire.Span{End: len(r.own)}
 	}
 }
-
-// offers says whether the request has tools.
-func (r *request) offers() bool { return r.tools.Present() && len(r.known()) > 0 }
 
 // known returns the names of the request's tools.
 func (r *request) known() []string {

@@ -152,12 +152,6 @@ func textEvents(finish string, texts ...string) []string {
 	return append(all, fmt.Sprintf(`{"id":"c1","object":"chat.completion.chunk","created":5,"model":"m","system_fingerprint":"f","choices":[{"index":0,"delta":{},"finish_reason":%q}]}`, finish), "[DONE]")
 }
 
-func newMender(opt MendOptions, tools ...string) *Mender {
-	m := &Mender{}
-	resetMender(m, opt, tools...)
-	return m
-}
-
 func resetMender(m *Mender, opt MendOptions, tools ...string) {
 	body, at := "", wire.Span{}
 	if len(tools) > 0 {
