@@ -99,8 +99,9 @@ type Mender struct {
 	blocks          []calledText
 
 	out  []Delta
-	buf  []byte
-	args []byte
+	main []byte // the event that takes the place of the present one
+	buf  []byte // those before it
+	args []byte // what they are made of
 }
 
 // choicesMax bounds the choices that are mended.
@@ -141,7 +142,7 @@ func (m *Mender) Reset(opt *MendOptions, body []byte, tools wire.Span) {
 	m.notes = Notes{}
 	m.last, m.seen, m.out = m.last[:0], m.seen[:0], m.out[:0]
 	m.request.reset(body, tools)
-	for _, b := range []*[]byte{&m.last, &m.buf, &m.content, &m.reason, &m.elems, &m.late, &m.visible, &m.raw, &m.args} {
+	for _, b := range []*[]byte{&m.last, &m.main, &m.buf, &m.content, &m.reason, &m.elems, &m.late, &m.visible, &m.raw, &m.args} {
 		if cap(*b) > keptScratchBytes {
 			*b = nil
 		}
@@ -216,7 +217,7 @@ func (m *Mender) Delta(d Delta) []Delta {
 		if o.changed {
 			if !changed {
 				changed = true
-				s.dst = m.grow(len(p) + len(o.delta))
+				s.dst = m.main[:0]
 			}
 			o.put(&s, it.Value)
 		}
@@ -227,7 +228,7 @@ func (m *Mender) Delta(d Delta) []Delta {
 	case drop:
 	default:
 		s.close()
-		m.buf = s.dst
+		m.main = s.dst
 		d.Data, d.Text, d.Like, d.Content = s.dst, wire.Span{}, 0, says
 		m.out = append(m.out, d)
 	}

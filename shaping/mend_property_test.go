@@ -211,7 +211,7 @@ func TestEachChoiceIsMendedByItself(t *testing.T) {
 	for _, e := range []string{
 		`{"id":"c","x":[1],"choices":[{"index":0,"delta":{"role":"assistant","content":"<thi"},"finish_reason":null},{"index":1,"delta":{"role":"assistant","content":"[search]\n"},"finish_reason":null}]}`,
 		`{"id":"c","x":[1],"choices":[{"index":1,"delta":{"content":"{}\n[/search]","y":2},"finish_reason":null},{"index":0,"delta":{"content":"nk>a</think>b"},"finish_reason":null}]}`,
-		`{"id":"c","x":[1],"choices":[{"index":0,"delta":{},"finish_reason":"stop"},{"index":1,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}`,
+		`{"id":"c","x":[1],"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"},{"index":1,"delta":{},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}`,
 	} {
 		d, err := dec.Event(wire.Event{Data: []byte(e)})
 		if err != nil {

@@ -28,6 +28,9 @@ type textMender struct {
 }
 
 func (t *textMender) reset() {
+	if cap(t.held) > keptScratchBytes || cap(t.unclosed) > keptScratchBytes {
+		t.held, t.unclosed = nil, nil
+	}
 	*t = textMender{tag: t.tag[:0], unclosed: t.unclosed[:0], orphans: t.orphans[:0], lead: t.lead[:0], held: t.held[:0]}
 }
 
