@@ -5,6 +5,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-json"
 )
@@ -183,4 +184,19 @@ func TestMendingFollowsTheSettings(t *testing.T) {
 	f(`providers: {chat: {kind: "vllm", compat: {thinkTags: "keep"}}}`, "", "<think>a</think>[get_weather]\n{\"city\": \"Oslo\"}\n[END_TOOL_REQUEST]", "", 0)
 	f(`providers: {}`, "none", "", "a", 0)
 	f(`providers: {}`, "", "", "a", 1)
+}
+
+// Text that is held back is progress all the same: a long call is not taken for
+// a backend that never says anything.
+func TestHeldTextIsProgress(t *testing.T) {
+	frames := []string{sseHead + chunked(chatRole)}
+	for _, part := range []string{"[get_weather]\n", "{\"city\":", " \"Os", "lo\"", "}\n", "[END_TOOL", "_REQUEST]"} {
+		frames = append(frames, chunked(said(part)))
+	}
+	b := newBackend(t, drip(100*time.Millisecond, append(frames, chunked(chunk(`{}`, "stop"), chatDone)+lastChunk)...))
+	p := start(t, configOf(`providers: {chat: {deadlines: {headersMs: 5000, firstContentMs: 350, gapMs: 5000}}}`, provider("chat", b.url, "openai-completions")))
+	got := p.post("/v1/chat/completions", question{model: "chat/m", user: "hi", stream: true, tools: []offer{weatherTool}}.in("chat"))
+	if a := got.answered(t, "chat", true); len(a.calls) != 1 || a.calls[0].args != `{"city":"Oslo"}` {
+		t.Errorf("got %s\n%s", a.same(), got.body)
+	}
 }
