@@ -44,6 +44,11 @@ func (a *argsMender) feed(m *Mender, dst, raw []byte) []byte {
 	if m.opt.Entities && a.state == argsBefore && len(a.lead) == 0 {
 		a.state = argsAtOnce
 	}
+	return a.sort(dst, raw)
+}
+
+// sort is feed once it is known that the arguments need not be whole first.
+func (a *argsMender) sort(dst, raw []byte) []byte {
 	switch a.state {
 	case argsAtOnce:
 		if len(a.lead)+len(raw) <= argsHeldMax {
@@ -149,9 +154,19 @@ func (a *argsMender) behind(dst, raw []byte) []byte {
 
 // end appends what is left to tell. cut says that the answer broke off.
 func (a *argsMender) end(m *Mender, dst []byte, cut bool) []byte {
+	if a.state == argsAtOnce && m.opt.Entities {
+		var b argsMender
+		all := b.last(b.sort(nil, a.lead), cut)
+		a.state = argsAsTheyAre
+		return a.tell(dst, decoded(all))
+	}
+	return a.last(dst, cut)
+}
+
+func (a *argsMender) last(dst []byte, cut bool) []byte {
 	switch a.state {
 	case argsAtOnce:
-		dst = a.tell(dst, decoded(m, a.lead))
+		dst = a.tell(dst, unwrapped(a.lead))
 	case argsBefore:
 		if rest := a.lead[rawBlanks(a.lead):]; len(rest) > 0 && string(rest) != "null" {
 			dst = a.tell(dst, a.lead)
@@ -164,30 +179,36 @@ func (a *argsMender) end(m *Mender, dst []byte, cut bool) []byte {
 	return dst
 }
 
-// decoded returns arguments that are looked at as a whole: JSON in a string is
-// taken out of it, and HTML entities become what they stand for.
-func decoded(m *Mender, raw []byte) []byte {
-	if len(raw) == 0 {
-		return nil
-	}
-	text, _ := wire.AppendUnquoted(nil, append(append([]byte{'"'}, raw...), '"'))
+// unwrapped takes JSON out of the string that it is in.
+func unwrapped(raw []byte) []byte {
+	text := unquotedInside(raw)
 	if first(text) == '"' && isJSON(text) {
 		if in, _ := wire.AppendUnquoted(nil, text); first(in) == '{' && isJSON(in) {
-			text, raw = in, text[1:len(text)-1]
+			return text[1 : len(text)-1]
 		}
 	}
-	if !m.opt.Entities || bytes.IndexByte(text, '&') < 0 {
+	return raw
+}
+
+// decoded returns arguments in which HTML entities became what they stand for.
+func decoded(raw []byte) []byte {
+	if bytes.IndexByte(raw, '&') < 0 {
 		return raw
 	}
-	if !isJSON(text) {
-		if text = []byte(html.UnescapeString(string(text))); !isJSON(text) {
-			return raw
-		}
-	} else {
+	text := unquotedInside(raw)
+	if isJSON(text) {
 		text = entities(text)
+	} else if text = []byte(html.UnescapeString(string(text))); !isJSON(text) {
+		return raw
 	}
 	q := wire.AppendQuoted(nil, text)
 	return q[1 : len(q)-1]
+}
+
+// unquotedInside returns the text of a string's inside.
+func unquotedInside(raw []byte) []byte {
+	text, _ := wire.AppendUnquoted(nil, append(append([]byte{'"'}, raw...), '"'))
+	return text
 }
 
 // entities replaces HTML entities in the strings of JSON.

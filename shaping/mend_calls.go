@@ -13,8 +13,9 @@ import (
 
 // sentCall is what the client was told of a call. Texts are insides of strings.
 type sentCall struct {
-	id   []byte
-	args argsMender
+	id    []byte
+	args  argsMender
+	waits bool // for its name
 }
 
 // chatCallIDMax bounds the id of a call: OpenAI's own servers take no longer one of
@@ -65,32 +66,20 @@ func (m *Mender) toolCall(p []byte, at wire.Span) bool {
 		*s = sentCall{id: s.id[:0], args: argsMender{lead: s.args.lead[:0], tail: s.args.tail[:0]}}
 	}
 	call.custom = call.custom || x.custom
-	if !call.told {
-		if len(call.id) == 0 {
-			call.id = append(call.id, x.id...)
-		}
-		if len(call.name) == 0 {
-			call.name = append(call.name, functionName(x.name)...)
-		}
+	if !call.told && len(call.id) == 0 {
+		call.id = append(call.id, x.id...)
 	}
 	call.nest.feed(x.raw)
-	name := x.name
+	name, late := x.name, s.waits
 	if !call.told {
-		if len(name) == 0 {
-			name = call.name
-		}
-		if len(name) == 0 {
-			name = nameOfID(call.id)
-		}
-		if len(call.name) == 0 {
-			call.name = append(call.name, name...)
-		}
-		if len(name) == 0 && len(call.held)+len(x.raw) <= toolTextMax {
+		name = m.named(call, x.name)
+		if more := len(name) == 0 || len(x.raw) == 0 && !m.whole && m.begins(name); more && len(call.held)+len(x.raw) <= toolTextMax {
 			call.held = append(call.held, x.raw...)
-			return true // its name comes late
+			s.waits = true
+			return true // its name comes late, or the rest of it
 		}
 	}
-	begins, late := !call.told, len(call.held) > 0
+	begins := !call.told
 	if begins {
 		call.told = true
 		call.number = c.numbers
@@ -140,7 +129,7 @@ func (m *Mender) toolCall(p []byte, at wire.Span) bool {
 			m.notes.repair(RepairName)
 		}
 	}
-	if !late && !bytes.Equal(args, x.raw) || !x.input.Present() && begins || x.input.Present() && p[x.input.Start] != '"' {
+	if !late && (!bytes.Equal(args, x.raw) || !x.input.Present() && begins) || x.input.Present() && p[x.input.Start] != '"' {
 		m.notes.repair(RepairArguments)
 	}
 	if !right && !begins && len(args) == 0 {
@@ -250,6 +239,40 @@ func (m *Mender) lateCalls(cut bool) {
 			m.late = e.rewrite(appendComma(m.late), nil, wire.Span{}, "function", "arguments")
 		}
 	}
+}
+
+// named returns the name of a call that was not told yet, once came is what was
+// said of it last, and keeps it for the calls behind it to be told apart. Some
+// servers stream a name in pieces.
+func (m *Mender) named(call *chatCall, came []byte) []byte {
+	switch {
+	case len(call.name) == 0:
+		if len(came) == 0 {
+			came = nameOfID(call.id)
+		}
+		call.name = append(call.name, functionName(came)...)
+		return came
+	case len(came) == 0 || bytes.Equal(functionName(came), call.name):
+		return call.name
+	case m.resolve(string(came), false) != "":
+		call.name = append(call.name[:0], came...)
+	default:
+		call.name = append(call.name, came...)
+	}
+	return call.name
+}
+
+// begins says whether a name, which is of no tool, may be the beginning of one
+// that is.
+func (m *Mender) begins(name []byte) bool {
+	if bytes.Equal(m.toolName(name, nil), name) {
+		for _, s := range m.known() {
+			if len(s) > len(name) && strings.HasPrefix(s, string(name)) && m.resolve(string(name), false) == "" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // complete says whether there are calls and all are whole.

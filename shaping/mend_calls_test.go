@@ -53,6 +53,10 @@ func TestToolCallsAreRepairedInStreams(t *testing.T) {
 			`ls({}) tool_calls`, "id,name"},
 		{"name late", `"tool_calls"`, []string{`{"tool_calls":[{"index":0,` + id + `"function":{"arguments":"{"}}]}`, `{"tool_calls":[{"index":0,"function":{"name":"ls","arguments":"}"}}]}`},
 			`ls({}) tool_calls`, "name"},
+		{"name in two pieces", `"tool_calls"`, []string{`{"tool_calls":[{"index":0,` + id + `"function":{"name":"c","arguments":""}}]}`, `{"tool_calls":[{"index":0,"function":{"name":"at"}}]}`, `{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}`},
+			`cat({}) tool_calls`, "name"},
+		{"a name that begins like another's", `"tool_calls"`, []string{`{"tool_calls":[{"index":0,` + id + `"function":{"name":"l","arguments":""}}]}`, `{"tool_calls":[{"index":0,"function":{"arguments":"{}"}}]}`},
+			`l({}) tool_calls`, "name"},
 		{"name prefixed", `"tool_calls"`, []string{`{"tool_calls":[{"index":0,` + id + `"function":{"name":"functions.ls","arguments":"{}"}}]}`},
 			`ls({}) tool_calls`, "name"},
 		{"name with a path", `"tool_calls"`, []string{`{"tool_calls":[{"index":0,` + id + `"function":{"name":"default_api/ls","arguments":"{}"}}]}`},
@@ -178,8 +182,8 @@ func TestToolCallsAreRepairedInWholeAnswers(t *testing.T) {
 // xAI's models write arguments with HTML entities.
 func TestEntitiesInArgumentsAreDecodedBySetting(t *testing.T) {
 	m := &Mender{}
-	events := deltaEvents(`"tool_calls"`, `{"tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"ls","arguments":"{\"a\":\"x &am"}}]}`,
-		`{"tool_calls":[{"index":0,"function":{"arguments":"p; &quot;y&quot;\",\"b&lt;\":[1]}"}}]}`)
+	events := deltaEvents(`"tool_calls"`, `{"tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"ls","arguments":"function {\"a\":\"x &am"}}]}`,
+		`{"tool_calls":[{"index":0,"function":{"arguments":"p; &quot;y&quot;\",\"b&lt;\":[1]}'."}}]}`)
 	for _, on := range []bool{true, false} {
 		resetMender(m, MendOptions{Repair: true, Entities: on}, "ls")
 		got, _ := mendEvents(t, m, events...)
