@@ -62,7 +62,7 @@ func AppendText(dst []byte, lines []Line) []byte {
 		case l.After == "" && l.Before == "":
 			dst = fmt.Appendf(dst, "%s\n", l.Path)
 		case l.After == "":
-			dst = fmt.Appendf(dst, "%s: %s is taken back\n", l.Path, l.Before)
+			dst = fmt.Appendf(dst, "%s: %s is left out\n", l.Path, l.Before)
 		case l.Before == "":
 			dst = fmt.Appendf(dst, "%s: added %s\n", l.Path, l.After)
 		default:

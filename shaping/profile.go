@@ -44,7 +44,8 @@ func Profiles() []Profile {
 			Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, RequiresDataImages: isTrue})}},
 		{Kind: catalog.KindMLX, Name: "mlx", Source: recorded, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens",
-			Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, SupportsNulls: isFalse})}},
+			SupportsJSONSchemaResponseFormat: isFalse,
+			Own:                              near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, SupportsNulls: isFalse, SupportsJSONObjectFormat: isFalse})}},
 		{Kind: catalog.KindVLLM, Name: "vllm", Source: fromSource, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, Own: near(catalog.Own{})}},
 		{Kind: catalog.KindSGLang, Name: "sglang", Source: fromSource, Compat: catalog.Compat{
@@ -55,13 +56,13 @@ func Profiles() []Profile {
 		{Kind: catalog.KindLiteLLM, Name: "litellm", Source: documented, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, Own: hosted}},
 		{Kind: catalog.KindDeepSeek, Name: "deepseek", Source: openClaw, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, ThinkingFormat: "deepseek", Own: hosted}},
+			SupportsDeveloperRole: isFalse, ThinkingFormat: "deepseek", SupportsJSONSchemaResponseFormat: isFalse, Own: hosted}},
 		{Kind: catalog.KindMoonshot, Name: "moonshot", Source: openClaw, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, ThinkingFormat: "moonshot", Own: hosted}},
 		{Kind: catalog.KindMiniMax, Name: "minimax", Source: openClaw, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, Own: hosted}},
 		{Kind: catalog.KindZAI, Name: "zai", Source: openClaw, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, ThinkingFormat: "zai", ZaiToolStream: isTrue, Own: hosted}},
+			SupportsDeveloperRole: isFalse, ThinkingFormat: "zai", ZaiToolStream: isTrue, SupportsJSONSchemaResponseFormat: isFalse, Own: hosted}},
 		{Kind: catalog.KindQwen, Name: "qwen", Source: openClaw, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, ThinkingFormat: "qwen", Own: hosted}},
 		{Kind: catalog.KindMistral, Name: "mistral", Source: openClaw, Compat: catalog.Compat{
@@ -116,11 +117,16 @@ func profileOf(p *catalog.Provider, native bool) Profile {
 }
 
 // compatOf lays what is known of a model over each other.
-func compatOf(m *catalog.Model, native bool, learned *catalog.Compat) (catalog.Compat, map[string]string) {
+func compatOf(m *catalog.Model, native bool, opt *Options) (catalog.Compat, map[string]string) {
 	p := profileOf(m.Provider, native)
+	var lean *catalog.Compat
+	if opt.Lean && m.Provider.Near {
+		lean = &catalog.Compat{Own: catalog.Own{Lean: isTrue}}
+	}
 	return catalog.Lay(
 		catalog.Layer{Compat: &p.Compat, From: "profile " + p.Name},
-		catalog.Layer{Compat: learned, From: "learned from the backend's refusals"},
+		catalog.Layer{Compat: lean, From: "agents.defaults.experimental.localModelLean"},
+		catalog.Layer{Compat: opt.Learned, From: "learned from the backend's refusals"},
 		catalog.Layer{Compat: &m.Provider.Compat, From: "proxy.providers." + m.Provider.ID + ".compat"},
 		catalog.Layer{Compat: &m.Compat, From: "compat of " + m.Ref()},
 		catalog.Layer{Compat: &m.OwnCompat, From: "proxy.models." + m.Ref() + ".compat"},

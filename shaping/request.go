@@ -17,8 +17,8 @@ func New(m *catalog.Model, client wire.Dialect, opt Options) (*Shape, error) {
 		return nil, unsupported(m, client)
 	}
 	s := &Shape{model: m, client: client, backend: backend, opt: opt, native: native(m.BaseURL), path: path(m, backend)}
-	s.compat, s.from = compatOf(m, s.native, opt.Learned)
-	s.facts = learn(s)
+	s.compat, s.from = compatOf(m, s.native, &opt)
+	learn(s)
 	s.mend = mendOf(s)
 	for _, r := range Rules() {
 		if r.in(backend) && r.applies(s) {

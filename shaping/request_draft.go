@@ -56,6 +56,7 @@ type nested struct {
 type drop struct {
 	slot int
 	path string
+	with []byte // not sent only while the slot has this value; nil for the usual case
 }
 
 // reset forgets the last body.
@@ -75,6 +76,7 @@ func (r *Request) reset() {
 	r.Turn.reset()
 	r.Edits, r.Changes, r.Dropped = r.Edits[:0], r.Changes[:0], r.Dropped[:0]
 	r.Path, r.AskedUsage, r.scratch = "", false, r.scratch[:0]
+	r.Headers, r.Format, r.FormatSchema = r.Headers[:0], "", r.FormatSchema[:0]
 	d.body, d.env, d.rule, d.from = nil, nil, nil, nil
 	d.slots, d.inside, d.drops = d.slots[:0], d.inside[:0], d.drops[:0]
 }
@@ -178,6 +180,37 @@ func (r *Request) remove(name string) {
 	r.change(Change{Edit: wire.Edit{Span: d.span(i)}, Path: name, Dropped: d.own(i)})
 }
 
+// take leaves out a member of which nothing is lost: it is said elsewhere, or
+// said nothing. why may be empty for the rule's.
+func (r *Request) take(name, why string) {
+	d := &r.draft
+	i := d.find(name)
+	if i < 0 {
+		return
+	}
+	d.slots[i].state = dropped
+	r.change(Change{Edit: wire.Edit{Span: d.span(i)}, Path: name, Why: why})
+}
+
+// lose is set for a value that says less than the client's: what is lost is
+// named as path.
+func (r *Request) lose(name string, value []byte, path string) {
+	before := len(r.Changes)
+	r.set(name, value, "")
+	if len(r.Changes) > before {
+		r.Changes[before].Dropped = true
+		r.draft.drops = append(r.draft.drops, drop{slot: r.draft.slot(name), path: path, with: value})
+	}
+}
+
+// value returns a member as it stands after the rules so far, or nil.
+func (r *Request) value(name string) []byte {
+	if i := r.draft.find(name); i >= 0 {
+		return r.current(i)
+	}
+	return nil
+}
+
 // amend edits the inside of the member in slot i, which must be as the client
 // sent it. splice is what happens to the bytes, c what is said about it.
 func (r *Request) amend(i int, splice wire.Edit, c Change) {
@@ -196,6 +229,9 @@ func (r *Request) change(c Change) {
 	}
 	if flag, ok := strings.CutPrefix(r.draft.rule.Setting, "compat."); ok && c.Source == "" {
 		c.Source = r.draft.from[flag]
+		for i := 0; c.Source == "" && i < len(r.draft.rule.also); i++ {
+			c.Source = r.draft.from[r.draft.rule.also[i]]
+		}
 	}
 	r.Changes = append(r.Changes, c)
 }
@@ -256,7 +292,11 @@ func (r *Request) finish() {
 	for _, x := range d.drops {
 		s := d.slots[x.slot].state
 		// A member that was dropped and set again is said by the setting rule.
-		if s != replaced && !slices.Contains(r.Dropped, x.path) {
+		lost := s != replaced
+		if x.with != nil {
+			lost = s != dropped && bytes.Equal(d.slots[x.slot].value, x.with)
+		}
+		if lost && !slices.Contains(r.Dropped, x.path) {
 			r.Dropped = append(r.Dropped, x.path)
 		}
 	}

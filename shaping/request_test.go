@@ -28,6 +28,9 @@ type story struct {
 	API       catalog.API     `json:"api"`
 	ID        string          `json:"id"`
 	Reasoning bool            `json:"reasoning"`
+	Kind      catalog.Kind    `json:"kind"`
+	Near      bool            `json:"near"`
+	Lean      bool            `json:"lean"` // of the options
 	Compat    catalog.Compat  `json:"compat"`
 	Params    json.RawMessage `json:"params"`
 }
@@ -46,7 +49,7 @@ func (st story) model() *catalog.Model {
 		st.ID = "m"
 	}
 	m := &catalog.Model{
-		Provider: &catalog.Provider{ID: st.Provider, API: st.API, BaseURL: st.BaseURL},
+		Provider: &catalog.Provider{ID: st.Provider, API: st.API, BaseURL: st.BaseURL, Kind: st.Kind, Near: st.Near},
 		ID:       st.ID, API: st.API, BaseURL: st.BaseURL, Reasoning: st.Reasoning, Compat: st.Compat,
 	}
 	for it := wire.Members(st.Params, wire.Whole(st.Params)); it.Next(); {
@@ -71,6 +74,8 @@ func (st story) dialect() wire.Dialect {
 type shaped struct {
 	sent    string
 	dropped string
+	headers string
+	format  string
 	explain string
 	json    string
 	asked   bool
@@ -79,7 +84,7 @@ type shaped struct {
 
 func shape(t testing.TB, st story, body string) shaped {
 	t.Helper()
-	s, err := New(st.model(), st.dialect(), Options{})
+	s, err := New(st.model(), st.dialect(), Options{Lean: st.Lean})
 	if err != nil {
 		return shaped{err: asError(t, err)}
 	}
@@ -92,7 +97,13 @@ func shape(t testing.TB, st story, body string) shaped {
 		return shaped{err: asError(t, err)}
 	}
 	lines := Explain([]byte(body), &r)
+	format := r.Format
+	if len(r.FormatSchema) > 0 {
+		format += " " + string(r.FormatSchema)
+	}
 	return shaped{
+		headers: strings.ReplaceAll(strings.TrimSuffix(string(r.Headers), "\r\n"), "\r\n", "\n"),
+		format:  format,
 		sent:    string(wire.Splice(nil, []byte(body), r.Edits)),
 		dropped: strings.Join(r.Dropped, "\n"),
 		explain: string(AppendText(nil, lines)),
@@ -151,6 +162,12 @@ func TestRuleStories(t *testing.T) {
 			if diff := cmp.Diff(parts["dropped"], got.dropped); diff != "" {
 				t.Errorf("dropped (-want +got):\n%s", diff)
 			}
+			if diff := cmp.Diff(parts["headers"], got.headers); diff != "" {
+				t.Errorf("headers (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(parts["format"], got.format); diff != "" {
+				t.Errorf("format (-want +got):\n%s", diff)
+			}
 			if diff := cmp.Diff(parts["explain"], strings.TrimSuffix(got.explain, "\n")); diff != "" {
 				t.Errorf("explain (-want +got):\n%s", diff)
 			}
@@ -197,6 +214,8 @@ func rewrite(t *testing.T, file string, ar *txtar.Archive, got shaped) {
 	} else {
 		add("sent", got.sent)
 		add("dropped", got.dropped)
+		add("headers", got.headers)
+		add("format", got.format)
 		add("explain", got.explain)
 	}
 	ar.Files = keep

@@ -13,6 +13,8 @@ type Rule struct {
 	Setting  string         // the setting that switches it on or off; empty when it is no matter of choice
 	Why      string         // one sentence for people, with the setting that turns it off
 
+	also []string // further flags of that kind: the source is told of the first that is said
+
 	applies func(*Shape) bool            // can it ever change a request for this model?
 	apply   func(*Shape, *Request) error // edits the draft; a *wire.Error when the request is at fault
 }
@@ -36,6 +38,7 @@ func Rules() []Rule {
 		openAI    = []wire.Dialect{wire.Chat, wire.Responses, wire.Completions, wire.Plain}
 		both      = []wire.Dialect{wire.Chat, wire.Responses}
 		chat      = []wire.Dialect{wire.Chat}
+		tooled    = []wire.Dialect{wire.Chat, wire.Responses, wire.Messages}
 		streaming = []wire.Dialect{wire.Chat, wire.Completions}
 		always    = func(*Shape) bool { return true }
 		proxied   = func(s *Shape) bool { return !s.native }
@@ -47,7 +50,7 @@ func Rules() []Rule {
 			applies: always, apply: modelRule,
 		},
 		{
-			Name: "no-tools", Dialects: []wire.Dialect{wire.Chat, wire.Responses, wire.Messages}, Setting: "compat.supportsTools",
+			Name: "no-tools", Dialects: tooled, Setting: "compat.supportsTools",
 			Why: "compat.supportsTools is false for this model, so tools and what belongs to them are not sent; remove it to send them",
 			// A translation to Messages has left them out, and may enforce a schema by a tool of its own.
 			applies: func(s *Shape) bool {
@@ -55,9 +58,148 @@ func Rules() []Rule {
 			}, apply: noToolsRule,
 		},
 		{
+			Name: "drop-tools", Dialects: tooled, Setting: "compat.dropTools",
+			Why:     "compat.dropTools of this model names the tool; take it off that list to send it",
+			applies: func(s *Shape) bool { return len(s.compat.DropTools) > 0 }, apply: dropToolsRule,
+		},
+		{
+			Name: "lean", Dialects: tooled, Setting: "compat.lean",
+			Why:     "the tool is one of the heaviest (browser, cron, message), and lean mode leaves them out; compat.lean: false sends them",
+			applies: func(s *Shape) bool { return yes(s.compat.Lean) }, apply: leanRule,
+		},
+		{
+			Name: "allowed-tools", Dialects: both, Setting: "compat.supportsAllowedTools",
+			Why:     "the backend does not know allowed_tools; compat.supportsAllowedTools: true sends them",
+			applies: (*Shape).filtersAllowed, apply: allowedToolsRule,
+		},
+		{
+			Name: "tool-choice-object", Dialects: both, Setting: "compat.supportsToolChoiceObject",
+			Why:     "the backend takes a word as tool_choice and no object; compat.supportsToolChoiceObject: true sends the object",
+			also:    []string{"unsupportedFields"},
+			applies: func(s *Shape) bool { return no(s.compat.SupportsToolChoiceObject) || s.refuses("tool_choice") }, apply: toolChoiceObjectRule,
+		},
+		{
+			Name: "tool-choice-required", Dialects: both, Setting: "compat.supportsToolChoiceRequired",
+			Why:     "the backend cannot force a call, so the model chooses; compat.supportsToolChoiceRequired: true sends required",
+			applies: func(s *Shape) bool { return no(s.compat.SupportsToolChoiceRequired) }, apply: toolChoiceRequiredRule,
+		},
+		{
+			Name: "tool-choice-none", Dialects: both, Setting: "compat.toolChoiceNoneOmitsTools",
+			Why:     "no tool is to be called, and the backend offers to the model whatever tools it is sent; compat.toolChoiceNoneOmitsTools: false sends them",
+			also:    []string{"unsupportedFields"},
+			applies: func(s *Shape) bool { return yes(s.compat.ToolChoiceNoneOmitsTools) || s.refuses("tool_choice") }, apply: toolChoiceNoneRule,
+		},
+		{
+			Name: "parallel-tool-calls", Dialects: both, Setting: "compat.supportsParallelToolCalls",
+			Why:     "compat.supportsParallelToolCalls is false for this model; remove it to send parallel_tool_calls",
+			applies: func(s *Shape) bool { return no(s.compat.SupportsParallelToolCalls) }, apply: parallelToolCallsRule,
+		},
+		{
+			Name: "tool-schema", Dialects: tooled, Setting: "compat.toolSchemaProfile",
+			Why:     "the schema is fitted to what the backend compiles (compat.toolSchemaProfile, compat.unsupportedToolSchemaKeywords)",
+			also:    []string{"unsupportedToolSchemaKeywords"},
+			applies: func(s *Shape) bool { return s.schemas != nil }, apply: toolSchemaRule,
+		},
+		{
+			Name: "strict-mode", Dialects: both, Setting: "compat.supportsStrictMode",
+			Why:     "compat.supportsStrictMode is false for this model; remove it to send strict",
+			applies: func(s *Shape) bool { return no(s.compat.SupportsStrictMode) }, apply: strictModeRule,
+		},
+		{
+			Name: "eager-input", Dialects: []wire.Dialect{wire.Messages}, Setting: "compat.supportsEagerToolInputStreaming",
+			Why:     "compat.supportsEagerToolInputStreaming is false for this model; remove it to send eager_input_streaming",
+			applies: func(s *Shape) bool { return no(s.compat.SupportsEagerToolInputStreaming) }, apply: eagerInputRule,
+		},
+		{
+			Name: "cap-tools", Dialects: tooled, Setting: "compat.maxTools",
+			Why:     "the model is given no more tools than compat.maxTools and compat.maxToolSchemaBytes say; raise them to send it",
+			also:    []string{"maxToolSchemaBytes"},
+			applies: func(s *Shape) bool { return s.compat.MaxTools > 0 || s.compat.MaxToolSchemaBytes > 0 }, apply: capToolsRule,
+		},
+		{
+			Name: "openai-tools", Dialects: []wire.Dialect{wire.Messages}, Setting: "compat.requiresOpenAiAnthropicToolPayload",
+			Why:     "compat.requiresOpenAiAnthropicToolPayload is true for this model, so tools are written as OpenAI does; remove it to send Anthropic's",
+			applies: func(s *Shape) bool { return yes(s.compat.RequiresOpenAiAnthropicToolPayload) }, apply: openAIToolsRule,
+		},
+		{
 			Name: "reasoning-effort", Dialects: both, Setting: "compat.supportsReasoningEffort",
 			Why:     "the effort is fitted to those the model takes (compat.supportedReasoningEfforts, compat.reasoningEffortMap)",
-			applies: func(s *Shape) bool { return !s.effort.asIs }, apply: effortRule,
+			also:    []string{"supportedReasoningEfforts", "reasoningEffortMap"},
+			applies: func(s *Shape) bool { return !s.effort.asIs || s.effort.without && s.backend == wire.Chat }, apply: effortRule,
+		},
+		{
+			Name: "params", Dialects: []wire.Dialect{wire.Chat, wire.Responses, wire.Messages, wire.Completions}, Setting: "params",
+			Why:     "params of this model are the defaults of what the client does not say",
+			applies: func(s *Shape) bool { return len(s.presets) > 0 }, apply: paramsRule,
+		},
+		{
+			Name: "thinking-format", Dialects: chat, Setting: "compat.thinkingFormat",
+			Why:     "the backend is told how to think in a field of its own (compat.thinkingFormat); openai sends reasoning_effort",
+			applies: func(s *Shape) bool { return s.effort.switched }, apply: thinkingFormatRule,
+		},
+		{
+			Name: "thinking-tool-choice", Dialects: chat, Setting: "compat.thinkingFormat",
+			Why:     "the model cannot be made to call a tool while it thinks, so it chooses",
+			applies: func(s *Shape) bool { return s.compat.ThinkingFormat == "moonshot" }, apply: moonshotChoiceRule,
+		},
+		{
+			Name: "template-params", Dialects: chat, Setting: "params.chat_template_kwargs",
+			Why:     "params.chat_template_kwargs of this model are the defaults of what the client does not say; remove them there to send none",
+			applies: func(s *Shape) bool { return len(s.kwargs) > 0 }, apply: templateParamsRule,
+		},
+		{
+			Name: "response-format", Dialects: chat, Setting: "compat.supportsJsonSchemaResponseFormat",
+			Why:     "the format is the best that the backend enforces (compat.supportsJsonSchemaResponseFormat, supportsJsonObjectResponseFormat, requiresSchemaInJsonObject, responseFormatInPrompt)",
+			also:    []string{"supportsJsonObjectResponseFormat", "requiresSchemaInJsonObject", "responseFormatInPrompt", "unsupportedFields"},
+			applies: func(s *Shape) bool { return s.formats.helps() }, apply: formatRule,
+		},
+		{
+			Name: "max-tokens-field", Dialects: chat, Setting: "compat.maxTokensField",
+			Why:     "the backend knows the longest answer by this name (compat.maxTokensField)",
+			applies: func(s *Shape) bool { return s.compat.MaxTokensField != "" }, apply: limitFieldRule,
+		},
+		{
+			Name: "temperature", Dialects: both, Setting: "compat.supportsTemperature",
+			Why:     "compat.supportsTemperature is false for this model; remove it to send sampling settings",
+			applies: func(s *Shape) bool { return no(s.compat.SupportsTemperature) }, apply: temperatureRule,
+		},
+		{
+			Name: "top-logprobs", Dialects: chat,
+			Why:     "log probabilities are not asked for, and servers refuse a number of them without that",
+			applies: proxied, apply: topLogprobsRule,
+		},
+		{
+			Name: "instructions", Dialects: []wire.Dialect{wire.Responses}, Setting: "compat.supportsInstructions",
+			Why:     "compat.supportsInstructions is false for this model, so they are the first item of the input; remove it to send them as they are",
+			applies: func(s *Shape) bool { return no(s.compat.SupportsInstructions) }, apply: instructionsRule,
+		},
+		{
+			Name: "cache-retention", Dialects: both, Setting: "compat.supportsLongCacheRetention",
+			Why:     "compat.supportsLongCacheRetention is false for this model; remove it to send prompt_cache_retention",
+			applies: func(s *Shape) bool { return no(s.compat.SupportsLongCacheRetention) }, apply: cacheRetentionRule,
+		},
+		{
+			Name: "session-headers", Dialects: []wire.Dialect{wire.Chat, wire.Responses, wire.Messages}, Setting: "compat.sendSessionAffinityHeaders",
+			Why:  "routers keep a conversation on one machine by this header; compat.sendSessionAffinityHeaders and sendSessionIdHeader send it",
+			also: []string{"sendSessionIdHeader"},
+			applies: func(s *Shape) bool {
+				return yes(s.compat.SendSessionAffinityHeaders) || yes(s.compat.SendSessionIDHeader)
+			}, apply: sessionRule,
+		},
+		{
+			Name: "openrouter-routing", Dialects: chat, Setting: "compat.openRouterRouting",
+			Why:     "compat.openRouterRouting of this model says where OpenRouter sends requests; remove it to leave that open",
+			applies: func(s *Shape) bool { return s.routing.openRouter != nil }, apply: openRouterRule,
+		},
+		{
+			Name: "vercel-routing", Dialects: chat, Setting: "compat.vercelGatewayRouting",
+			Why:     "compat.vercelGatewayRouting of this model says where Vercel's gateway sends requests; remove it to leave that open",
+			applies: func(s *Shape) bool { return s.routing.vercel != nil }, apply: vercelRule,
+		},
+		{
+			Name: "tool-stream", Dialects: chat, Setting: "compat.zaiToolStream",
+			Why:     "Z.ai streams the arguments of calls when it is asked to; compat.zaiToolStream: false does not ask",
+			applies: func(s *Shape) bool { return yes(s.compat.ZaiToolStream) }, apply: toolStreamRule,
 		},
 		{
 			Name: "native-only", Dialects: openAI, Setting: "compat.supportsPromptCacheKey",
@@ -78,6 +220,21 @@ func Rules() []Rule {
 			Name: "include-usage", Dialects: streaming, Setting: "compat.supportsUsageInStreaming",
 			Why:     "usage is asked for so that it can be counted; compat.supportsUsageInStreaming: false never asks",
 			applies: always, apply: includeUsageRule,
+		},
+		{
+			Name: "unsupported-fields", Dialects: openAI, Setting: "compat.unsupportedFields",
+			Why:     "compat.unsupportedFields of this model names the field; take it off that list to send it",
+			applies: func(s *Shape) bool { return len(s.compat.UnsupportedFields) > 0 }, apply: unsupportedFieldsRule,
+		},
+		{
+			Name: "nulls", Dialects: streaming, Setting: "compat.supportsNulls",
+			Why:     "a null says nothing, and the backend fails over it; compat.supportsNulls: true sends it",
+			applies: func(s *Shape) bool { return no(s.compat.SupportsNulls) }, apply: nullsRule,
+		},
+		{
+			Name: "types", Dialects: streaming, Setting: "compat.supportsNulls",
+			Why:     "the backend breaks off over a number that is not written as it wants it; compat.supportsNulls: true sends it as it is",
+			applies: func(s *Shape) bool { return no(s.compat.SupportsNulls) }, apply: typesRule,
 		},
 		{
 			Name: "string-content", Dialects: chat, Setting: "compat.requiresStringContent",
@@ -113,17 +270,28 @@ type facts struct {
 	effort efforts
 	extra  []extra // members of extra_body
 	store  []byte  // the value that store is sent with; nil when it is not sent
+
+	schemas *schemas // what the backend takes of tools' schemas; nil for all
+	formats formats
+	presets []preset // what the configuration's params add
+	kwargs  []byte   // its chat_template_kwargs
+	routing routing
 }
 
-func learn(s *Shape) facts {
-	f := facts{id: wire.AppendString(nil, s.model.ID), effort: effortsOf(s.model, &s.compat, s.native)}
+func learn(s *Shape) {
+	f := &s.facts
+	*f = facts{id: wire.AppendString(nil, s.model.ID), effort: effortsOf(s.model, &s.compat, s.native)}
 	if s.backend == wire.Chat {
 		f.extra = extraOf(s.model)
 	}
 	if s.client == wire.Chat || s.client == wire.Responses { // no other endpoint has it
 		f.store = storeOf(s.model, &s.compat)
 	}
-	return f
+	f.thinkingOf(s)
+	f.schemas = schemasOf(&s.compat)
+	f.formats = formatsOf(s)
+	f.presets, f.kwargs = presetsOf(s)
+	f.routing = routingOf(s)
 }
 
 // yes and no read a compat flag that may not have been said.

@@ -11,10 +11,13 @@ import (
 
 // efforts is what a model takes as a reasoning effort.
 type efforts struct {
-	asIs   bool              // nothing is known and nothing second-guessed
-	why    string            // why the model takes no effort at all; empty when it takes some
-	list   []string          // those it takes
-	mapped map[string]string // the configuration's reasoningEffortMap
+	asIs     bool              // nothing is known and nothing second-guessed
+	why      string            // why the model takes no effort at all; empty when it takes some
+	list     []string          // those it takes
+	mapped   map[string]string // the configuration's reasoningEffortMap
+	switched bool              // thinking is asked for in another field, which can turn it off (thinkingFormatRule)
+	levels   bool              // that field stands beside the effort
+	without  bool              // the model takes no effort beside tools
 }
 
 // effortsOf works out a model's efforts. Said by compat.supportsReasoningEffort,
@@ -41,48 +44,13 @@ func effortsOf(m *catalog.Model, c *catalog.Compat, native bool) efforts {
 	}
 	// Without a list of its own the configuration is taken at its word for what
 	// it maps to.
-	e.list = effortsByID(m.ID)
+	e.list = slices.Clone(catalog.KnownEfforts(m.ID))
 	for _, v := range slices.Sorted(maps.Values(e.mapped)) {
 		if !off(v) && v != "" && !slices.Contains(e.list, v) {
 			e.list = append(e.list, v)
 		}
 	}
 	return e
-}
-
-// effortsByID is OpenClaw's table for models whose efforts are not declared.
-func effortsByID(id string) []string {
-	id = strings.ToLower(id)
-	if n := len(id) - len("-2006-01-02"); n > 0 && isDate(id[n:]) {
-		id = id[:n]
-	}
-	rest, ok := strings.CutPrefix(id, "gpt-5")
-	if !ok {
-		return []string{"low", "medium", "high"}
-	}
-	minor := byte(0)
-	if len(rest) >= 2 && rest[0] == '.' && rest[1] >= '1' && rest[1] <= '9' && (len(rest) == 2 || rest[2] == '-') {
-		minor, rest = rest[1]-'0', rest[2:]
-	}
-	switch {
-	case minor == 1 && rest == "-codex-mini":
-		return []string{"medium"}
-	case minor == 1 && rest == "-codex-max":
-		return []string{"none", "medium", "high", "xhigh"}
-	case strings.HasPrefix(rest, "-codex"):
-		return []string{"low", "medium", "high", "xhigh"}
-	case minor == 0 && rest == "-pro":
-		return []string{"high"}
-	case minor >= 2 && rest == "-pro":
-		return []string{"medium", "high", "xhigh"}
-	case minor >= 2 && rest == "":
-		return []string{"none", "low", "medium", "high", "xhigh"}
-	case minor == 1 && rest == "":
-		return []string{"none", "low", "medium", "high"}
-	case minor == 0 && rest == "":
-		return []string{"minimal", "low", "medium", "high"}
-	}
-	return []string{"low", "medium", "high"}
 }
 
 // isDate says whether s is "-YYYY-MM-DD".
@@ -107,8 +75,14 @@ func (e *efforts) resolve(asked string) string {
 	if slices.Contains(e.list, v) {
 		return v
 	}
-	if off(asked) || off(v) || strings.TrimSpace(v) == "" {
+	if off(asked) || off(v) {
+		return e.none()
+	}
+	if strings.TrimSpace(v) == "" {
 		return ""
+	}
+	if strings.EqualFold(v, "xhigh") && slices.Contains(e.list, "max") && !slices.Contains(e.list, "xhigh") {
+		return "max" // nearer than high
 	}
 	for try := strings.ToLower(strings.TrimSpace(v)); try != ""; try = lesser(try) {
 		if slices.Contains(e.list, try) {
@@ -119,6 +93,19 @@ func (e *efforts) resolve(asked string) string {
 		if !off(v) {
 			return v
 		}
+	}
+	return ""
+}
+
+// none is the model's word for not thinking; empty when it has none.
+func (e *efforts) none() string {
+	for _, v := range e.list {
+		if off(v) {
+			return v
+		}
+	}
+	if e.switched {
+		return "none"
 	}
 	return ""
 }
@@ -144,6 +131,7 @@ func off(v string) bool { return strings.EqualFold(v, "none") || strings.EqualFo
 const (
 	whyNoEffort  = "compat.supportsReasoningEffort is false for this model, so no effort is sent; remove it to send one"
 	whyNoReason  = "nothing says that this model takes a reasoning effort; compat.supportsReasoningEffort: true or reasoning: true sends it"
+	whyNoTools   = "the model takes no effort beside tools; params.extra_body sends one all the same"
 	whyOffEffort = "the model has no such effort, and servers refuse the word; list it in compat.supportedReasoningEfforts to send it"
 )
 
@@ -155,7 +143,7 @@ func effortRule(s *Shape, r *Request) error {
 		return s.chatEffort(r, d.find("reasoning_effort"))
 	}
 	i := d.find("reasoning")
-	if i < 0 {
+	if i < 0 || s.effort.asIs {
 		return nil
 	}
 	switch wire.Kind(d.slots[i].value[0]) {
@@ -169,6 +157,14 @@ func effortRule(s *Shape, r *Request) error {
 
 func (s *Shape) chatEffort(r *Request, i int) error {
 	if i < 0 {
+		return nil
+	}
+	if s.effort.without && !vacantMember(r, "tools") {
+		r.remove("reasoning_effort")
+		r.Changes[len(r.Changes)-1].Why = whyNoTools
+		return nil
+	}
+	if s.effort.asIs {
 		return nil
 	}
 	with, why, err := s.fit(r, r.draft.slots[i].value, "reasoning_effort")

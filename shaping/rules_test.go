@@ -22,12 +22,21 @@ func models() map[string]story {
 	on, off := true, false
 	extra := json.RawMessage(`{"extra_body":{"tool_choice":"required","top_k":20,"store":true,"messages":[{"role":"user","content":[]}],"stream_options":{"include_usage":false}}}`)
 	return map[string]story{
-		"plain":     {ID: "m"},
-		"openai":    {ID: "m", BaseURL: "https://api.openai.com/v1"},
-		"strict":    {ID: "m", Compat: catalog.Compat{RequiresStringContent: &on, SupportsTools: &off, SupportsUsageInStreaming: &off, SupportsReasoningEffort: &off}},
-		"generous":  {ID: "m", Reasoning: true, Compat: catalog.Compat{SupportsStore: &on, SupportsPromptCacheKey: &on, RequiresStringContent: &on}},
-		"efforts":   {ID: "m", Compat: catalog.Compat{SupportedReasoningEfforts: []string{"none", "high"}, ReasoningEffortMap: map[string]string{"low": "none", "medium": "high"}}},
-		"extra":     {ID: "m", Params: extra},
+		"plain":    {ID: "m"},
+		"openai":   {ID: "m", BaseURL: "https://api.openai.com/v1"},
+		"strict":   {ID: "m", Compat: catalog.Compat{RequiresStringContent: &on, SupportsTools: &off, SupportsUsageInStreaming: &off, SupportsReasoningEffort: &off}},
+		"generous": {ID: "m", Reasoning: true, Compat: catalog.Compat{SupportsStore: &on, SupportsPromptCacheKey: &on, RequiresStringContent: &on}},
+		"efforts":  {ID: "m", Compat: catalog.Compat{SupportedReasoningEfforts: []string{"none", "high"}, ReasoningEffortMap: map[string]string{"low": "none", "medium": "high"}}},
+		"extra":    {ID: "m", Params: extra},
+		"words": {ID: "m", Kind: catalog.KindMLX, Near: true, Lean: true, Compat: catalog.Compat{MaxTokensField: "max_completion_tokens", UnsupportedToolSchemaKeywords: []string{"description"},
+			SupportsStrictMode: &off, SupportsInstructions: &off, SupportsTemperature: &off, ThinkingFormat: "qwen-chat-template", SupportsLongCacheRetention: &off,
+			Own: catalog.Own{SupportsToolChoiceRequired: &off, SupportsParallelToolCalls: &off, MaxTools: 3, MaxToolSchemaBytes: 2000, DropTools: []string{"shell", "get_weather"},
+				ResponseFormatInPrompt: "on", UnsupportedFields: []string{"seed", "metadata", "user"}}}},
+		"plain-schemas": {ID: "m", Reasoning: true, Params: json.RawMessage(`{"temperature":0.5,"max_tokens":5,"reasoning_effort":"high","chat_template_kwargs":{"a":1},"text_verbosity":"low","parallel_tool_calls":false}`),
+			Compat: catalog.Compat{ToolSchemaProfile: "gemini", ThinkingFormat: "moonshot", SendSessionAffinityHeaders: &on, ZaiToolStream: &on, OpenRouterRouting: map[string]any{"a": 1},
+				VercelGatewayRouting: map[string]any{"b": 2}, SupportsJSONSchemaResponseFormat: &off, Own: catalog.Own{SupportsToolChoiceObject: &off, RequiresSchemaInJSONObject: &on, ToolChoiceNoneOmitsTools: &on}}},
+		"objects": {ID: "m", Compat: catalog.Compat{ToolSchemaProfile: "object", ThinkingFormat: "openrouter", SupportsJSONSchemaResponseFormat: &off, MaxTokensField: "max_tokens",
+			Own: catalog.Own{SupportsJSONObjectFormat: &off, ResponseFormatInPrompt: "off", UnsupportedFields: []string{"tool_choice", "max_tokens", "stop"}}}},
 		"extra-all": {ID: "m", Params: extra, Compat: catalog.Compat{SupportsTools: &off, SupportsStore: &on, RequiresStringContent: &on}},
 	}
 }

@@ -54,3 +54,9 @@ func vacant(v []byte) bool {
 	it := wire.Elements(v, wire.Span{End: len(v)})
 	return !it.Next()
 }
+
+// vacantMember says whether a member is missing, null or an empty array.
+func vacantMember(r *Request, name string) bool {
+	i := r.draft.find(name)
+	return i < 0 || vacant(r.draft.slots[i].value)
+}

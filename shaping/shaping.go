@@ -42,6 +42,13 @@ type Request struct {
 	Changes []Change    // the same for people, in the order of application
 	Dropped []string    // paths that were dropped, for x-nearside-dropped: "store", "reasoning.effort"
 	Path    string      // below the base URL: "/chat/completions"; empty keeps the client's own
+	// Headers are further header lines to send, each with its line end.
+	Headers []byte
+	// Format says that the answer's format is one that the backend does not hold
+	// the model to: one of the Format words, empty otherwise. FormatSchema is the
+	// JSON schema that was asked for, if any.
+	Format       string
+	FormatSchema []byte
 	// AskedUsage says that stream_options.include_usage is our addition, so
 	// that usage must be hidden from the client.
 	AskedUsage bool
@@ -77,6 +84,9 @@ type Options struct {
 	// also when empty), SystemHoist for templates that want them all at the head
 	// (Qwen's fail otherwise), or SystemUser. What the provider says stands above.
 	SystemMessages string
+	// Lean leaves the heaviest tools out for models near at hand, where their
+	// compat.lean says nothing else.
+	Lean bool
 	// Learned are the flags that the model's backend taught by refusing; nil for
 	// none.
 	Learned *catalog.Compat
