@@ -184,14 +184,22 @@ func (x *exchange) path() string {
 
 const anthropicVersion = "Anthropic-Version: " + wire.AnthropicVersion + "\r\n"
 
-// further returns the header lines that the dialect of the present target
-// wants. A client of the same dialect says itself which version and which beta
-// features it means.
+// further returns the header lines that the shaped request and the dialect of
+// the present target want. A client of the same dialect says itself which
+// version and which beta features it means; what the configuration says stands.
 func (x *exchange) further(t *target) []byte {
-	if x.talk != wire.Messages {
-		return nil
-	}
 	h := x.extra[:0]
+	if x.form == "" { // a form is not shaped
+		for line := range bytes.Lines(x.shaped.Headers) {
+			if name, _, _ := bytes.Cut(line, []byte(":")); !t.says(string(name)) {
+				h = append(h, line...)
+			}
+		}
+	}
+	if x.talk != wire.Messages {
+		x.extra = h
+		return h
+	}
 	version := false
 	if x.surface.dialect == wire.Messages {
 		for _, name := range [...]string{"Anthropic-Version", "Anthropic-Beta"} {
@@ -345,6 +353,7 @@ func (x *exchange) commit() {
 	r.Provider, r.Model, r.Route, r.Simulated, r.declared = m.Provider.ID, x.cur.ref, x.cur.route, x.cur.simulated, m.Declared
 	if x.form == "" { // a form is not shaped
 		r.Dropped = append(r.Dropped, x.shaped.Dropped...)
+		r.Format = formatted(&x.shaped, x.fit)
 		x.cut()
 	}
 	clear(x.parts)

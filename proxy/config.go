@@ -19,6 +19,9 @@ type Config struct {
 	Beat     Heartbeat
 	Drain    Drain
 	Fallback Fallback
+	// Lean leaves the heaviest tools out of requests to near models
+	// (agents.defaults.experimental.localModelLean).
+	Lean bool
 	// Responses are the settings of what the Responses dialect keeps and runs.
 	Responses ResponsesConfig
 

@@ -54,6 +54,7 @@ type exchange struct {
 	cur         *target
 	talk        wire.Dialect // in which cur is asked
 	retell      bool         // its answer is taken apart and put together again
+	fit         shaping.Fit  // whether a whole answer has the format that was asked for
 	at          upstream.Attempt
 	trying      bool
 	again       bool // the stale connection's one retry was used for this target
@@ -442,7 +443,7 @@ func (x *exchange) release() {
 	clear(x.answerEdits)
 	x.answerEdits = x.answerEdits[:0]
 	x.step, x.cur, x.trying, x.again = 0, nil, false, false
-	x.talk, x.retell = 0, false
+	x.talk, x.retell, x.fit = 0, false, shaping.FitUnknown
 	x.attempt, x.lastReq, x.failed, x.checked, x.saying = time.Time{}, time.Time{}, outcome{}, false, false
 	x.encoding, x.w = false, nil
 	x.enc.Reset(shaping.EncoderOptions{})

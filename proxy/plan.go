@@ -38,6 +38,7 @@ type BackendState struct {
 // Shaping returns opt with what this configuration says of translations.
 func (s *Snapshot) Shaping(opt shaping.Options) shaping.Options {
 	opt.SystemMessages = s.Config.Responses.SystemMessages
+	opt.Lean = s.Config.Lean
 	return opt
 }
 

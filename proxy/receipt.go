@@ -31,6 +31,7 @@ type Receipt struct {
 	Abort     string        `json:"abort_phase,omitempty"`
 	Attempts  []Attempt     `json:"attempts,omitempty"`
 	Dropped   []string      `json:"dropped,omitempty"`
+	Format    string        `json:"format,omitempty"` // how the answer's format was seen to, where the backend does not enforce it
 	Usage     wire.Usage    `json:"usage"`
 	HasUsage  bool          `json:"usage_reported"`
 	Events    int           `json:"events,omitempty"`
@@ -151,6 +152,9 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	if len(r.Repaired) > 0 {
 		e.Strs("repaired", r.Repaired)
 	}
+	if r.Format != "" {
+		e.Str("format", r.Format)
+	}
 	if r.Truncated > 0 {
 		e.Int("truncated", r.Truncated)
 	}
@@ -205,6 +209,9 @@ func (r *Receipt) late() []byte {
 	b = appendNames(b, `,"dropped":`, r.Dropped)
 	b = appendNames(b, `,"promoted":`, r.Promoted)
 	b = appendNames(b, `,"hidden":`, r.Hidden)
+	if r.Format != "" {
+		b = append(append(b, `,"format":`...), wire.AppendString(nil, r.Format)...)
+	}
 	if r.Simulated {
 		b = append(b, `,"simulated":true`...)
 	}

@@ -49,6 +49,9 @@ func (x *exchange) headers() {
 	if len(r.Hidden) > 0 {
 		h.SetBytesV("X-Nearside-Hidden", appendDropped(nil, r.Hidden))
 	}
+	if r.Format != "" {
+		h.Set("X-Nearside-Format", r.Format)
+	}
 	if r.Truncated > 0 {
 		h.Set("X-Nearside-Truncated", strconv.Itoa(r.Truncated))
 	}
@@ -65,6 +68,20 @@ func appendDropped(dst []byte, names []string) []byte {
 		dst = appendHeaderText(dst, n)
 	}
 	return dst
+}
+
+// formatted says how an answer's format was seen to, where the backend does not
+// hold the model to it, and whether a whole answer has it all the same.
+func formatted(r *shaping.Request, fit shaping.Fit) string {
+	switch {
+	case r.Format == "":
+		return ""
+	case fit == shaping.FitYes:
+		return r.Format + "; valid=true"
+	case fit == shaping.FitNo:
+		return r.Format + "; valid=false"
+	}
+	return r.Format
 }
 
 // reply answers with a whole answer.
@@ -118,6 +135,10 @@ func (x *exchange) check() error {
 		return err
 	}
 	x.receipt.Usage, x.receipt.HasUsage = info.Usage, info.HasUsage
+	x.fit = shaping.FitUnknown
+	if x.talk == wire.Chat && x.shaped.Format != "" {
+		x.fit = shaping.AnswerFits(x.answer, x.shaped.FormatSchema)
+	}
 	if x.retell {
 		enc := x.encoder()
 		enc.Source(x.talk, true, &x.shaped.Turn)

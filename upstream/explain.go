@@ -10,6 +10,10 @@ import (
 // for people. What comes from the configuration has no value: it may be a key.
 func (b *Backend) HeaderLines(r *Request) []catalog.Header {
 	shown := map[string]bool{"host": true, "user-agent": true, "accept-encoding": true, "accept": true, "content-type": true, "content-length": true}
+	for line := range strings.Lines(string(r.Headers)) {
+		name, _, _ := strings.Cut(line, ":")
+		shown[strings.ToLower(name)] = true
+	}
 	for _, h := range b.cfg.Headers {
 		shown[strings.ToLower(h.Name)] = false
 	}

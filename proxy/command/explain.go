@@ -440,6 +440,13 @@ func shape(x *explained, snap *proxy.Snapshot, opt shaping.Options, pool *upstre
 		return
 	}
 	req := upstream.Request{Path: below, Length: x.Bytes, Stream: e.Stream && d != wire.Plain, ModelLines: upstream.ModelLines(m.Headers)}
+	for line := range bytes.Lines(r.Headers) {
+		name, _, _ := strings.Cut(string(line), ":")
+		own := func(h catalog.Header) bool { return strings.EqualFold(h.Name, name) }
+		if !b.Sends(name) && !slices.ContainsFunc(m.Headers, own) {
+			req.Headers = append(req.Headers, line...)
+		}
+	}
 	for _, h := range b.HeaderLines(&req) {
 		x.Headers = append(x.Headers, header{h.Name, h.Value})
 	}

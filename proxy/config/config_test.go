@@ -342,7 +342,7 @@ func TestParamsMerge(t *testing.T) {
 	for _, n := range c.Later {
 		later = append(later, n.Path)
 	}
-	if got := strings.Join(later, " "); strings.Contains(got, "xtra") || !strings.Contains(got, "agents.defaults.params.temperature") {
+	if got := strings.Join(later, " "); strings.Contains(got, "xtra") || strings.Contains(got, "temperature") || got != "models.providers.local.params.big" {
 		t.Errorf("later: %s", got)
 	}
 }

@@ -230,8 +230,14 @@ func (l *loader) params(list []catalog.Param, n node, report bool) []catalog.Par
 			}
 			continue
 		}
-		if key != "extra_body" && report {
-			l.later(e.pos, e.path, "%s", notYet)
+		if want, known := paramKinds[key]; known && want != json5.Null && e.v.Kind != want {
+			if report {
+				l.warn(e.node.pos(), e.path, "must be %s, not %s, and has no effect", want, e.v.Kind)
+			}
+			continue
+		}
+		if report {
+			l.param(e, key)
 		}
 		value, err := e.v.AppendJSON(nil)
 		if err != nil {
@@ -241,6 +247,33 @@ func (l *loader) params(list []catalog.Param, n node, report bool) []catalog.Par
 	}
 	return list
 }
+
+// param notes a parameter without an effect.
+func (l *loader) param(e entry, key string) {
+	switch _, known := paramKinds[key]; {
+	case known:
+	case slices.Contains(foreignParams, key):
+		l.cfg.Ignored = append(l.cfg.Ignored, Note{Path: e.path, Text: "is read by OpenClaw, not by the proxy", File: e.pos.File, Line: e.pos.Line, Col: e.pos.Col})
+	default:
+		l.later(e.pos, e.path, "accepted, not applied; in extra_body it is sent")
+	}
+}
+
+// paramKinds are the parameters that have an effect, and what they must be; Null
+// for anything.
+var paramKinds = map[string]json5.Kind{
+	"extra_body": json5.Object, "chat_template_kwargs": json5.Object, "store": json5.Bool,
+	"max_tokens": json5.Number, "max_completion_tokens": json5.Number, "max_output_tokens": json5.Number,
+	"temperature": json5.Number, "top_p": json5.Number, "top_k": json5.Number, "min_p": json5.Number, "seed": json5.Number,
+	"presence_penalty": json5.Number, "frequency_penalty": json5.Number, "repetition_penalty": json5.Number, "repeat_penalty": json5.Number,
+	"stop": json5.Null, "parallel_tool_calls": json5.Bool, "text_verbosity": json5.String, "verbosity": json5.String,
+	"service_tier": json5.String, "cache_retention": json5.String, "reasoning_effort": json5.String,
+}
+
+// foreignParams are OpenClaw's own business: Gemini's handle of a cached prompt,
+// a cache of answers, how OpenClaw itself connects, and what it does with
+// thinking and LM Studio's models before it asks.
+var foreignParams = []string{"cached_content", "response_cache", "transport", "preload", "fast_mode", "qwen_thinking_format", "preserve_thinking"}
 
 // snake writes a camel-case key in snake case.
 func snake(key string) string {

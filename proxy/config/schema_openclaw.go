@@ -43,7 +43,6 @@ const (
 	notYet      = "accepted, not applied yet"
 	notMapped   = "accepted, not applied yet; efforts are mapped by compat.reasoningEffortMap"
 	notStarted  = "accepted, not applied yet: start the model server yourself"
-	notLean     = "accepted, not applied yet: the tools of a request are sent as they came"
 	notBuffered = "accepted, not applied yet: the client's own choice of streaming is kept"
 )
 
@@ -150,54 +149,53 @@ func modelShape() *shape {
 const (
 	toChat            = "when a request for /v1/responses or /v1/messages is translated to Chat Completions"
 	toChatOfResponses = "when a request for /v1/responses is translated to Chat Completions"
-	toEither          = "when a request is translated between Chat Completions and Responses"
-	toMessages        = "when a request is translated to Anthropic Messages"
 )
 
 // compatShape lists the compat flags in the order of catalog.Compat. Those that
 // a rule reads are wanted, those that only translations read have their effect
-// partly, the others come later.
+// partly, those that mean nothing to a proxy are ignored (docs/compat.md says
+// why), the others come later.
 func compatShape() *shape {
 	yes, word, words := &shape{kind: boolean}, &shape{kind: text}, listOf(&shape{kind: text})
 	object := mapOf("<name>", &shape{kind: anything})
 	return obj(
 		want("supportsStore", yes),
 		want("supportsPromptCacheKey", yes),
-		partly("supportsDeveloperRole", yes, toEither),
+		want("supportsDeveloperRole", yes),
 		want("supportsReasoningEffort", yes),
 		want("supportsUsageInStreaming", yes),
 		want("supportsTools", yes),
-		partly("supportsStrictMode", yes, toChatOfResponses),
+		want("supportsStrictMode", yes),
 		want("requiresStringContent", yes),
 		after("visibleReasoningDetailTypes", words, notYet),
 		want("supportedReasoningEfforts", words),
 		want("reasoningEffortMap", mapOf("<effort>", &shape{kind: text})),
-		partly("maxTokensField", oneOf("max_completion_tokens", "max_tokens"), toChat),
-		partly("thinkingFormat", oneOf("openai", "openrouter", "deepseek", "zai", "together", "qwen", "qwen-chat-template", "adaptive", "budget"), toChat+"; adaptive or budget says how a model of an anthropic-messages provider thinks"),
+		want("maxTokensField", oneOf("max_completion_tokens", "max_tokens")),
+		want("thinkingFormat", oneOf("openai", "openrouter", "deepseek", "zai", "together", "qwen", "qwen-chat-template", "moonshot", "adaptive", "budget")),
 		partly("requiresToolResultName", yes, toChatOfResponses),
 		after("requiresAssistantAfterToolResult", yes, notYet),
 		partly("requiresThinkingAsText", yes, toChatOfResponses),
-		after("toolSchemaProfile", word, notYet),
-		after("unsupportedToolSchemaKeywords", words, notYet),
-		after("nativeWebSearchTool", yes, notYet),
+		want("toolSchemaProfile", word),
+		want("unsupportedToolSchemaKeywords", words),
+		field{name: "nativeWebSearchTool", shape: yes, ignored: true},
 		after("toolCallArgumentsEncoding", oneOf("html-entities"), notYet),
 		after("requiresMistralToolIds", yes, notYet),
-		after("requiresOpenAiAnthropicToolPayload", yes, notYet),
-		after("openRouterRouting", object, notYet),
-		after("vercelGatewayRouting", object, notYet),
-		after("zaiToolStream", yes, notYet),
+		want("requiresOpenAiAnthropicToolPayload", yes),
+		want("openRouterRouting", object),
+		want("vercelGatewayRouting", object),
+		want("zaiToolStream", yes),
 		partly("cacheControlFormat", oneOf("anthropic", "none"), "cache marks of Anthropic requests are kept for a chat backend (anthropic), or none are made for an anthropic-messages one (none)"),
-		after("sendSessionAffinityHeaders", yes, notYet),
-		after("sendSessionIdHeader", yes, notYet),
-		partly("supportsLongCacheRetention", yes, toMessages),
-		after("supportsEagerToolInputStreaming", yes, notYet),
-		partly("supportsTemperature", yes, toMessages),
-		after("supportsInstructions", yes, notYet),
-		after("supportsResponsesContinuation", yes, notYet),
-		partly("supportsJsonSchemaResponseFormat", yes, toMessages),
+		want("sendSessionAffinityHeaders", yes),
+		want("sendSessionIdHeader", yes),
+		want("supportsLongCacheRetention", yes),
+		want("supportsEagerToolInputStreaming", yes),
+		want("supportsTemperature", yes),
+		want("supportsInstructions", yes),
+		field{name: "supportsResponsesContinuation", shape: yes, ignored: true},
+		want("supportsJsonSchemaResponseFormat", yes),
 		after("strictMessageKeys", yes, notYet),
 		partly("requiresReasoningContentOnAssistantMessages", yes, toChat),
-		after("codeMode", &shape{kind: anything}, notYet),
+		field{name: "codeMode", shape: &shape{kind: anything}, ignored: true},
 	)
 }
 
@@ -255,7 +253,7 @@ func agentsShape() *shape {
 		))
 	}
 	experimental := func() *shape {
-		return obj(after("localModelLean", &shape{kind: boolean}, notLean))
+		return obj(want("localModelLean", &shape{kind: boolean}))
 	}
 	params := mapOf("<name>", &shape{kind: anything})
 	defaults := []field{
@@ -271,7 +269,7 @@ func agentsShape() *shape {
 		want("model", model()),
 		after("models", models(), notYet+"; agents.defaults.models is"),
 		after("params", params, notYet+"; agents.defaults.params is"),
-		after("experimental", experimental(), notLean),
+		after("experimental", experimental(), notYet+"; agents.defaults.experimental is"),
 		{name: "contextTokens", shape: &shape{kind: anything}, ignored: true},
 	}
 	return obj(

@@ -51,6 +51,7 @@ func (l *loader) settings() {
 	own.get("drain").setSpan("announce", &c.Drain.Announce)
 	own.get("drain").setSpan("grace", &c.Drain.Grace)
 	own.get("fallback").setWhole("targets", &c.Fallback.Targets)
+	c.Lean = l.root.get("agents", "defaults", "experimental", "localModelLean").flag(false)
 	r, resp := &c.Responses, own.get("responses")
 	resp.setText("store", &r.Store)
 	resp.setSpan("maxAge", &r.MaxAge)
