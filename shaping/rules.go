@@ -275,7 +275,9 @@ type facts struct {
 	formats formats
 	presets []preset // what the configuration's params add
 	kwargs  []byte   // its chat_template_kwargs
-	routing routing
+
+	retention string // its cache_retention: none, short, long; empty when it says nothing
+	routing   routing
 }
 
 func learn(s *Shape) {
@@ -291,6 +293,7 @@ func learn(s *Shape) {
 	f.schemas = schemasOf(&s.compat)
 	f.formats = formatsOf(s)
 	f.presets, f.kwargs = presetsOf(s)
+	f.retention = retentionOf(s.model)
 	f.routing = routingOf(s)
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"nearside/catalog"
 	"nearside/shaping/wire"
 )
 
@@ -75,6 +76,16 @@ func presetsOf(s *Shape) (all []preset, kwargs []byte) {
 		}
 	}
 	return all, kwargs
+}
+
+// retentionOf returns how long the configuration wants prompts cached.
+func retentionOf(m *catalog.Model) string {
+	for i := range m.Params {
+		if p := &m.Params[i]; p.Key == "cache_retention" {
+			return text(p.Value)
+		}
+	}
+	return ""
 }
 
 // presetEffort fits the configuration's own effort to the model.

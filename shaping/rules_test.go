@@ -311,6 +311,7 @@ func BenchmarkRequest(b *testing.B) {
 	}{
 		{"usual", story{ID: "qwen"}},
 		{"strings", story{ID: "qwen", Compat: catalog.Compat{RequiresStringContent: &on}}},
+		{"llamacpp", story{ID: "qwen", Kind: catalog.KindLlamaCPP, Near: true}},
 	}
 	for _, c := range cases {
 		s, err := New(c.st.model(), wire.Chat, Options{})

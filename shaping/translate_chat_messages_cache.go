@@ -23,7 +23,7 @@ const marksMax = 4
 // cacheMarks places cache_control, without which Anthropic caches nothing: the
 // client's own first, then ours where there is room. Ours are written when all
 // else is, since only then is known which turn is the last. No mark is set where
-// compat.cacheControlFormat is "none".
+// compat.cacheControlFormat or params.cacheRetention is "none".
 type cacheMarks struct {
 	ends    [markPlaces]int // where the block's brace is; 0 for none that could do with a mark
 	clients int             // marks of the client's
@@ -31,7 +31,9 @@ type cacheMarks struct {
 	marked  bool            // the block that was written last has a mark
 }
 
-func (s *Shape) marksCache() bool { return s.compat.CacheControlFormat != "none" }
+func (s *Shape) marksCache() bool {
+	return s.compat.CacheControlFormat != "none" && s.retention != "none"
+}
 
 // closeBlock ends a block, with the mark that the client set there.
 func (w *messagesDraft) closeBlock(cache wire.Span, hint bool) {
@@ -46,7 +48,7 @@ func (c *cacheMarks) client(w *messagesDraft, cache wire.Span, hint bool) {
 	case !cache.Present() && !hint:
 	case !w.t.shape.marksCache():
 		if w.said.first(onceCache) {
-			w.t.drop("cache_control", `compat.cacheControlFormat is "none" for this model, so no cache marks are sent; remove it to send them`)
+			w.t.drop("cache_control", `compat.cacheControlFormat or params.cacheRetention is "none" for this model, so no cache marks are sent; remove it to send them`)
 		}
 	case c.clients == marksMax:
 		if w.said.first(onceCache) {
@@ -90,6 +92,9 @@ func (c *cacheMarks) write(w *messagesDraft) {
 		return
 	}
 	mark := markShort
+	if !w.day && c.clients == 0 && w.t.shape.retention == "long" && !no(w.t.shape.compat.SupportsLongCacheRetention) {
+		mark = markLong
+	}
 	if w.day {
 		if c.clients > 0 || no(w.t.shape.compat.SupportsLongCacheRetention) {
 			w.t.drop("prompt_cache_retention", "the request has cache marks of its own, or compat.supportsLongCacheRetention is false")
