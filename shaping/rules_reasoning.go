@@ -30,7 +30,7 @@ func (f *facts) thinkingOf(s *Shape) {
 	case e.why == whyNoEffort:
 		// No reasoning_effort; the switch is another field.
 		e.why = ""
-	case e.why == whyNoReason && !strings.HasPrefix(s.from["thinkingFormat"], "profile "):
+	case e.why == whyNoReason && !strings.HasPrefix(s.because("thinkingFormat"), "profile "):
 		e.why = "" // whoever says how the model is asked to think says that it thinks
 	}
 	if s.compat.ThinkingFormat == "deepseek" && len(s.compat.SupportedReasoningEfforts) == 0 {

@@ -394,7 +394,7 @@ func foundProvider(f *config.Config, id string, found upstream.Found) (*catalog.
 		if fm.Tools != nil && !*fm.Tools {
 			m.Compat.SupportsTools = fm.Tools
 		}
-		m.OwnCompat = f.ModelCompat(m.Ref())
+		m.OwnCompat, m.Params = f.ModelCompat(m.Ref()), f.ModelParams(m.Ref())
 		p.Models = append(p.Models, m)
 	}
 	// The one that is loaded comes first: it is what default means.

@@ -123,3 +123,40 @@ func TestCompatFlagsOfEveryPlace(t *testing.T) {
 		t.Errorf("thinkTags of a found model: %q", got)
 	}
 }
+
+// Parameters hold for models that discovery finds as well: a server that nobody
+// configured is the one that needs tool_choice forced.
+func TestParamsOfFoundModels(t *testing.T) {
+	c := loaded(t, `{agents: {defaults: {params: {temperature: 0.5, topP: 1}, experimental: {localModelLean: true},
+		models: {'lmstudio/tiny': {params: {topP: null, extra_body: {tool_choice: 'required'}}}}}}}`)
+	show := func(ref string) (s string) {
+		for _, p := range c.ModelParams(ref) {
+			s += p.Key + "=" + string(p.Value) + " "
+		}
+		return s
+	}
+	if got, want := show("lmstudio/tiny"), `temperature=0.5 extra_body={"tool_choice":"required"} `; got != want {
+		t.Errorf("of lmstudio/tiny\n got %s\nwant %s", got, want)
+	}
+	if got, want := show("lmstudio/other"), `temperature=0.5 top_p=1 `; got != want {
+		t.Errorf("of lmstudio/other\n got %s\nwant %s", got, want)
+	}
+	if !c.Proxy.Lean || len(c.Warnings) > 0 {
+		t.Errorf("lean %t, warnings %v", c.Proxy.Lean, c.Warnings)
+	}
+}
+
+// A parameter of the wrong type would be refused by every backend: it is named
+// and not sent.
+func TestParamsOfWrongTypesAreNamed(t *testing.T) {
+	c := loaded(t, `{models: {providers: {local: {baseUrl: 'http://127.0.0.1:8000/v1', models: [{id: 'm', params: {temperature: 'hot', transport: 'sse', top_p: 1}}]}}}}`)
+	if p := c.model(t, "local/m").Params; len(p) != 2 || p[1].Key != "top_p" {
+		t.Errorf("params: %v", p)
+	}
+	if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0].Error(), "params.temperature: must be a number, not a string") {
+		t.Errorf("warnings: %v", c.Warnings)
+	}
+	if len(c.Ignored) != 1 || !strings.HasSuffix(c.Ignored[0].Path, "params.transport") || len(c.Later) > 0 {
+		t.Errorf("ignored %v, later %v", c.Ignored, c.Later)
+	}
+}

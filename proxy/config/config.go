@@ -65,6 +65,9 @@ type Config struct {
 	own       map[string]node           // proxy.providers, checked
 	compats   map[string]catalog.Compat // their compat
 	ownModels map[string]catalog.Compat // proxy.models.<ref>.compat
+
+	params   []catalog.Param            // agents.defaults.params
+	paramsOf map[string][]catalog.Param // those and agents.defaults.models.<ref>.params, of models that may be found
 	sums      map[string][sha256.Size]byte
 }
 

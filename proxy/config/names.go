@@ -49,6 +49,8 @@ func (l *loader) names() {
 // modelEntries reads agents.defaults.models: aliases and params by ref.
 func (l *loader) modelEntries(n node) {
 	seen := map[string]string{}
+	l.cfg.params = l.params(nil, l.root.get("agents", "defaults", "params"), false)
+	l.cfg.paramsOf = map[string][]catalog.Param{}
 	for _, e := range n.entries() {
 		l.params(nil, e.get("params"), true)
 		provider, id, ok := catalog.ParseRef(e.key)
@@ -64,6 +66,14 @@ func (l *loader) modelEntries(n node) {
 		seen[ref] = e.path
 		alias := strings.TrimSpace(e.get("alias").text())
 		p := l.providerCalled(provider)
+		if p == nil && l.cfg.Discovery.Enabled && canBeFound(provider) {
+			l.cfg.paramsOf[ref] = l.params(l.cfg.params, e.get("params"), false)
+			if alias != "" {
+				at := e.get("alias")
+				l.warn(at.pos(), at.path, "no provider called %q is configured; the alias has no effect", provider).like(provider, l.providerIDs())
+			}
+			continue
+		}
 		if p == nil {
 			l.warn(e.pos, e.path, "no provider called %q is configured; the entry has no effect", provider).like(provider, l.providerIDs())
 			continue

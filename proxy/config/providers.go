@@ -576,6 +576,14 @@ func (c *Config) Compat(id string) catalog.Compat { return c.compats[id] }
 // ModelCompat returns what proxy.models.<ref>.compat says.
 func (c *Config) ModelCompat(ref string) catalog.Compat { return c.ownModels[ref] }
 
+// ModelParams returns the parameters of a model that discovery found.
+func (c *Config) ModelParams(ref string) []catalog.Param {
+	if own, ok := c.paramsOf[ref]; ok {
+		return own
+	}
+	return c.params
+}
+
 // SystemMessages returns what proxy.providers.<id> says of system messages of a
 // provider that discovery found; empty for nothing.
 func (c *Config) SystemMessages(id string) string { return c.own[id].get("systemMessages").text() }
