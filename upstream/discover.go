@@ -51,6 +51,7 @@ type FoundModel struct {
 	Type          string   // "llm" or "embeddings"; empty when not said
 	Tools         *bool    // nil when not said
 	Reasoning     bool
+	Efforts       []string // the reasoning efforts that the model takes; nil when not said
 }
 
 // Model returns what is known of a model by the name that requests give it, or

@@ -198,6 +198,7 @@ func (a *asker) lmStudio(ctx context.Context, f *Found) {
 			if c := m.Capabilities; c != nil {
 				fm.Input, fm.Tools = inputs(c.Vision, false), c.Tools
 				fm.Reasoning = len(c.Reasoning) > 0 && string(c.Reasoning) != "null" && string(c.Reasoning) != "false"
+				fm.Efforts = allowedEfforts(c.Reasoning)
 			}
 			f.Models = append(f.Models, fm)
 		}
@@ -429,4 +430,19 @@ func (a *asker) llamaCPP(ctx context.Context, f *Found) {
 		m.Tools = props.Caps.Tools
 	}
 	m.Reasoning = m.Reasoning || strings.Contains(props.Template, "<think>") || strings.Contains(props.Template, "enable_thinking")
+}
+
+// effortsMax bounds the reasoning efforts that a server may list.
+const effortsMax = 16
+
+// allowedEfforts reads what LM Studio says of a model's reasoning: an object with
+// the options, of which some models know only on and off.
+func allowedEfforts(reasoning json.RawMessage) []string {
+	var said struct {
+		Options []string `json:"allowed_options"`
+	}
+	if json.Unmarshal(reasoning, &said) != nil {
+		return nil
+	}
+	return said.Options[:min(len(said.Options), effortsMax)]
 }

@@ -136,7 +136,7 @@ func TestDiscoverTellsServersApart(t *testing.T) {
 		Found{Kind: catalog.KindOllama, Version: "0.0.0", State: StateMisconfigured, Detail: "it has no models: download one there", Models: []FoundModel{}})
 	f("mlx", nil, Found{Kind: catalog.KindMLX, State: StateReady, Models: []FoundModel{{ID: "mlx-community/Qwen3-0.6B-4bit"}}})
 	f("lmstudio", nil, Found{Kind: catalog.KindLMStudio, State: StateReady, Slots: 4, Models: []FoundModel{
-		{ID: "qwen/qwen3-8b", ContextWindow: 8192, ContextMax: 40960, Loaded: true, Input: text, Type: "llm", Tools: yes(), Reasoning: true},
+		{ID: "qwen/qwen3-8b", ContextWindow: 8192, ContextMax: 40960, Loaded: true, Input: text, Type: "llm", Tools: yes(), Reasoning: true, Efforts: []string{"off", "on"}},
 		{ID: "google/gemma-3-4b", ContextWindow: 131072, ContextMax: 131072, Input: []string{"text", "image"}, Type: "llm", Tools: no()},
 		{ID: "text-embedding-nomic-embed-text-v1.5", ContextWindow: 2048, ContextMax: 2048, Type: "embeddings"},
 	}})

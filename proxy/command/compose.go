@@ -394,6 +394,7 @@ func foundProvider(f *config.Config, id string, found upstream.Found) (*catalog.
 		if fm.Tools != nil && !*fm.Tools {
 			m.Compat.SupportsTools = fm.Tools
 		}
+		m.Compat.SupportedReasoningEfforts = fm.Efforts
 		m.OwnCompat, m.Params = f.ModelCompat(m.Ref()), f.ModelParams(m.Ref())
 		p.Models = append(p.Models, m)
 	}
