@@ -69,6 +69,9 @@ func (e *efforts) resolve(asked string) string {
 	if !ok {
 		v, ok = e.mapped[strings.ToLower(asked)]
 	}
+	for i := 0; !ok && off(asked) && i < len(offWords); i++ {
+		v, ok = e.mapped[offWords[i]]
+	}
 	if !ok {
 		v = asked
 	}
@@ -125,6 +128,9 @@ func lesser(v string) string {
 	}
 	return ""
 }
+
+// offWords are the words for not thinking.
+var offWords = [...]string{"off", "none"}
 
 func off(v string) bool { return strings.EqualFold(v, "none") || strings.EqualFold(v, "off") }
 

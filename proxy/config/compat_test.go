@@ -160,3 +160,26 @@ func TestParamsOfWrongTypesAreNamed(t *testing.T) {
 		t.Errorf("ignored %v, later %v", c.Ignored, c.Later)
 	}
 }
+
+// OpenClaw's newer map of levels says the same as two flags, under which it
+// stands.
+func TestThinkingLevelsAreEfforts(t *testing.T) {
+	f := func(model, efforts, mapped string) {
+		t.Helper()
+		c := loaded(t, `{models: {providers: {local: {baseUrl: 'http://127.0.0.1:8000/v1', models: [{id: 'm', reasoning: true, `+model+`}]}}}}`)
+		m := c.model(t, "local/m")
+		if got := strings.Join(m.Compat.SupportedReasoningEfforts, " "); got != efforts {
+			t.Errorf("%s: efforts %q, want %q", model, got, efforts)
+		}
+		if got := m.Compat.ReasoningEffortMap["low"] + " " + m.Compat.ReasoningEffortMap["off"]; got != mapped {
+			t.Errorf("%s: mapped %q, want %q", model, got, mapped)
+		}
+		if len(c.Later) > 0 {
+			t.Errorf("%s: later %v", model, c.Later)
+		}
+	}
+	f(`thinkingLevelMap: {off: 'none', low: 'minimal'}`, "", "minimal none")
+	f(`thinkingLevelMap: {off: null, low: 'minimal', high: null}`, "low medium minimal", "minimal ")
+	f(`thinkingLevelMap: {high: null}, compat: {supportedReasoningEfforts: ['high']}`, "high", " ")
+	f(`thinkingLevelMap: {low: 'x'}, compat: {reasoningEffortMap: {low: 'high'}}`, "", "high ")
+}

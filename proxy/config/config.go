@@ -68,7 +68,7 @@ type Config struct {
 
 	params   []catalog.Param            // agents.defaults.params
 	paramsOf map[string][]catalog.Param // those and agents.defaults.models.<ref>.params, of models that may be found
-	sums      map[string][sha256.Size]byte
+	sums     map[string][sha256.Size]byte
 }
 
 // Log says what is logged and how.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -51,6 +52,7 @@ func (l *loader) model(n, provider node, p *catalog.Provider) {
 		MaxTokens:     n.get("maxTokens").whole(),
 		Compat:        l.compat(n.get("compat")),
 	}
+	levels(n.get("thinkingLevelMap"), m)
 	if m.Name == "" {
 		m.Name = id
 	}
@@ -81,6 +83,36 @@ func (l *loader) model(n, provider node, p *catalog.Provider) {
 	m.Params = l.params(m.Params, params, false)
 	m.Params = l.params(m.Params, provider.get("params"), false)
 	m.Params = l.params(m.Params, n.get("params"), true)
+}
+
+// levels reads thinkingLevelMap as what it says of efforts: a word is what the
+// backend is sent for a level, null that the model has no such level. What
+// compat says stands.
+func levels(n node, m *catalog.Model) {
+	var none []string
+	mapped := map[string]string{}
+	for _, e := range n.entries() {
+		if e.v.Kind == json5.Null {
+			none = append(none, e.key)
+		} else if word := e.text(); word != "" {
+			mapped[e.key] = word
+		}
+	}
+	if len(m.Compat.ReasoningEffortMap) == 0 && len(mapped) > 0 {
+		m.Compat.ReasoningEffortMap = mapped
+	}
+	if len(m.Compat.SupportedReasoningEfforts) > 0 || len(none) == 0 {
+		return
+	}
+	takes := slices.Clone(catalog.KnownEfforts(m.ID))
+	for _, word := range slices.Sorted(maps.Values(mapped)) {
+		if !slices.Contains(takes, word) {
+			takes = append(takes, word)
+		}
+	}
+	m.Compat.SupportedReasoningEfforts = slices.DeleteFunc(takes, func(e string) bool {
+		return slices.Contains(none, e) || e == "none" && slices.Contains(none, "off")
+	})
 }
 
 // inherit fills a model's numbers from its provider and applies the cap of

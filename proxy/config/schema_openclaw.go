@@ -41,7 +41,6 @@ var apis = []string{
 
 const (
 	notYet      = "accepted, not applied yet"
-	notMapped   = "accepted, not applied yet; efforts are mapped by compat.reasoningEffortMap"
 	notStarted  = "accepted, not applied yet: start the model server yourself"
 	notBuffered = "accepted, not applied yet: the client's own choice of streaming is kept"
 )
@@ -137,7 +136,7 @@ func modelShape() *shape {
 		want("params", mapOf("<name>", &shape{kind: anything})),
 		want("headers", mapOf("<name>", &shape{kind: secret})),
 		want("compat", compatShape()),
-		after("thinkingLevelMap", mapOf("<level>", &shape{kind: text, null: true}), notMapped),
+		want("thinkingLevelMap", mapOf("<level>", &shape{kind: text, null: true})),
 		after("mediaInput", &shape{kind: anything}, notYet),
 		field{name: "agentRuntime", shape: &shape{kind: anything}, ignored: true},
 		field{name: "metadataSource", shape: &shape{kind: text}, ignored: true},
