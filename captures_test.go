@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -20,8 +21,8 @@ import (
 //   - a chat stream is asked for its usage, by a member at the end or inside
 //     the stream_options that are there;
 //   - the reasoning effort, prompt_cache_key and store do not leave for a
-//     backend that is not said to take them. No other field of these bodies
-//     is touched.
+//     backend that is not said to take them, and what the developer says is
+//     said by the system there. No other field of these bodies is touched.
 func TestCapturedRequestsArriveAsTheyWereSent(t *testing.T) {
 	files, err := filepath.Glob("testdata/captures/*.json")
 	if err != nil || len(files) < 41 {
@@ -31,9 +32,10 @@ func TestCapturedRequestsArriveAsTheyWereSent(t *testing.T) {
 		name    string
 		model   string // of the provider
 		dropped []string
+		role    string // of what the developer says
 	}{
-		{"an unknown backend", `{id: "m", contextWindow: 1000000}`, []string{"reasoning.effort", "prompt_cache_key", "store"}},
-		{"a backend that takes more", `{id: "m", contextWindow: 1000000, compat: {supportsPromptCacheKey: true, supportsReasoningEffort: true}}`, []string{"store"}},
+		{"an unknown backend", `{id: "m", contextWindow: 1000000}`, []string{"reasoning.effort", "prompt_cache_key", "store"}, "system"},
+		{"a backend that takes more", `{id: "m", contextWindow: 1000000, compat: {supportsPromptCacheKey: true, supportsReasoningEffort: true, supportsDeveloperRole: true}}`, []string{"store"}, "developer"},
 	}
 	variants := []struct {
 		name string
@@ -81,6 +83,9 @@ func TestCapturedRequestsArriveAsTheyWereSent(t *testing.T) {
 						}
 						arrived := asked.body
 						want, dropped := expected(t, sent, p.dropped)
+						if field == "messages" {
+							want = developer.ReplaceAll(want, []byte(`"role"${1}"`+p.role+`"`))
+						}
 						if !bytes.Equal(arrived, want) {
 							differ(t, arrived, want)
 						}
@@ -93,6 +98,8 @@ func TestCapturedRequestsArriveAsTheyWereSent(t *testing.T) {
 		})
 	}
 }
+
+var developer = regexp.MustCompile(`"role"(\s*:\s*)"developer"`)
 
 // expected is what arrives of a body, and what of it was dropped.
 func expected(t *testing.T, sent []byte, drop []string) (want []byte, dropped []string) {

@@ -77,6 +77,7 @@ type Own struct {
 	RequiresAlternatingRoles   *bool    `json:"requiresAlternatingRoles,omitempty"`
 	RequiresPairedToolResults  *bool    `json:"requiresPairedToolResults,omitempty"`
 	RequiresNonEmptyMessages   *bool    `json:"requiresNonEmptyMessages,omitempty"`
+	RequiresPlainToolIDs       *bool    `json:"requiresPlainToolIds,omitempty"` // at most 40 letters, digits, _ and -
 
 	// Answers: how what the backend says is told.
 	ThinkTags       string `json:"thinkTags,omitempty"`       // split, opened, keep

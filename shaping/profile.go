@@ -41,7 +41,8 @@ func Profiles() []Profile {
 			Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, SupportsJSONObjectFormat: isFalse, RequiresDataImages: isTrue})}},
 		{Kind: catalog.KindOllama, Name: "ollama", Source: recorded, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", ToolSchemaProfile: "llamacpp",
-			Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, RequiresDataImages: isTrue})}},
+			Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, RequiresDataImages: isTrue,
+				RequiresNonEmptyMessages: isTrue, ReasoningField: "reasoning"})}},
 		{Kind: catalog.KindMLX, Name: "mlx", Source: recorded, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens",
 			SupportsJSONSchemaResponseFormat: isFalse,
@@ -49,10 +50,12 @@ func Profiles() []Profile {
 		{Kind: catalog.KindVLLM, Name: "vllm", Source: fromSource, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, Own: near(catalog.Own{})}},
 		{Kind: catalog.KindSGLang, Name: "sglang", Source: fromSource, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, Own: near(catalog.Own{SupportsNulls: isFalse})}},
+			SupportsDeveloperRole: isFalse, Own: near(catalog.Own{SupportsNulls: isFalse,
+				RequiresNonEmptyMessages: isTrue, ReasoningField: "reasoning_content"})}},
 		{Kind: catalog.KindLlamaCPP, Name: "llamacpp", Source: recorded, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, ToolSchemaProfile: "llamacpp",
-			Own: near(catalog.Own{ToolChoiceNoneOmitsTools: isTrue, RequiresSchemaInJSONObject: isTrue})}},
+			Own: near(catalog.Own{ToolChoiceNoneOmitsTools: isTrue, RequiresSchemaInJSONObject: isTrue,
+				ReasoningField: "reasoning_content"})}},
 		{Kind: catalog.KindLiteLLM, Name: "litellm", Source: documented, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, Own: hosted}},
 		{Kind: catalog.KindDeepSeek, Name: "deepseek", Source: openClaw, Compat: catalog.Compat{
@@ -82,8 +85,10 @@ func Profiles() []Profile {
 // hosted are our own flags of an API that is not OpenAI's own.
 var hosted = catalog.Own{RepairToolCalls: isTrue}
 
-// near are our own flags of a model server.
+// near are our own flags of a model server. Templates refuse a history whose
+// calls and results do not match, or show the model a muddle.
 func near(o catalog.Own) catalog.Own {
+	o.RequiresPairedToolResults = isTrue
 	o.RepairToolCalls, o.ThinkTags, o.ToolText = isTrue, "split", "bracketed"
 	return o
 }

@@ -2,6 +2,7 @@ package shaping
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 
 	"nearside/shaping/wire"
@@ -94,6 +95,7 @@ type revision struct {
 	out    []byte
 	notes  int
 	member string // of the last note
+	lost   bool   // some note beyond those that are told is of something dropped
 }
 
 // revision begins with the array of a top-level member.
@@ -209,7 +211,9 @@ func (v *revision) note(member string, was, with []byte, why string, dropped boo
 	v.member = member
 	if v.notes <= contentChanges {
 		v.r.note(v.slot, v.path(member), was, with, why, dropped)
+		return
 	}
+	v.lost = v.lost || dropped
 }
 
 // done writes the array back and says whether it changed.
@@ -225,26 +229,60 @@ func (v *revision) done() bool {
 	v.r.revise(v.slot, v.out)
 	if more := v.notes - contentChanges; more > 0 {
 		v.n = -1
-		v.r.note(v.slot, v.path(v.member), nil, nil, "the same in "+strconv.Itoa(more)+" more places", false)
+		v.r.note(v.slot, v.path(v.member), nil, nil, "the same in "+strconv.Itoa(more)+" more places", v.lost)
 	}
 	return true
 }
 
 // withMember returns an object with a member set, in its place when it is there
-// and last when not.
+// (in all of them, should it be there twice) and last when not.
 func withMember(obj []byte, key string, value []byte) []byte {
 	var edits wire.Edits
 	edits.Reset(obj, nil)
-	edits.SetIn(wire.Whole(obj), key, value)
+	there := false
+	for it := wire.Members(obj, wire.Whole(obj)); it.Next(); {
+		if it.Is(key) {
+			edits.Replace(it.Value, value)
+			there = true
+		}
+	}
+	if !there {
+		edits.SetIn(wire.Whole(obj), key, value)
+	}
 	return wire.Splice(nil, obj, edits.List())
 }
 
 // withoutMembers returns an object without some members.
 func withoutMembers(obj []byte, keys ...string) []byte {
-	var edits wire.Edits
-	edits.Reset(obj, nil)
-	for _, key := range keys {
-		edits.RemoveIn(wire.Whole(obj), key)
+	return filtered(obj, func(key []byte) bool {
+		return !slices.Contains(keys, string(key))
+	})
+}
+
+// filtered returns an object with those members only that keep wants. What
+// parts them stays as it is written.
+func filtered(obj []byte, keep func(key []byte) bool) []byte {
+	at := wire.Whole(obj)
+	if at.Start == at.End || obj[at.Start] != '{' {
+		return obj
 	}
-	return wire.Splice(nil, obj, edits.List())
+	out := make([]byte, 0, len(obj))
+	first := true
+	from := at.Start + 1
+	for it := wire.Members(obj, at); it.Next(); from = it.Value.End {
+		if !keep(plainKey(it.Key.Of(obj))) {
+			continue
+		}
+		between := obj[from : it.Key.Start-1]
+		if first {
+			first = false
+			out = append(out, '{')
+			between = between[bytes.IndexByte(between, ',')+1:]
+		}
+		out = append(append(out, between...), obj[it.Key.Start-1:it.Value.End]...)
+	}
+	if first {
+		return append(out, "{}"...)
+	}
+	return append(out, obj[from:at.End]...)
 }

@@ -28,9 +28,10 @@ type story struct {
 	API       catalog.API     `json:"api"`
 	ID        string          `json:"id"`
 	Reasoning bool            `json:"reasoning"`
-	Kind      catalog.Kind    `json:"kind"`
+	Kind      catalog.Kind    `json:"kind"` // of the server
 	Near      bool            `json:"near"`
-	Lean      bool            `json:"lean"` // of the options
+	Lean      bool            `json:"lean"`           // of the options
+	System    string          `json:"systemMessages"` // of the provider
 	Compat    catalog.Compat  `json:"compat"`
 	Params    json.RawMessage `json:"params"`
 }
@@ -49,7 +50,7 @@ func (st story) model() *catalog.Model {
 		st.ID = "m"
 	}
 	m := &catalog.Model{
-		Provider: &catalog.Provider{ID: st.Provider, API: st.API, BaseURL: st.BaseURL, Kind: st.Kind, Near: st.Near},
+		Provider: &catalog.Provider{ID: st.Provider, API: st.API, BaseURL: st.BaseURL, Kind: st.Kind, Near: st.Near, SystemMessages: st.System},
 		ID:       st.ID, API: st.API, BaseURL: st.BaseURL, Reasoning: st.Reasoning, Compat: st.Compat,
 	}
 	for it := wire.Members(st.Params, wire.Whole(st.Params)); it.Next(); {
@@ -80,6 +81,8 @@ type shaped struct {
 	json    string
 	asked   bool
 	err     *wire.Error
+
+	translated bool
 }
 
 func shape(t testing.TB, st story, body string) shaped {
@@ -101,14 +104,20 @@ func shape(t testing.TB, st story, body string) shaped {
 	if len(r.FormatSchema) > 0 {
 		format += " " + string(r.FormatSchema)
 	}
+	from := []byte(body)
+	if len(r.Body) > 0 {
+		from = r.Body
+	}
 	return shaped{
 		headers: strings.ReplaceAll(strings.TrimSuffix(string(r.Headers), "\r\n"), "\r\n", "\n"),
 		format:  format,
-		sent:    string(wire.Splice(nil, []byte(body), r.Edits)),
+		sent:    string(wire.Splice(nil, from, r.Edits)),
 		dropped: strings.Join(r.Dropped, "\n"),
 		explain: string(AppendText(nil, lines)),
 		json:    string(AppendJSON(nil, lines)),
 		asked:   r.AskedUsage,
+
+		translated: len(r.Body) > 0,
 	}
 }
 
@@ -173,6 +182,9 @@ func TestRuleStories(t *testing.T) {
 			}
 			if !json.Valid([]byte(got.json)) {
 				t.Errorf("explain is not valid JSON: %s", got.json)
+			}
+			if got.translated {
+				st.Client = "" // what is sent is in the backend's dialect
 			}
 			if again := shape(t, st, got.sent); again.sent != got.sent {
 				t.Errorf("shaping what was sent changes it again:\n got %s\nwant %s", again.sent, got.sent)

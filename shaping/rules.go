@@ -30,8 +30,9 @@ func (r *Rule) in(d wire.Dialect) bool {
 }
 
 // Rules returns all rules in the order of application: first what the client
-// said is fitted to the model, then the configuration's extra_body wins over
-// it, then what must not leave in any case is taken away.
+// said is fitted to the model, its messages from the single one to the whole
+// conversation, then the configuration's extra_body wins over it, then what must
+// not leave in any case is taken away.
 func Rules() []Rule {
 	var (
 		all       = []wire.Dialect{wire.Chat, wire.Responses, wire.Messages, wire.Completions, wire.Plain}
@@ -42,6 +43,7 @@ func Rules() []Rule {
 		streaming = []wire.Dialect{wire.Chat, wire.Completions}
 		always    = func(*Shape) bool { return true }
 		proxied   = func(s *Shape) bool { return !s.native }
+		strict    = func(s *Shape) bool { return yes(s.compat.StrictMessageKeys) }
 	)
 	return []Rule{
 		{
@@ -237,9 +239,81 @@ func Rules() []Rule {
 			applies: func(s *Shape) bool { return no(s.compat.SupportsNulls) }, apply: typesRule,
 		},
 		{
+			Name: "developer-role", Dialects: chat, Setting: "compat.supportsDeveloperRole",
+			Why:     "the backend is not known to take the role developer; compat.supportsDeveloperRole: true sends it",
+			applies: func(s *Shape) bool { return no(s.compat.SupportsDeveloperRole) }, apply: developerRule,
+		},
+		{
 			Name: "string-content", Dialects: chat, Setting: "compat.requiresStringContent",
 			Why:     "compat.requiresStringContent is true for this model, so text parts are joined to one string; remove it to send parts",
 			applies: func(s *Shape) bool { return yes(s.compat.RequiresStringContent) }, apply: stringContentRule,
+		},
+		{
+			Name: "thinking-as-text", Dialects: chat, Setting: "compat.requiresThinkingAsText",
+			Why:     "compat.requiresThinkingAsText is true for this model, so earlier reasoning stands in front of the text; remove it to send it as it came",
+			applies: func(s *Shape) bool { return yes(s.compat.RequiresThinkingAsText) }, apply: thoughtRule,
+		},
+		{
+			Name: "reasoning-field", Dialects: chat, Setting: "compat.reasoningField",
+			Why:     "compat.reasoningField says where the backend looks for earlier reasoning; set another place there, or drop",
+			applies: func(s *Shape) bool { return s.compat.ReasoningField != "" && !yes(s.compat.RequiresThinkingAsText) }, apply: thoughtRule,
+		},
+		{
+			Name: "strict-message-keys", Dialects: chat, Setting: "compat.strictMessageKeys",
+			Why:     "compat.strictMessageKeys is true for this model, so messages have a role and a content and nothing else; remove it to send all",
+			applies: strict, apply: strictKeysRule,
+		},
+		{
+			Name: "system-first", Dialects: chat, Setting: "compat.requiresSystemFirst",
+			Why:     "compat.requiresSystemFirst is true for this model, so all system messages stand in the first one; remove it to leave them where they are",
+			applies: func(s *Shape) bool { return s.hoistsSystem() || s.tellsSystemAsUser() }, apply: systemRule,
+		},
+		{
+			Name: "paired-tool-results", Dialects: chat, Setting: "compat.requiresPairedToolResults",
+			Why:     "every call is answered once, right behind it; compat.requiresPairedToolResults: false sends the history as it came",
+			applies: func(s *Shape) bool { return yes(s.compat.RequiresPairedToolResults) && !strict(s) }, apply: pairsRule,
+		},
+		{
+			Name: "non-empty-messages", Dialects: chat, Setting: "compat.requiresNonEmptyMessages",
+			Why:     "the backend refuses messages that say nothing; compat.requiresNonEmptyMessages: false sends them",
+			applies: func(s *Shape) bool { return yes(s.compat.RequiresNonEmptyMessages) }, apply: nonEmptyRule,
+		},
+		{
+			Name: "alternating-roles", Dialects: chat, Setting: "compat.requiresAlternatingRoles",
+			Why:     "compat.requiresAlternatingRoles is true for this model, so messages of one side that follow one another are merged; remove it to send each",
+			applies: func(s *Shape) bool { return yes(s.compat.RequiresAlternatingRoles) }, apply: alternatingRule,
+		},
+		{
+			Name: "user-first", Dialects: chat, Setting: "compat.requiresUserFirst",
+			Why:     "compat.requiresUserFirst is true for this model, so a message of the user's opens the conversation; remove it to send none",
+			applies: func(s *Shape) bool { return yes(s.compat.RequiresUserFirst) }, apply: userFirstRule,
+		},
+		{
+			Name: "assistant-after-tool-result", Dialects: chat, Setting: "compat.requiresAssistantAfterToolResult",
+			Why:     "compat.requiresAssistantAfterToolResult is true for this model, so the user does not speak right behind a tool's result; remove it to send nothing between",
+			applies: func(s *Shape) bool { return yes(s.compat.RequiresAssistantAfterToolResult) }, apply: bridgeRule,
+		},
+		{
+			Name: "reasoning-content", Dialects: chat, Setting: "compat.requiresReasoningContentOnAssistantMessages",
+			Why:     "the backend wants reasoning_content on every message of the assistant's; compat.requiresReasoningContentOnAssistantMessages: false adds none",
+			applies: func(s *Shape) bool { return s.insistsOnReasoning() && !strict(s) }, apply: insistRule,
+		},
+		{
+			Name: "mistral-tool-ids", Dialects: chat, Setting: "compat.requiresMistralToolIds",
+			Why:     "Mistral's ids of calls are nine letters and digits; compat.requiresMistralToolIds: false sends them as they came",
+			applies: func(s *Shape) bool { return yes(s.compat.RequiresMistralToolIds) && !strict(s) }, apply: mistralIDRule,
+		},
+		{
+			Name: "plain-tool-ids", Dialects: chat, Setting: "compat.requiresPlainToolIds",
+			Why: "compat.requiresPlainToolIds is true for this model, so ids of calls are at most 40 letters, digits, _ and -; remove it to send them as they came",
+			applies: func(s *Shape) bool {
+				return yes(s.compat.RequiresPlainToolIDs) && !yes(s.compat.RequiresMistralToolIds) && !strict(s)
+			}, apply: plainIDRule,
+		},
+		{
+			Name: "tool-result-name", Dialects: chat, Setting: "compat.requiresToolResultName",
+			Why:     "compat.requiresToolResultName is true for this model, so results have the name of the tool; remove it to send none",
+			applies: func(s *Shape) bool { return yes(s.compat.RequiresToolResultName) && !strict(s) }, apply: resultNameRule,
 		},
 		{
 			Name: "extra-body", Dialects: chat, Setting: "params.extra_body",

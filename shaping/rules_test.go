@@ -37,8 +37,23 @@ func models() map[string]story {
 				VercelGatewayRouting: map[string]any{"b": 2}, SupportsJSONSchemaResponseFormat: &off, Own: catalog.Own{SupportsToolChoiceObject: &off, RequiresSchemaInJSONObject: &on, ToolChoiceNoneOmitsTools: &on}}},
 		"objects": {ID: "m", Compat: catalog.Compat{ToolSchemaProfile: "object", ThinkingFormat: "openrouter", SupportsJSONSchemaResponseFormat: &off, MaxTokensField: "max_tokens",
 			Own: catalog.Own{SupportsJSONObjectFormat: &off, ResponseFormatInPrompt: "off", UnsupportedFields: []string{"tool_choice", "max_tokens", "stop"}}}},
+		"near":     {ID: "m", Near: true},
+		"renamed":  {ID: "m", Near: true, Compat: catalog.Compat{Own: catalog.Own{RequiresNonEmptyMessages: &on, ReasoningField: "reasoning"}}},
+		"content":  {ID: "m", Near: true, Compat: catalog.Compat{Own: catalog.Own{ReasoningField: "reasoning_content"}}},
+		"deepseek": {ID: "m", Kind: catalog.KindDeepSeek, Reasoning: true},
+		"mistral": {ID: "m", Kind: catalog.KindMistral, System: SystemUser, Compat: catalog.Compat{RequiresToolResultName: &on, RequiresAssistantAfterToolResult: &on, RequiresThinkingAsText: &on,
+			Own: catalog.Own{RequiresPairedToolResults: &on, RequiresAlternatingRoles: &on}}},
+		"history":   {ID: "m", System: SystemHoist, Compat: catalog.Compat{RequiresReasoningContentOnAssistantMessages: &on, RequiresAssistantAfterToolResult: &on, Own: history(&on, "reasoning")}},
+		"strings":   {ID: "m", Compat: catalog.Compat{RequiresStringContent: &on, RequiresToolResultName: &on, Own: history(&on, "tags")}},
+		"keys":      {ID: "m", Compat: catalog.Compat{StrictMessageKeys: &on, RequiresStringContent: &on, RequiresAssistantAfterToolResult: &on, RequiresReasoningContentOnAssistantMessages: &on, Own: history(&on, "drop")}},
 		"extra-all": {ID: "m", Params: extra, Compat: catalog.Compat{SupportsTools: &off, SupportsStore: &on, RequiresStringContent: &on}},
 	}
+}
+
+// history switches on everything that mends a conversation.
+func history(on *bool, reasoning string) catalog.Own {
+	return catalog.Own{RequiresSystemFirst: on, RequiresUserFirst: on, RequiresAlternatingRoles: on, RequiresPairedToolResults: on,
+		RequiresNonEmptyMessages: on, RequiresPlainToolIDs: on, ReasoningField: reasoning}
 }
 
 // check holds a shaped request against what is true of every one of them. It

@@ -579,7 +579,10 @@ func (w *chatOfMessages) text(m messageRun) {
 // know what to do with it.
 func (s *Shape) keepsReasoning() bool {
 	c := &s.compat
-	return yes(c.RequiresReasoningContentOnAssistantMessages) || c.ThinkingFormat == "deepseek" ||
+	if c.ReasoningField != "" && !yes(c.RequiresThinkingAsText) && !yes(c.RequiresReasoningContentOnAssistantMessages) {
+		return c.ReasoningField != thoughtDrop
+	}
+	return yes(c.RequiresReasoningContentOnAssistantMessages) || yes(c.RequiresThinkingAsText) || c.ThinkingFormat == "deepseek" ||
 		s.model.Provider.Near && s.model.Reasoning
 }
 
@@ -588,7 +591,7 @@ func (s *Shape) keepsReasoning() bool {
 func (w *chatOfMessages) thoughts(run []messageRun) {
 	if w.t.last && !w.t.shape.keepsReasoning() {
 		if w.said.first(onceReasoning) {
-			w.t.drop(fmt.Sprintf("messages[%d].content", run[0].i), "thinking is not sent: the backend is not known to take it back (compat.requiresReasoningContentOnAssistantMessages)")
+			w.t.drop(fmt.Sprintf("messages[%d].content", run[0].i), "thinking is not sent: the backend is not known to take it back (compat.reasoningField)")
 		}
 		return
 	}

@@ -360,10 +360,14 @@ func (c *chatDraft) effort(reasoning wire.Span) error {
 // loop, and vLLM, SGLang and llama.cpp hand it to them; OpenClaw's thinking
 // formats name the families of models that want it back, and the flag those
 // that insist. LM Studio, Ollama, MLX and OpenAI's chat do nothing with it or
-// refuse it.
+// refuse it. What compat.reasoningField says stands above all that; the rules
+// put it there.
 func (s *Shape) replaysReasoning() bool {
-	if yes(s.compat.RequiresReasoningContentOnAssistantMessages) {
+	switch {
+	case yes(s.compat.RequiresReasoningContentOnAssistantMessages):
 		return true
+	case s.compat.ReasoningField != "":
+		return s.compat.ReasoningField != thoughtDrop
 	}
 	switch s.compat.ThinkingFormat {
 	case "deepseek", "zai", "qwen", "qwen-chat-template", "openrouter":
@@ -374,6 +378,12 @@ func (s *Shape) replaysReasoning() bool {
 		return true
 	}
 	return false
+}
+
+// thinksLikeDeepSeek says whether the model is one of DeepSeek's that think, or
+// spoken to like one: they want what they thought back.
+func (s *Shape) thinksLikeDeepSeek() bool {
+	return s.compat.ThinkingFormat == "deepseek" && s.model.Reasoning
 }
 
 // responsesFault is an error of the request.
@@ -429,7 +439,7 @@ const (
 var notices = [noticeKinds]string{
 	noticePhase:        "chat knows no phases of an answer",
 	noticeSealed:       "the encrypted reasoning is another's and nobody here can open it",
-	noticeReasoning:    "the backend is not handed reasoning of earlier turns; compat.thinkingFormat or compat.requiresReasoningContentOnAssistantMessages of the model says that it wants it",
+	noticeReasoning:    "the backend is not handed reasoning of earlier turns; compat.reasoningField or compat.requiresReasoningContentOnAssistantMessages of the model says that it wants it",
 	noticeLoose:        "the reasoning belongs to no answer and no call",
 	noticeHistory:      "it tells of a hosted tool's work, for which chat has no words",
 	noticeHint:         "only OpenAI and Anthropic take hints of where to cache a prompt",

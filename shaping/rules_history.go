@@ -1,0 +1,277 @@
+package shaping
+
+import (
+	"bytes"
+	"fmt"
+
+	"nearside/shaping/wire"
+)
+
+const (
+	whySystemMoved = "the message is moved into the first system message"
+	whySystemSet   = "systemMessages is hoist (proxy.responses, proxy.providers.<id>), so all system messages stand in the first one; keep leaves them where they are"
+	whySystemUser  = "systemMessages is user (proxy.responses, proxy.providers.<id>), so system messages behind the first are told as the user's; keep leaves them as they are"
+	whyMerged      = "the message is merged into the one before it"
+	whyMergedLost  = "the messages are merged, and the first one says something else"
+)
+
+// hoistsSystem says whether all system messages are to stand in the first one.
+func (s *Shape) hoistsSystem() bool {
+	return yes(s.compat.RequiresSystemFirst) || !s.native && s.systemMessages() == SystemHoist
+}
+
+// tellsSystemAsUser says whether those behind the first are told as the user's.
+func (s *Shape) tellsSystemAsUser() bool { return !s.native && s.systemMessages() == SystemUser }
+
+// systemRule brings the system messages to where the backend's templates take
+// them. Translations of Responses requests have done it.
+func systemRule(s *Shape, r *Request) error {
+	if s.tellsSystemAsUser() {
+		r.tellSystemAsUser()
+	}
+	if s.hoistsSystem() {
+		why := ""
+		if !yes(s.compat.RequiresSystemFirst) {
+			why = whySystemSet
+		}
+		r.hoistSystem(why)
+	}
+	return nil
+}
+
+// tellSystemAsUser makes every system message behind the leading ones one of the
+// user's.
+func (r *Request) tellSystemAsUser() {
+	v := r.revision("messages")
+	leading := true
+	for v.next() {
+		msg := v.item()
+		role, _ := wire.Get(msg, wire.Whole(msg), "role")
+		if !chatRoleOf(role.Of(msg)).system() {
+			leading = false
+			continue
+		}
+		if leading {
+			continue
+		}
+		v.note("role", role.Of(msg), wordUser, whySystemUser, false)
+		with := withMember(msg, "role", wordUser)
+		content, _ := wire.Get(msg, wire.Whole(msg), "content")
+		said := content.Of(msg)
+		if content.Present() && said[0] == '[' {
+			if joined, ok := r.joined(msg, content); ok {
+				said = joined
+			}
+		}
+		if filled(said) && said[0] == '"' {
+			told := fmt.Appendf(nil, `"<system>\n%s\n</system>"`, inside(said))
+			v.note("content", content.Of(msg), told, whySystemUser, false)
+			with = withMember(with, "content", told)
+		}
+		v.replace(with)
+	}
+	v.done()
+}
+
+// hoistSystem puts all system messages into one at the head.
+func (r *Request) hoistSystem(why string) {
+	var system []int
+	list := r.turns()
+	for i := range list {
+		if list[i].role.system() {
+			system = append(system, i)
+		}
+	}
+	if len(system) == 0 || len(system) == 1 && system[0] == 0 {
+		return
+	}
+	plan := layout{}
+	whyMoved := why
+	if why == "" {
+		whyMoved = whySystemMoved
+	}
+	head := &list[system[0]]
+	one := head.at
+	for _, i := range system[1:] {
+		gone := plan.at(i)
+		with, ok := united(one, list[i].at, func(member string, value []byte) {
+			gone.note(member, value, nil, whyMergedLost, true)
+		})
+		if !ok { // no text and no parts: the backend may say what it thinks of it
+			delete(plan, i)
+			continue
+		}
+		one = with
+		gone.gone = true
+		gone.note("", nil, nil, whyMoved, false)
+	}
+	first := plan.at(0)
+	switch {
+	case system[0] > 0:
+		first.before = append(first.before, one)
+		first.notes = append([]remark{{with: one, why: why}}, first.notes...)
+		moved := plan.at(system[0])
+		moved.gone = true
+		moved.note("", nil, nil, whyMoved, false)
+	case !bytes.Equal(one, head.at):
+		first.with = one
+		content, _ := wire.Get(one, wire.Whole(one), "content")
+		first.note("content", head.content.Of(head.at), content.Of(one), why, false)
+	}
+	r.lay(plan)
+}
+
+// nonEmptyRule takes out messages of the user and the assistant that say
+// nothing, and makes a missing content an empty one. The user's last message
+// stays: it is what the model answers.
+func nonEmptyRule(_ *Shape, r *Request) error {
+	last, n, left, bare := -1, 0, 0, 0
+	v := r.revision("messages")
+	for v.next() {
+		msg := v.item()
+		empty, role := emptyMessage(msg)
+		if empty || unsaid(msg) {
+			bare++
+		}
+		if !empty || role != roleAssistant {
+			last = n
+		}
+		if !empty {
+			left++
+		}
+		n++
+	}
+	if bare == 0 || left == 0 && last < 0 {
+		return nil
+	}
+	v = r.revision("messages")
+	for v.next() {
+		msg := v.item()
+		switch empty, role := emptyMessage(msg); {
+		case empty && (v.n != last || role != roleUser):
+			v.note("", msg, nil, "", true)
+			v.drop()
+		case unsaid(msg):
+			at, _ := wire.Get(msg, wire.Whole(msg), "content")
+			v.note("content", at.Of(msg), emptyString, "", false)
+			v.replace(withMember(msg, "content", emptyString))
+		}
+	}
+	v.done()
+	return nil
+}
+
+// emptyMessage says whether a message of the user's or the assistant's says
+// nothing at all.
+func emptyMessage(msg []byte) (bool, chatRole) {
+	m := readChatMessage(msg, wire.Whole(msg))
+	if m.role != roleUser && m.role != roleAssistant || filled(m.content.Of(msg)) && !emptyParts(msg, m.content) {
+		return false, m.role
+	}
+	for it := wire.Members(msg, wire.Whole(msg)); it.Next(); {
+		switch string(plainKey(it.Key.Of(msg))) {
+		case "role", "content", "name":
+		default:
+			if filled(it.Value.Of(msg)) {
+				return false, m.role
+			}
+		}
+	}
+	return true, m.role
+}
+
+// emptyParts says whether a content is a list of parts of which each is an empty
+// text.
+func emptyParts(msg []byte, content wire.Span) bool {
+	if msg[content.Start] != '[' {
+		return false
+	}
+	for it := wire.Elements(msg, content); it.Next(); {
+		if text, ok := partText(msg, it.Value); !ok || filled(text.Of(msg)) {
+			return false
+		}
+	}
+	return true
+}
+
+// unsaid says whether a message has no content and no calls that stand for one.
+func unsaid(msg []byte) bool {
+	m := readChatMessage(msg, wire.Whole(msg))
+	return msg[0] == '{' && m.role != roleNone && !m.content.Present() && !m.calling()
+}
+
+// alternatingRule merges messages of the user's, or the assistant's, that follow
+// one another.
+func alternatingRule(_ *Shape, r *Request) error {
+	merges := func(a, b chatRole) bool { return a == b && (a == roleUser || a == roleAssistant) }
+	prev, any := roleNone, false
+	v := r.revision("messages")
+	for !any && v.next() {
+		msg := v.item()
+		role, _ := wire.Get(msg, wire.Whole(msg), "role")
+		k := chatRoleOf(role.Of(msg))
+		prev, any = k, merges(prev, k)
+	}
+	if !any {
+		return nil
+	}
+	list := r.turns()
+	plan := layout{}
+	for i := 0; i < len(list); {
+		one, k := list[i].at, i+1
+		for ; k < len(list) && merges(list[i].role, list[k].role); k++ {
+			var lost []remark
+			with, ok := united(one, list[k].at, func(member string, value []byte) {
+				lost = append(lost, remark{member, value, nil, whyMergedLost, true})
+			})
+			if !ok {
+				break
+			}
+			one = with
+			p := plan.at(k)
+			p.gone = true
+			p.note("", nil, nil, whyMerged, false)
+			p.notes = append(p.notes, lost...)
+		}
+		if k > i+1 {
+			p := plan.at(i)
+			p.with = one
+			content, _ := wire.Get(one, wire.Whole(one), "content")
+			p.note("content", list[i].content.Of(list[i].at), content.Of(one), "", false)
+		}
+		i = k
+	}
+	r.lay(plan)
+	return nil
+}
+
+// opening is what a user is made to say before an assistant that speaks first.
+var opening = []byte(`{"role":"user","content":"(start of the conversation)"}`)
+
+// userFirstRule puts a message of the user's before a conversation that begins
+// with another's.
+func userFirstRule(_ *Shape, r *Request) error {
+	v := r.revision("messages")
+	for v.next() {
+		msg := v.item()
+		role, _ := wire.Get(msg, wire.Whole(msg), "role")
+		switch k := chatRoleOf(role.Of(msg)); {
+		case k.system():
+			continue
+		case k == roleAssistant || k.result():
+			v.note("", nil, opening, "", false)
+			v.insert(opening)
+			v.done()
+			return nil
+		default:
+			return nil
+		}
+	}
+	if v.n >= 0 { // nothing but system messages
+		v.n++
+		v.note("", nil, opening, "", false)
+		v.insert(opening)
+		v.done()
+	}
+	return nil
+}

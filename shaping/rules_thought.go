@@ -1,0 +1,360 @@
+package shaping
+
+import (
+	"bytes"
+	"strings"
+
+	"nearside/shaping/wire"
+)
+
+// thoughtFields are the members in which servers tell reasoning, in the order in
+// which one is believed when a message has several. The last is a list.
+var thoughtFields = [...]string{"reasoning_content", "reasoning", "reasoning_text", "reasoning_details"}
+
+// Where a backend wants the reasoning of earlier turns, beside the names of
+// members.
+const (
+	thoughtAsText = "text" // in front of the content
+	thoughtTags   = "tags" // there, between tags
+	thoughtDrop   = "drop"
+)
+
+// insistsOnReasoning says whether every message of the assistant's has to have
+// reasoning_content.
+func (s *Shape) insistsOnReasoning() bool {
+	if c := s.compat.RequiresReasoningContentOnAssistantMessages; c != nil {
+		return *c
+	}
+	return s.thinksLikeDeepSeek()
+}
+
+func thoughtRule(s *Shape, r *Request) error {
+	if yes(s.compat.RequiresThinkingAsText) {
+		r.placeThoughts(thoughtAsText)
+	} else {
+		r.placeThoughts(s.compat.ReasoningField)
+	}
+	return nil
+}
+
+// insistRule puts reasoning_content on every message of the assistant's, an
+// empty one where there is no reasoning.
+func insistRule(s *Shape, r *Request) error {
+	if s.compat.ReasoningField == "" && !yes(s.compat.RequiresThinkingAsText) {
+		r.placeThoughts(thoughtFields[0])
+	}
+	v := r.revision("messages")
+	for v.next() {
+		msg := v.item()
+		role, _ := wire.Get(msg, wire.Whole(msg), "role")
+		if !wire.EqualString(role.Of(msg), "assistant") {
+			continue
+		}
+		if at, _ := wire.Get(msg, wire.Whole(msg), thoughtFields[0]); !at.Present() || msg[at.Start] == 'n' {
+			v.note(thoughtFields[0], at.Of(msg), emptyString, "", false)
+			v.replace(withMember(msg, thoughtFields[0], emptyString))
+		}
+	}
+	v.done()
+	return nil
+}
+
+// placeThoughts puts the reasoning of earlier turns where it is wanted: from
+// each of the members that tell it, and from tags at the front of a content.
+func (r *Request) placeThoughts(to string) {
+	if !r.messagesHold("reasoning") && !r.messagesHold("<") && !r.messagesHold(string(escapedLess)) {
+		return
+	}
+	v := r.revision("messages")
+	for v.next() {
+		msg := v.item()
+		role, _ := wire.Get(msg, wire.Whole(msg), "role")
+		if !wire.EqualString(role.Of(msg), "assistant") {
+			continue
+		}
+		if with := v.placeThought(msg, to); with != nil {
+			v.replace(with)
+		}
+	}
+	v.done()
+}
+
+// thought is the reasoning of one message.
+type thought struct {
+	text    []byte                     // all of it, the inside of a string
+	by      int                        // of thoughtFields, whose text that is; -1 when only tags have it
+	fields  [len(thoughtFields)][]byte // those that tell it
+	told    int                        // how many
+	content []byte                     // as it stands, nil for none
+	rest    []byte                     // the inside of the content behind tags; nil when there are none
+}
+
+func readThought(msg []byte, to string) thought {
+	t := thought{by: -1}
+	for it := wire.Members(msg, wire.Whole(msg)); it.Next(); {
+		value, i := it.Value.Of(msg), -1
+		switch string(plainKey(it.Key.Of(msg))) {
+		case "content":
+			t.content = value
+		case "reasoning_content":
+			i = 0
+		case "reasoning":
+			i = 1
+		case "reasoning_text":
+			i = 2
+		case "reasoning_details":
+			i = 3
+		}
+		if i < 0 || !filled(value) || value[0] != '"' && i < 3 { // nothing, or something else of that name
+			continue
+		}
+		if i == 3 && to != thoughtDrop && len(detailedText(value)) == 0 { // sealed: for its maker only
+			continue
+		}
+		if t.fields[i] == nil {
+			t.told++
+		}
+		t.fields[i] = value
+	}
+	for i, value := range t.fields {
+		switch {
+		case value == nil || t.by >= 0:
+		case i < 3:
+			t.text, t.by = inside(value), i
+		default:
+			t.text, t.by = detailedText(value), i
+		}
+	}
+	return t
+}
+
+// untag takes the reasoning between tags at the front of the content into the
+// text.
+func (t *thought) untag() {
+	if len(t.content) == 0 || t.content[0] != '"' {
+		return
+	}
+	said := inside(t.content)
+	if bytes.Contains(said, escapedLess) {
+		plain, _ := wire.AppendUnquoted(nil, t.content)
+		said = inside(wire.AppendQuoted(nil, plain))
+	}
+	for {
+		in, rest, ok := cutThought(said)
+		if !ok {
+			return
+		}
+		said, t.rest = rest, rest
+		if len(in) > 0 && !bytes.Equal(in, t.text) {
+			t.text = joinedInsides(t.text, in)
+		}
+	}
+}
+
+// escapedLess is how some JSON writers spell the beginning of a tag.
+var escapedLess = []byte(`\u003c`)
+
+// placeThought returns the message with its reasoning at its place, or nil when
+// it is there.
+func (v *revision) placeThought(msg []byte, to string) []byte {
+	t := readThought(msg, to)
+	tags := t
+	tags.untag()
+	if to != thoughtTags {
+		t = tags
+	}
+	if t.told == 0 && t.rest == nil || t.told == 1 && t.rest == nil && to == thoughtFields[t.by] {
+		return nil
+	}
+	with := msg
+	for i, value := range t.fields {
+		key := thoughtFields[i]
+		if value == nil || key == to {
+			continue
+		}
+		lost := to == thoughtDrop || to == thoughtTags && tags.rest != nil
+		switch {
+		case i == 3: // a signature and what is sealed are no one's elsewhere
+			lost = lost || i != t.by || bytes.Contains(value, []byte(`"signature"`)) || bytes.Contains(value, []byte(`"data"`))
+		case i != t.by:
+			lost = lost || !bytes.Equal(inside(value), t.text)
+		}
+		if lost {
+			v.note(key, value, nil, "", true)
+		} else {
+			v.note(key, nil, nil, whyThoughtMoved, false)
+		}
+		with = withoutMembers(with, key)
+	}
+	content := t.content
+	if t.rest != nil {
+		content = quotedInside(t.rest)
+	}
+	switch to {
+	case thoughtDrop:
+	case thoughtAsText:
+		content = fronted(t.text, content)
+		for len(content) > 0 && content[0] == '"' { // what was thought may have had tags itself
+			in, rest, ok := cutThought(inside(content))
+			if !ok {
+				break
+			}
+			content = quotedInside(joinedInsides(in, rest))
+		}
+	case thoughtTags:
+		if len(t.text) > 0 && tags.rest == nil {
+			content = fronted([]byte(`<think>\n`+string(t.text)+`\n</think>`), content)
+		}
+	default:
+		if was := fieldNamed(&t, to); !bytes.Equal(inside(was), t.text) {
+			told := quotedInside(t.text)
+			v.note(to, was, told, "", false)
+			with = withMember(with, to, told)
+		}
+	}
+	if !bytes.Equal(content, t.content) {
+		v.note("content", t.content, content, "", to == thoughtDrop)
+		with = withMember(with, "content", content)
+	}
+	return with
+}
+
+const whyThoughtMoved = "the reasoning goes to where the backend looks for it"
+
+func fieldNamed(t *thought, name string) []byte {
+	for i := range thoughtFields {
+		if thoughtFields[i] == name {
+			return t.fields[i]
+		}
+	}
+	return nil
+}
+
+// fronted returns a content with a text in front of it.
+func fronted(text, content []byte) []byte {
+	switch {
+	case len(text) == 0:
+		return content
+	case len(content) > 0 && content[0] == '[':
+		return joinedArrays(asParts(quotedInside(text)), content)
+	case len(content) > 0 && content[0] == '"':
+		return quotedInside(joinedInsides(text, inside(content)))
+	}
+	return quotedInside(text)
+}
+
+// joinedInsides returns the insides of two strings as one, with a blank line
+// between them.
+func joinedInsides(a, b []byte) []byte {
+	if len(a) == 0 || len(b) == 0 {
+		return append(append([]byte{}, a...), b...)
+	}
+	return append(append(append([]byte{}, a...), `\n\n`...), b...)
+}
+
+func quotedInside(raw []byte) []byte {
+	return append(append(append(make([]byte, 0, len(raw)+2), '"'), raw...), '"')
+}
+
+// detailedText returns the texts of reasoning_details.
+func detailedText(details []byte) (out []byte) {
+	for it := wire.Elements(details, wire.Whole(details)); it.Next(); {
+		for in := wire.Members(details, it.Value); in.Next(); {
+			if v := in.Value.Of(details); (in.Is("text") || in.Is("summary")) && filled(v) && v[0] == '"' {
+				out = joinedInsides(out, inside(v))
+			}
+		}
+	}
+	return out
+}
+
+// thoughtTagNames are the tags between which models think.
+var thoughtTagNames = []string{"think", "thinking", "thought", "antthinking", "antml:think", "antml:thinking", "antml:thought"}
+
+// cutThought takes what stands between thinking tags at the front of a content:
+// raw is the inside of a string, and so are in and rest, without the white space
+// around them. It says false where there is no such tag or none that ends it.
+func cutThought(raw []byte) (in, rest []byte, ok bool) {
+	raw = trimmedInside(raw)
+	name, n := thoughtTag(raw, false)
+	if n == 0 {
+		return nil, nil, false
+	}
+	for depth, i := 1, n; i < len(raw); {
+		k := bytes.IndexByte(raw[i:], '<')
+		if k < 0 {
+			break
+		}
+		i += k
+		if same, n := thoughtTag(raw[i:], false); n > 0 && same == name {
+			depth++
+			i += n
+			continue
+		}
+		if same, m := thoughtTag(raw[i:], true); m > 0 && same == name {
+			if depth--; depth == 0 {
+				return trimmedInside(raw[n:i]), trimmedInside(raw[i+m:]), true
+			}
+			i += m
+			continue
+		}
+		i++
+	}
+	return nil, nil, false
+}
+
+// thoughtTag returns the name of the tag at the front and how long it is; 0 when
+// it is none.
+func thoughtTag(raw []byte, closing bool) (name string, n int) {
+	end := bytes.IndexByte(raw[:min(len(raw), tagBytesMax)], '>')
+	if end < 0 || raw[0] != '<' {
+		return "", 0
+	}
+	said := strings.TrimSpace(string(raw[1:end]))
+	if slash := strings.HasPrefix(said, "/"); slash != closing {
+		return "", 0
+	}
+	said = strings.ToLower(strings.TrimSpace(strings.TrimPrefix(said, "/")))
+	for _, name := range thoughtTagNames {
+		if said == name || !closing && strings.HasPrefix(said, name+" ") {
+			return name, end + 1
+		}
+	}
+	return "", 0
+}
+
+// trimmedInside returns the inside of a string without the white space around
+// it, as it is written.
+func trimmedInside(raw []byte) []byte {
+	for {
+		switch {
+		case len(raw) > 0 && raw[0] == ' ':
+			raw = raw[1:]
+		case len(raw) > 1 && raw[0] == '\\' && (raw[1] == 'n' || raw[1] == 'r' || raw[1] == 't'):
+			raw = raw[2:]
+		default:
+			goto behind
+		}
+	}
+behind:
+	for {
+		switch n := len(raw); {
+		case n > 0 && raw[n-1] == ' ':
+			raw = raw[:n-1]
+		case n > 1 && (raw[n-1] == 'n' || raw[n-1] == 'r' || raw[n-1] == 't') && raw[n-2] == '\\' && !escaped(raw[:n-2]):
+			raw = raw[:n-2]
+		default:
+			return raw
+		}
+	}
+}
+
+// escaped says whether what follows raw, the inside of a string, is the second
+// half of an escape.
+func escaped(raw []byte) bool {
+	n := 0
+	for n < len(raw) && raw[len(raw)-1-n] == '\\' {
+		n++
+	}
+	return n%2 == 1
+}
