@@ -129,8 +129,9 @@ func nonEmptyRule(_ *Shape, r *Request) error {
 	v := r.revision("messages")
 	for v.next() {
 		msg := v.item()
-		empty, role := emptyMessage(msg)
-		if empty || unsaid(msg) {
+		m := readChatMessage(msg, wire.Whole(msg))
+		empty, role := m.empty(msg), m.role
+		if empty || m.unsaid(msg) {
 			bare++
 		}
 		if !empty || role != roleAssistant {
@@ -147,11 +148,11 @@ func nonEmptyRule(_ *Shape, r *Request) error {
 	v = r.revision("messages")
 	for v.next() {
 		msg := v.item()
-		switch empty, role := emptyMessage(msg); {
-		case empty && (v.n != last || role != roleUser):
+		switch m := readChatMessage(msg, wire.Whole(msg)); {
+		case m.empty(msg) && (v.n != last || m.role != roleUser):
 			v.note("", msg, nil, "", true)
 			v.drop()
-		case unsaid(msg):
+		case m.unsaid(msg):
 			at, _ := wire.Get(msg, wire.Whole(msg), "content")
 			v.note("content", at.Of(msg), emptyString, "", false)
 			v.replace(withMember(msg, "content", emptyString))
@@ -161,23 +162,22 @@ func nonEmptyRule(_ *Shape, r *Request) error {
 	return nil
 }
 
-// emptyMessage says whether a message of the user's or the assistant's says
-// nothing at all.
-func emptyMessage(msg []byte) (bool, chatRole) {
-	m := readChatMessage(msg, wire.Whole(msg))
+// empty says whether a message of the user's or the assistant's says nothing at
+// all.
+func (m *chatMessage) empty(msg []byte) bool {
 	if m.role != roleUser && m.role != roleAssistant || filled(m.content.Of(msg)) && !emptyParts(msg, m.content) {
-		return false, m.role
+		return false
 	}
 	for it := wire.Members(msg, wire.Whole(msg)); it.Next(); {
 		switch string(plainKey(it.Key.Of(msg))) {
 		case "role", "content", "name":
 		default:
 			if filled(it.Value.Of(msg)) {
-				return false, m.role
+				return false
 			}
 		}
 	}
-	return true, m.role
+	return true
 }
 
 // emptyParts says whether a content is a list of parts of which each is an empty
@@ -195,8 +195,7 @@ func emptyParts(msg []byte, content wire.Span) bool {
 }
 
 // unsaid says whether a message has no content and no calls that stand for one.
-func unsaid(msg []byte) bool {
-	m := readChatMessage(msg, wire.Whole(msg))
+func (m *chatMessage) unsaid(msg []byte) bool {
 	return msg[0] == '{' && m.role != roleNone && !m.content.Present() && !m.calling()
 }
 

@@ -14,9 +14,6 @@ var (
 // developerRule tells what the developer says as the system's: no server but
 // OpenAI's knows of the difference, and templates refuse the role.
 func developerRule(_ *Shape, r *Request) error {
-	if !r.messagesHold(`"developer"`) {
-		return nil
-	}
 	v := r.revision("messages")
 	for v.next() {
 		msg := v.item()
@@ -72,9 +69,6 @@ var bridge = []byte(`{"role":"assistant","content":"I have processed the tool re
 // bridgeRule puts a message of the assistant's between the results of tools and
 // what the user says right behind them.
 func bridgeRule(_ *Shape, r *Request) error {
-	if !r.messagesHold(`"tool"`) && !r.messagesHold(`"function"`) {
-		return nil
-	}
 	v := r.revision("messages")
 	result := false
 	for v.next() {
@@ -93,9 +87,6 @@ func bridgeRule(_ *Shape, r *Request) error {
 
 // resultNameRule gives tool messages the name of the tool that was called.
 func resultNameRule(_ *Shape, r *Request) error {
-	if !r.messagesHold(`"tool_call_id"`) {
-		return nil
-	}
 	v := r.revision("messages")
 	names := map[string][]byte{} // by the calls' ids
 	for v.next() {
@@ -118,13 +109,10 @@ func resultNameRule(_ *Shape, r *Request) error {
 	return nil
 }
 
-// toolIDRule gives calls other ids, and their results the same: fits says which
+// toolIDs gives calls other ids, and their results the same: fits says which
 // may stay, and made makes one of what an id says. Two never become one: try is
 // the number of the attempt.
 func (r *Request) toolIDs(fits func(id []byte) bool, made func(id []byte, try int) []byte) {
-	if !r.messagesHold(`"tool_call`) {
-		return
-	}
 	taken, odd := map[string]bool{}, false
 	each := func(f func(id []byte)) {
 		for _, m := range r.turns() {

@@ -22,10 +22,7 @@ const missingResult = "Error: the result of this call is missing from the conver
 // pairsRule puts the results of calls directly behind the turn that called, one
 // for each call.
 func pairsRule(_ *Shape, r *Request) error {
-	if !r.messagesHold(`"tool`) {
-		return nil
-	}
-	if i := r.draft.find("messages"); paired(r.current(i)) {
+	if i := r.draft.find("messages"); i < 0 || paired(r.current(i)) {
 		return nil
 	}
 	p := pairing{list: r.turns(), plan: layout{}}

@@ -325,6 +325,7 @@ func BenchmarkRequest(b *testing.B) {
 		st   story
 	}{
 		{"usual", story{ID: "qwen"}},
+		{"near", story{ID: "qwen", Near: true, Compat: catalog.Compat{Own: catalog.Own{ReasoningField: "reasoning_content", RequiresNonEmptyMessages: &on}}}},
 		{"strings", story{ID: "qwen", Compat: catalog.Compat{RequiresStringContent: &on}}},
 		{"llamacpp", story{ID: "qwen", Kind: catalog.KindLlamaCPP, Near: true}},
 	}
@@ -378,6 +379,9 @@ func TestRequestAllocatesNothing(t *testing.T) {
 	f(story{ID: "qwen"}, agentBody(1<<10), 2)
 	f(story{ID: "qwen"}, agentBody(100<<10), 2)
 	f(story{ID: "local/qwen"}, agentBody(1<<10), 1)
+	tools := bytes.Replace(agentBody(100<<10), []byte(`}],"tools":`), []byte(`},{"role":"assistant","content":"<b>","reasoning_content":"why","tool_calls":[{"id":"a","type":"function","function":{"name":"get_weather","arguments":"{}"}}]},{"role":"tool","tool_call_id":"a","content":"<3"}],"tools":`), 1)
+	f(story{ID: "qwen", Near: true}, tools, 2)
+	f(story{ID: "qwen", Near: true, Compat: catalog.Compat{Own: catalog.Own{ReasoningField: "reasoning_content", RequiresNonEmptyMessages: new(true), RequiresAlternatingRoles: new(false)}}}, tools, 2)
 	f(story{ID: "qwen"}, []byte(`{"model":"m","stream":true,"stream_options":{"x":1},"store":false,"service_tier":"auto"}`), 4)
 	f(story{ID: "qwen", API: catalog.Responses}, []byte(`{"model":"m","stream":true,"store":false,"prompt_cache_key":"x","input":"hi"}`), 3)
 }

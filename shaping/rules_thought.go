@@ -62,9 +62,6 @@ func insistRule(s *Shape, r *Request) error {
 // placeThoughts puts the reasoning of earlier turns where it is wanted: from
 // each of the members that tell it, and from tags at the front of a content.
 func (r *Request) placeThoughts(to string) {
-	if !r.messagesHold("reasoning") && !r.messagesHold("<") && !r.messagesHold(string(escapedLess)) {
-		return
-	}
 	v := r.revision("messages")
 	for v.next() {
 		msg := v.item()

@@ -7,14 +7,6 @@ import (
 	"nearside/shaping/wire"
 )
 
-// messagesHold says whether the messages have a text somewhere, as it is
-// written: a quick look before a rule reads them one by one. Nobody writes the
-// words of the protocol with escapes.
-func (r *Request) messagesHold(text string) bool {
-	i := r.draft.find("messages")
-	return i >= 0 && bytes.Contains(r.current(i), []byte(text))
-}
-
 // turn is one message of a conversation that is laid out anew.
 type turn struct {
 	chatMessage
