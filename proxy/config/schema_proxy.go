@@ -125,7 +125,7 @@ func proxyShape() *shape {
 			ours("sealKey", &shape{kind: text}, "",
 				"File with the key (32 bytes as base64) of the envelopes in which stateless clients carry reasoning and compacted conversations. Without it one is made in dataDir. Replicas need the same."),
 			ours("systemMessages", oneOf(systemMessages...), strconv.Quote(d.Responses.SystemMessages),
-				"System and developer messages in the middle of a Responses request's input, at a chat backend that is not OpenAI: keep them where they stand, hoist them into the first one (templates such as Qwen's fail otherwise), or tell them as the user's."),
+				"System and developer messages in the middle of a conversation, at a chat backend that is not OpenAI, whatever the client speaks: keep them where they stand, hoist them into the first one (templates such as Qwen's fail otherwise), or tell them as the user's."),
 			ours("reasoning", oneOf("summary", "reasoning_text", "reasoning"), strconv.Quote(d.Responses.Reasoning),
 				"The events that tell a backend's reasoning: summary is what most clients show, reasoning_text OpenAI's for raw reasoning, reasoning Open Responses'."),
 			ours("background", plus, of(d.Responses.Background), "Responses with background: true that run at once."),
