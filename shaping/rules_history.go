@@ -122,34 +122,25 @@ func (r *Request) hoistSystem(why string) {
 }
 
 // nonEmptyRule takes out messages of the user and the assistant that say
-// nothing, and makes a missing content an empty one. The user's last message
-// stays: it is what the model answers.
+// nothing, and makes a missing content an empty one. The last message stays: it
+// is what the model answers, or goes on with.
 func nonEmptyRule(_ *Shape, r *Request) error {
-	last, n, left, bare := -1, 0, 0, 0
+	last, any := -1, false
 	v := r.revision("messages")
 	for v.next() {
 		msg := v.item()
 		m := readChatMessage(msg, wire.Whole(msg))
-		empty, role := m.empty(msg), m.role
-		if empty || m.unsaid(msg) {
-			bare++
-		}
-		if !empty || role != roleAssistant {
-			last = n
-		}
-		if !empty {
-			left++
-		}
-		n++
+		any = any || m.empty(msg) || m.unsaid(msg)
+		last = v.n
 	}
-	if bare == 0 || left == 0 && last < 0 {
+	if !any {
 		return nil
 	}
 	v = r.revision("messages")
 	for v.next() {
 		msg := v.item()
 		switch m := readChatMessage(msg, wire.Whole(msg)); {
-		case m.empty(msg) && (v.n != last || m.role != roleUser):
+		case v.n < last && m.empty(msg):
 			v.note("", msg, nil, "", true)
 			v.drop()
 		case m.unsaid(msg):

@@ -51,7 +51,10 @@ func randomHistory(r *rand.Rand) []byte {
 		return []string{`"a"`, `"b"`, `"c"`, `"\u0061"`, `""`, `null`, `"call_auto_0"`}[r.IntN(7)]
 	}
 	text := func() string {
-		return []string{`"said"`, `"\ud83d\ude42 \/"`, `""`, `null`, `[]`, `[{"type":"text","text":"p"}]`, `[{"type":"text","text":""},{"type":"image_url","image_url":{"url":"data:,"}}]`}[r.IntN(7)]
+		return []string{`"said"`, `"\ud83d\ude42 \/"`, `""`, `null`, `[]`, `[{"type":"text","text":"p"}]`, `[{"type":"text","text":""},{"type":"image_url","image_url":{"url":"data:,"}}]`, `"<think>\n t</think> x"`}[r.IntN(8)]
+	}
+	thought := func() string {
+		return []string{`"reasoning":"why"`, `"reasoning_content":"so"`, `"reasoning_content":"","reasoning_text":"so"`, `"reasoning_details":[{"type":"reasoning.text","text":"d","signature":"s"}],"reasoning":"d"`, `"refusal":null`}[r.IntN(5)]
 	}
 	for i := range r.IntN(9) {
 		if i > 0 {
@@ -64,9 +67,9 @@ func randomHistory(r *rand.Rand) []byte {
 		case k < 3:
 			fmt.Fprintf(&b, `"user","content":%s`, text())
 		case k < 5:
-			fmt.Fprintf(&b, `"assistant","content":%s,"reasoning":"why"`, text())
+			fmt.Fprintf(&b, `"assistant","content":%s,%s`, text(), thought())
 		case k < 7:
-			fmt.Fprintf(&b, `"assistant","content":%s,"tool_calls":[`, text())
+			fmt.Fprintf(&b, `"assistant",%s,"content":%s,"tool_calls":[`, thought(), text())
 			for c := range 1 + r.IntN(2) {
 				if c > 0 {
 					b.WriteByte(',')
@@ -187,6 +190,18 @@ func TestHistoriesComeOutAsTemplatesWantThem(t *testing.T) {
 		if flaw := inPairs(list); flaw != "" {
 			t.Fatalf("%s\nbody %s\nsent %s", flaw, body, sent)
 		}
+		lost := 0
+		for i := range messagesOf(t, body) {
+			if x := fmt.Sprintf(`"x_%d"`, i); !bytes.Contains(sent, []byte(x+" :1e400")) && !bytes.Contains(sent, []byte(x+":1e400")) {
+				lost++
+			}
+		}
+		if lost > 0 {
+			dropped := strings.Split(shape(t, st, string(body)).dropped, "\n")
+			if n := len(slices.DeleteFunc(dropped, func(p string) bool { return strings.Contains(p, "].") || p == "" })); n != lost {
+				t.Fatalf("the members of %d messages are gone, %d messages are named as dropped: %q\nbody %s\nsent %s", lost, n, dropped, body, sent)
+			}
+		}
 		for i, m := range list {
 			prev := ""
 			if i > 0 {
@@ -207,6 +222,22 @@ func TestHistoriesComeOutAsTemplatesWantThem(t *testing.T) {
 				t.Fatalf("message %d has no content\nbody %s\nsent %s", i, body, sent)
 			}
 		}
+	}
+}
+
+// A second proxy behind this one changes nothing more, whatever is switched on.
+func TestHistoriesAreMendedOnce(t *testing.T) {
+	for name, st := range models() {
+		t.Run(name, func(t *testing.T) {
+			s, err := New(st.model(), wire.Chat, Options{SystemMessages: st.System})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := rand.New(rand.NewPCG(5, 6))
+			for range 500 {
+				check(t, s, randomHistory(r))
+			}
+		})
 	}
 }
 

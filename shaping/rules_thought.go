@@ -40,6 +40,7 @@ func thoughtRule(s *Shape, r *Request) error {
 // insistRule puts reasoning_content on every message of the assistant's, an
 // empty one where there is no reasoning.
 func insistRule(s *Shape, r *Request) error {
+	from := len(r.Changes)
 	if s.compat.ReasoningField == "" && !yes(s.compat.RequiresThinkingAsText) {
 		r.placeThoughts(thoughtFields[0])
 	}
@@ -56,6 +57,11 @@ func insistRule(s *Shape, r *Request) error {
 		}
 	}
 	v.done()
+	for i := from; i < len(r.Changes); i++ {
+		if c := &r.Changes[i]; c.Source == "" {
+			c.Source = s.because("thinkingFormat")
+		}
+	}
 	return nil
 }
 

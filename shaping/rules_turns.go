@@ -195,8 +195,11 @@ func joinedStrings(a, b []byte) []byte {
 
 // joinedArrays returns the elements of two arrays as one.
 func joinedArrays(a, b []byte) []byte {
-	if !filled(a) {
+	switch {
+	case !filled(a):
 		return b
+	case !filled(b):
+		return a
 	}
 	out := append(make([]byte, 0, len(a)+len(b)), a[:len(a)-1]...)
 	return append(append(out, ','), b[1:]...)
