@@ -121,17 +121,21 @@ func (r *Request) hoistSystem(why string) {
 	r.lay(plan)
 }
 
-// nonEmptyRule takes out messages of the user and the assistant that say
-// nothing, and makes a missing content an empty one. The last message stays: it
-// is what the model answers, or goes on with.
+// nonEmptyRule takes out messages that say nothing, results apart, and makes a
+// missing content an empty one. The last message stays, unless it is the
+// system's: it is what the model answers, or goes on with.
 func nonEmptyRule(_ *Shape, r *Request) error {
-	last, any := -1, false
+	last, any, telling := -1, false, false
 	v := r.revision("messages")
 	for v.next() {
 		msg := v.item()
 		m := readChatMessage(msg, wire.Whole(msg))
-		any = any || m.empty(msg) || m.unsaid(msg)
-		last = v.n
+		empty := m.empty(msg)
+		any = any || empty || m.unsaid(msg)
+		telling = telling || !empty
+		if last = v.n; telling && m.role.system() {
+			last = -1
+		}
 	}
 	if !any {
 		return nil
@@ -140,7 +144,7 @@ func nonEmptyRule(_ *Shape, r *Request) error {
 	for v.next() {
 		msg := v.item()
 		switch m := readChatMessage(msg, wire.Whole(msg)); {
-		case v.n < last && m.empty(msg):
+		case v.n != last && m.empty(msg):
 			v.note("", msg, nil, "", true)
 			v.drop()
 		case m.unsaid(msg):
@@ -153,10 +157,9 @@ func nonEmptyRule(_ *Shape, r *Request) error {
 	return nil
 }
 
-// empty says whether a message of the user's or the assistant's says nothing at
-// all.
+// empty says whether a message says nothing at all: a tool's result always does.
 func (m *chatMessage) empty(msg []byte) bool {
-	if m.role != roleUser && m.role != roleAssistant || filled(m.content.Of(msg)) && !emptyParts(msg, m.content) {
+	if m.role == roleNone || m.role.result() || !saysNothing(msg, m.content) {
 		return false
 	}
 	for it := wire.Members(msg, wire.Whole(msg)); it.Next(); {
@@ -171,14 +174,19 @@ func (m *chatMessage) empty(msg []byte) bool {
 	return true
 }
 
-// emptyParts says whether a content is a list of parts of which each is an empty
-// text.
-func emptyParts(msg []byte, content wire.Span) bool {
-	if msg[content.Start] != '[' {
+// saysNothing says whether a content, which may be absent, is nothing but white space.
+func saysNothing(msg []byte, content wire.Span) bool {
+	v := content.Of(msg)
+	switch {
+	case !filled(v):
+		return true
+	case v[0] == '"':
+		return blankInside(inside(v))
+	case v[0] != '[':
 		return false
 	}
 	for it := wire.Elements(msg, content); it.Next(); {
-		if text, ok := partText(msg, it.Value); !ok || filled(text.Of(msg)) {
+		if text, ok := partText(msg, it.Value); !ok || !blankInside(inside(text.Of(msg))) {
 			return false
 		}
 	}
@@ -239,25 +247,25 @@ func alternatingRule(_ *Shape, r *Request) error {
 var opening = []byte(`{"role":"user","content":"(start of the conversation)"}`)
 
 // userFirstRule puts a message of the user's before a conversation that begins
-// with another's.
+// with another's, and behind one in which the system alone says something.
 func userFirstRule(_ *Shape, r *Request) error {
+	telling := false
 	v := r.revision("messages")
 	for v.next() {
 		msg := v.item()
-		role, _ := wire.Get(msg, wire.Whole(msg), "role")
-		switch k := chatRoleOf(role.Of(msg)); {
-		case k.system():
+		m := readChatMessage(msg, wire.Whole(msg))
+		switch {
+		case m.role.system():
+			telling = telling || !m.empty(msg)
 			continue
-		case k == roleAssistant || k.result():
+		case m.role == roleAssistant || m.role.result():
 			v.note("", nil, opening, "", false)
 			v.insert(opening)
 			v.done()
-			return nil
-		default:
-			return nil
 		}
+		return nil
 	}
-	if v.n >= 0 { // nothing but system messages
+	if telling {
 		v.n++
 		v.note("", nil, opening, "", false)
 		v.insert(opening)
