@@ -69,7 +69,7 @@ type Own struct {
 	Lean                       *bool    `json:"lean,omitempty"`
 	MaxTools                   int      `json:"maxTools,omitempty"`
 	MaxToolSchemaBytes         int      `json:"maxToolSchemaBytes,omitempty"`
-	ReasoningField             string   `json:"reasoningField,omitempty"`    // of earlier turns: reasoning_content, reasoning, tags, drop
+	ReasoningField             string   `json:"reasoningField,omitempty"`    // of earlier turns: reasoning_content, reasoning, both, tags, drop
 	UnsupportedImages          string   `json:"unsupportedImages,omitempty"` // next, error, placeholder
 	RequiresDataImages         *bool    `json:"requiresDataImages,omitempty"`
 	RequiresSystemFirst        *bool    `json:"requiresSystemFirst,omitempty"`

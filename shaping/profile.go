@@ -48,7 +48,7 @@ func Profiles() []Profile {
 			SupportsJSONSchemaResponseFormat: isFalse,
 			Own:                              near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, SupportsNulls: isFalse, SupportsJSONObjectFormat: isFalse})}},
 		{Kind: catalog.KindVLLM, Name: "vllm", Source: fromSource, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, Own: near(catalog.Own{})}},
+			SupportsDeveloperRole: isFalse, Own: near(catalog.Own{ReasoningField: "both"})}},
 		{Kind: catalog.KindSGLang, Name: "sglang", Source: fromSource, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, Own: near(catalog.Own{SupportsNulls: isFalse,
 				RequiresNonEmptyMessages: isTrue, ReasoningField: "reasoning_content"})}},

@@ -2,6 +2,7 @@ package shaping
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"nearside/shaping/wire"
@@ -16,6 +17,7 @@ var thoughtFields = [...]string{"reasoning_content", "reasoning", "reasoning_tex
 const (
 	thoughtAsText = "text" // in front of the content
 	thoughtTags   = "tags" // there, between tags
+	thoughtBoth   = "both" // in the first two members: vLLM's releases read one or the other
 	thoughtDrop   = "drop"
 )
 
@@ -30,10 +32,12 @@ func (s *Shape) insistsOnReasoning() bool {
 
 func thoughtRule(s *Shape, r *Request) error {
 	if yes(s.compat.RequiresThinkingAsText) {
-		r.placeThoughts(thoughtAsText)
-	} else {
-		r.placeThoughts(s.compat.ReasoningField)
+		r.placeThoughts(thoughtAsText, true)
+		return nil
 	}
+	// What is only known of the kind of server is no reason to take a text apart:
+	// its template may read the tags.
+	r.placeThoughts(s.compat.ReasoningField, !strings.HasPrefix(s.because("reasoningField"), "profile "))
 	return nil
 }
 
@@ -42,7 +46,7 @@ func thoughtRule(s *Shape, r *Request) error {
 func insistRule(s *Shape, r *Request) error {
 	from := len(r.Changes)
 	if s.compat.ReasoningField == "" && !yes(s.compat.RequiresThinkingAsText) {
-		r.placeThoughts(thoughtFields[0])
+		r.placeThoughts(thoughtFields[0], false)
 	}
 	v := r.revision("messages")
 	for v.next() {
@@ -66,8 +70,9 @@ func insistRule(s *Shape, r *Request) error {
 }
 
 // placeThoughts puts the reasoning of earlier turns where it is wanted: from
-// each of the members that tell it, and from tags at the front of a content.
-func (r *Request) placeThoughts(to string) {
+// each of the members that tell it and, when texts may be taken apart, from tags
+// at the front of a content.
+func (r *Request) placeThoughts(to string, texts bool) {
 	v := r.revision("messages")
 	for v.next() {
 		msg := v.item()
@@ -75,7 +80,7 @@ func (r *Request) placeThoughts(to string) {
 		if !wire.EqualString(role.Of(msg), "assistant") {
 			continue
 		}
-		if with := v.placeThought(msg, to); with != nil {
+		if with := v.placeThought(msg, to, texts); with != nil {
 			v.replace(with)
 		}
 	}
@@ -157,22 +162,50 @@ func (t *thought) untag() {
 // escapedLess is how some JSON writers spell the beginning of a tag.
 var escapedLess = []byte(`\u003c`)
 
+// thoughtMembers are the members in which a backend wants it; none when it does
+// not want it in one.
+func thoughtMembers(to string) []string {
+	switch to {
+	case thoughtAsText, thoughtTags, thoughtDrop:
+		return nil
+	case thoughtBoth:
+		return thoughtFields[:2]
+	}
+	i := slices.Index(thoughtFields[:], to)
+	return thoughtFields[i : i+1]
+}
+
+// placed says whether the reasoning, if there is any, is in these members and
+// nowhere else.
+func (t *thought) placed(members []string) bool {
+	n := 0
+	for i, value := range t.fields {
+		if value != nil && slices.Contains(members, thoughtFields[i]) && bytes.Equal(inside(value), t.text) {
+			n++
+		}
+	}
+	return t.rest == nil && t.told == n && (n == len(members) || n == 0)
+}
+
 // placeThought returns the message with its reasoning at its place, or nil when
 // it is there.
-func (v *revision) placeThought(msg []byte, to string) []byte {
+func (v *revision) placeThought(msg []byte, to string, texts bool) []byte {
 	t := readThought(msg, to)
+	members := thoughtMembers(to)
 	tags := t
-	tags.untag()
+	if texts {
+		tags.untag()
+	}
 	if to != thoughtTags {
 		t = tags
 	}
-	if t.told == 0 && t.rest == nil || t.told == 1 && t.rest == nil && to == thoughtFields[t.by] {
+	if t.placed(members) {
 		return nil
 	}
 	with := msg
 	for i, value := range t.fields {
 		key := thoughtFields[i]
-		if value == nil || key == to {
+		if value == nil || slices.Contains(members, key) {
 			continue
 		}
 		lost := to == thoughtDrop || to == thoughtTags && tags.rest != nil
@@ -209,10 +242,12 @@ func (v *revision) placeThought(msg []byte, to string) []byte {
 			content = fronted([]byte(`<think>\n`+string(t.text)+`\n</think>`), content)
 		}
 	default:
-		if was := fieldNamed(&t, to); !bytes.Equal(inside(was), t.text) {
-			told := quotedInside(t.text)
-			v.note(to, was, told, "", false)
-			with = withMember(with, to, told)
+		told := quotedInside(t.text)
+		for i, value := range t.fields {
+			if slices.Contains(members, thoughtFields[i]) && len(t.text) > 0 && !bytes.Equal(value, told) {
+				v.note(thoughtFields[i], value, told, "", value != nil && len(members) > 1)
+				with = withMember(with, thoughtFields[i], told)
+			}
 		}
 	}
 	if !bytes.Equal(content, t.content) {
@@ -223,15 +258,6 @@ func (v *revision) placeThought(msg []byte, to string) []byte {
 }
 
 const whyThoughtMoved = "the reasoning goes to where the backend looks for it"
-
-func fieldNamed(t *thought, name string) []byte {
-	for i := range thoughtFields {
-		if thoughtFields[i] == name {
-			return t.fields[i]
-		}
-	}
-	return nil
-}
 
 // fronted returns a content with a text in front of it.
 func fronted(text, content []byte) []byte {

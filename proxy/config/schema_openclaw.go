@@ -218,7 +218,7 @@ func ownCompatShape() *shape {
 		want("lean", yes),
 		want("maxTools", most),
 		want("maxToolSchemaBytes", most),
-		want("reasoningField", oneOf("reasoning_content", "reasoning", "tags", "drop")),
+		want("reasoningField", oneOf("reasoning_content", "reasoning", "both", "tags", "drop")),
 		want("unsupportedImages", oneOf("next", "error", "placeholder")),
 		want("requiresDataImages", yes),
 		want("requiresSystemFirst", yes),
