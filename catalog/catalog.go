@@ -107,7 +107,10 @@ type Model struct {
 	BaseURL   string // effective
 	Reasoning bool
 	Input     []string // text, image, video, audio
-	Cost      Cost
+	// InputGuessed says that neither the configuration nor the server says the
+	// input: it is what the id suggests.
+	InputGuessed bool
+	Cost         Cost
 	// ContextWindow is the declared window, ContextTokens the effective cap
 	// (0: none), DetectedWindow what the server itself reported (0: unknown).
 	ContextWindow, ContextTokens, DetectedWindow int

@@ -432,7 +432,7 @@ func passedThrough(p *Provider, id string) *Model {
 			id = rest
 		}
 	}
-	return &Model{Provider: p, ID: id, Name: id, API: p.API, BaseURL: p.BaseURL, Input: []string{"text"}, Params: p.Params,
+	return &Model{Provider: p, ID: id, Name: id, API: p.API, BaseURL: p.BaseURL, Input: InferredInput(id), InputGuessed: true, Params: p.Params,
 		ContextWindow: p.ContextWindow, ContextTokens: p.ContextTokens, MaxTokens: p.MaxTokens}
 }
 

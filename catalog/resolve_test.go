@@ -240,7 +240,7 @@ func TestPassedThroughModelsHaveTheirProvidersDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &Model{Provider: p, ID: "Some/Id", Name: "Some/Id", API: Completions, BaseURL: p.BaseURL, Input: []string{"text"},
-		ContextWindow: 4096, ContextTokens: 2048, MaxTokens: 512, Params: p.Params}
+		InputGuessed: true, ContextWindow: 4096, ContextTokens: 2048, MaxTokens: 512, Params: p.Params}
 	if diff := cmp.Diff(want, r.Models[0]); diff != "" {
 		t.Error(diff)
 	}

@@ -62,7 +62,7 @@ func (w Window) Verdict() (warn, refuse string) {
 	}
 	least := min(max(blockFloor, w.Reference*blockPercent/100), max(w.Effective, blockFloor))
 	if w.Effective < least {
-		return "", fmt.Sprintf("its context window of %d tokens (%s) is too small, the least is %d: %s, or choose a larger model", w.Effective, w.Source, least, w.remedy())
+		return "", fmt.Sprintf("its context window of %d tokens (%s) is too small, the least is %d: %s, or choose a larger model", w.Effective, w.Source, least, w.Remedy())
 	}
 	if w.Detected > 0 && w.wanted > w.Detected {
 		warn = fmt.Sprintf("%s is %d but the server holds %d tokens: lower %s or %s", w.setting, w.wanted, w.Detected, w.setting, serverLimit(w.kind))
@@ -71,13 +71,13 @@ func (w Window) Verdict() (warn, refuse string) {
 		if warn != "" {
 			return warn + fmt.Sprintf("; below %d agents lose their instructions", low), ""
 		}
-		return fmt.Sprintf("its context window of %d tokens (%s) is small, below %d agents lose their instructions: %s", w.Effective, w.Source, low, w.remedy()), ""
+		return fmt.Sprintf("its context window of %d tokens (%s) is small, below %d agents lose their instructions: %s", w.Effective, w.Source, low, w.Remedy()), ""
 	}
 	return warn, ""
 }
 
-// remedy says what to change for a larger window.
-func (w Window) remedy() string {
+// Remedy says what to change for a larger window.
+func (w Window) Remedy() string {
 	if w.Source == "the server" {
 		return serverLimit(w.kind)
 	}
@@ -99,25 +99,4 @@ func serverLimit(k Kind) string {
 		return "start SGLang with a larger --context-length"
 	}
 	return "raise the server's limit"
-}
-
-// The estimate counts four bytes of text as a token, and a tenth more, since
-// code and other scripts have shorter ones.
-const (
-	bytesPerToken  = 4
-	marginPercent  = 10
-	tokensPerImage = 1000
-)
-
-// EstimateTokens estimates a prompt from the bytes of its texts and the number
-// of its images.
-func EstimateTokens(textBytes int64, images int) int {
-	return int(textBytes/bytesPerToken*(100+marginPercent)/100) + images*tokensPerImage
-}
-
-// Fits says whether a prompt and an answer of so many tokens fit the model's
-// window. An unknown window fits all.
-func (m *Model) Fits(prompt, output int) bool {
-	w := m.Window().Effective
-	return w <= 0 || prompt <= w && output <= w-prompt // a client may ask for any output
 }

@@ -336,8 +336,13 @@ func withSeen(p *catalog.Provider, found upstream.Found) *catalog.Provider {
 	for i, m := range p.Models {
 		n := *m
 		n.Provider = &q
-		if fm := found.Model(m.ID); fm != nil && fm.ContextWindow > 0 {
-			n.DetectedWindow = fm.ContextWindow
+		if fm := found.Model(m.ID); fm != nil {
+			if fm.ContextWindow > 0 {
+				n.DetectedWindow = fm.ContextWindow
+			}
+			if n.InputGuessed && len(fm.Input) > 0 {
+				n.Input, n.InputGuessed = fm.Input, false
+			}
 		}
 		q.Models[i] = &n
 	}
@@ -389,7 +394,7 @@ func foundProvider(f *config.Config, id string, found upstream.Found) (*catalog.
 		m := &catalog.Model{Provider: p, ID: fm.ID, Name: fm.ID, API: p.API, BaseURL: p.BaseURL, Input: fm.Input, ContextWindow: fm.ContextWindow,
 			DetectedWindow: fm.ContextWindow, Reasoning: fm.Reasoning, Declared: true}
 		if len(m.Input) == 0 {
-			m.Input = []string{"text"}
+			m.Input, m.InputGuessed = catalog.InferredInput(m.ID), true
 		}
 		if fm.Tools != nil && !*fm.Tools {
 			m.Compat.SupportsTools = fm.Tools

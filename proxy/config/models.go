@@ -133,7 +133,7 @@ func (l *loader) inherit(m *catalog.Model) {
 		m.ContextTokens = limit
 	}
 	if len(m.Input) == 0 {
-		m.Input = []string{"text"}
+		m.Input, m.InputGuessed = catalog.InferredInput(m.ID), true
 	}
 }
 
@@ -166,7 +166,7 @@ func (l *loader) adoptBuiltin(n node, p, known *catalog.Provider) {
 		}
 		m, said := p.Models[at], declared[theirs.ID]
 		if !said.get("input").there() {
-			m.Input = theirs.Input
+			m.Input, m.InputGuessed = theirs.Input, false
 		}
 		if !said.get("reasoning").there() {
 			m.Reasoning = theirs.Reasoning
