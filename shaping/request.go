@@ -39,7 +39,10 @@ func (s *Shape) Rules() []Rule { return append([]Rule(nil), s.rules...) }
 // *wire.Error when the request is at fault, or cannot be said to this backend;
 // out is then of no use.
 func (s *Shape) Request(body []byte, env *wire.Envelope, out *Request) error {
+	room, images := out.Room, out.Images
 	out.reset()
+	out.Room, out.Images = Room{}, nil
+	out.draft.room, out.draft.images = room, images
 	out.Path = s.path
 	// An answer that is copied has the backend's own envelopes, or none.
 	out.Turn.Seal = s.client == wire.Responses && s.Retells() && wantsSealed(body, env)

@@ -25,6 +25,8 @@ type draft struct {
 	slots  []slot   // the members of the body, then those that rules add
 	inside []nested // edits inside members that are kept
 	drops  []drop   // what of the client's is not sent
+	room   Room     // see Request
+	images []Image
 }
 
 // slot is one top-level member.
@@ -78,6 +80,7 @@ func (r *Request) reset() {
 	r.Path, r.AskedUsage, r.scratch = "", false, r.scratch[:0]
 	r.Headers, r.Format, r.FormatSchema = r.Headers[:0], "", r.FormatSchema[:0]
 	d.body, d.env, d.rule, d.from = nil, nil, nil, nil
+	d.room, d.images = Room{}, nil
 	d.slots, d.inside, d.drops = d.slots[:0], d.inside[:0], d.drops[:0]
 }
 
@@ -301,7 +304,7 @@ func (r *Request) finish() {
 		}
 	}
 	clear(d.slots)
-	d.slots, d.body, d.env, d.rule, d.from = d.slots[:0], nil, nil, nil, nil
+	d.slots, d.body, d.env, d.rule, d.from, d.images = d.slots[:0], nil, nil, nil, nil, nil
 }
 
 // added writes the members that rules added and that are still there.

@@ -34,6 +34,12 @@ type story struct {
 	System    string          `json:"systemMessages"` // of the provider
 	Compat    catalog.Compat  `json:"compat"`
 	Params    json.RawMessage `json:"params"`
+
+	Input             []string          `json:"input"` // default: guessed from the id
+	MaxTokens         int               `json:"maxTokens"`
+	UnsupportedImages string            `json:"unsupportedImages"`
+	Room              Room              `json:"room"`
+	Fetched           map[string]string `json:"fetched"` // address → what was found there
 }
 
 func (st story) model() *catalog.Model {
@@ -52,6 +58,10 @@ func (st story) model() *catalog.Model {
 	m := &catalog.Model{
 		Provider: &catalog.Provider{ID: st.Provider, API: st.API, BaseURL: st.BaseURL, Kind: st.Kind, Near: st.Near, SystemMessages: st.System},
 		ID:       st.ID, API: st.API, BaseURL: st.BaseURL, Reasoning: st.Reasoning, Compat: st.Compat,
+	}
+	m.MaxTokens, m.Input = st.MaxTokens, st.Input
+	if len(m.Input) == 0 {
+		m.Input, m.InputGuessed = catalog.InferredInput(m.ID), true
 	}
 	for it := wire.Members(st.Params, wire.Whole(st.Params)); it.Next(); {
 		m.Params = append(m.Params, catalog.Param{Key: string(it.Key.Of(st.Params)), Value: it.Value.Of(st.Params)})
@@ -87,7 +97,7 @@ type shaped struct {
 
 func shape(t testing.TB, st story, body string) shaped {
 	t.Helper()
-	s, err := New(st.model(), st.dialect(), Options{Lean: st.Lean})
+	s, err := New(st.model(), st.dialect(), Options{Lean: st.Lean, UnsupportedImages: st.UnsupportedImages})
 	if err != nil {
 		return shaped{err: asError(t, err)}
 	}
@@ -95,9 +105,15 @@ func shape(t testing.TB, st story, body string) shaped {
 	if err := wire.Scan([]byte(body), wire.ScanLimits{}, &env); err != nil {
 		t.Fatalf("scan %q: %v", body, err)
 	}
-	var r Request
+	r := Request{Room: st.Room}
+	for url, data := range st.Fetched {
+		r.Images = append(r.Images, NewImage(url, "image/png", []byte(data)))
+	}
 	if err := s.Request([]byte(body), &env, &r); err != nil {
 		return shaped{err: asError(t, err)}
+	}
+	if r.Images != nil || r.Room != (Room{}) {
+		t.Errorf("the next request would have %v and %v of this one", r.Images, r.Room)
 	}
 	lines := Explain([]byte(body), &r)
 	format := r.Format

@@ -52,6 +52,21 @@ func Rules() []Rule {
 			applies: always, apply: modelRule,
 		},
 		{
+			Name: "omit-images", Dialects: []wire.Dialect{wire.Chat, wire.Responses, wire.Messages}, Setting: "compat.unsupportedImages",
+			Why:     `the model reads no images, so a text stands in their place; add "image" to its input to send them, or set proxy.inputs.unsupportedImages: "next"`,
+			applies: (*Shape).omits, apply: omitImagesRule,
+		},
+		{
+			Name: "data-images", Dialects: []wire.Dialect{wire.Chat, wire.Responses, wire.Messages}, Setting: "compat.requiresDataImages",
+			Why:     "the server takes images as data: URLs only, so this one is fetched; proxy.inputs.fetchImages: false never fetches",
+			applies: (*Shape).DataImages, apply: dataImagesRule,
+		},
+		{
+			Name: "max-tokens", Dialects: []wire.Dialect{wire.Chat, wire.Responses, wire.Messages, wire.Completions}, Setting: "proxy.context.preflight",
+			Why:     "an answer is kept within what the context window leaves; proxy.context.preflight: false sends what the client says",
+			applies: always, apply: maxTokensRule,
+		},
+		{
 			Name: "no-tools", Dialects: tooled, Setting: "compat.supportsTools",
 			Why: "compat.supportsTools is false for this model, so tools and what belongs to them are not sent; remove it to send them",
 			// A translation to Messages has left them out, and may enforce a schema by a tool of its own.

@@ -52,10 +52,25 @@ type Request struct {
 	// AskedUsage says that stream_options.include_usage is our addition, so
 	// that usage must be hidden from the client.
 	AskedUsage bool
-	scratch    []byte
-	hub        []byte // a request between two translations
-	origins    []int  // see translation
-	draft      draft
+
+	// Room and Images are what the caller knows of this target and request. They
+	// are set before Shape.Request, which forgets them.
+	Room   Room
+	Images []Image // that were fetched for a backend of which Shape.DataImages is true
+
+	scratch []byte
+	hub     []byte // a request between two translations
+	origins []int  // see translation
+	draft   draft
+}
+
+// Room is what the model's context window leaves for the answer. The zero value
+// says that nothing is known of it.
+type Room struct {
+	Left   int    // tokens; 0 when the window is not known
+	Prompt int    // what the prompt is estimated at
+	Window int    // tokens
+	From   string // the setting or the server that says so
 }
 
 // Shape is the translation and rules for one client dialect and one target. It
@@ -90,6 +105,9 @@ type Options struct {
 	// Learned are the flags that the model's backend taught by refusing; nil for
 	// none.
 	Learned *catalog.Compat
+	// UnsupportedImages says what becomes of images for a model that reads none:
+	// ImagesNext (the default, also when empty), ImagesError or ImagesPlaceholder.
+	UnsupportedImages string
 }
 
 // because says where a flag was said, for people: "profile ollama".

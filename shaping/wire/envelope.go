@@ -112,6 +112,8 @@ func (e *Envelope) part(kind []byte) {
 		e.Images = true
 	case "input_audio", "audio":
 		e.Audio = true
+	case "video_url", "input_video", "video":
+		e.Video = true
 	}
 }
 

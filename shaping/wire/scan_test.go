@@ -142,6 +142,7 @@ func TestScanKeepsOddButValidBodies(t *testing.T) {
 	f(`{"max_tokens":1e400}`, func(e *Envelope) bool { return e.MaxTokens == 1<<62 })
 	f(`{"input":"hi"}`, func(e *Envelope) bool { return e.Messages.Present() && e.TextBytes == 7 })
 	f(`{"input":[{"type":"input_audio"}]}`, func(e *Envelope) bool { return e.Audio && !e.Images })
+	f(`{"messages":[{"content":[{"type":"video_url"}]}]}`, func(e *Envelope) bool { return e.Video && !e.Images && !e.Audio })
 	f(`{"tools":[{"type":"image"}]}`, func(e *Envelope) bool { return !e.Images })
 	f(`{"x":"data: {\"a\":1}, more"}`, func(e *Envelope) bool { return e.MediaBytes == 0 })
 	f(`{"x":`+strings.Repeat("[", 255)+strings.Repeat("]", 255)+`}`, nil)

@@ -72,8 +72,9 @@ type Envelope struct {
 	ToolChoice Span
 	MaxTokens  int64 // max_tokens, max_completion_tokens or max_output_tokens; 0 when absent
 
-	Images     bool  // an image part was seen
-	Audio      bool  // an audio part was seen
+	Images     bool  // the type of an image part was seen; shaping.MediaOf looks closer
+	Audio      bool  // that of an audio part
+	Video      bool  // that of a video part
 	TextBytes  int64 // bytes inside strings outside data: URLs, an estimate of the prompt's size
 	MediaBytes int64 // bytes of data: URLs and base64 payloads
 
