@@ -249,8 +249,13 @@ func (p Policy) refuse(host, ip string, class addressClass) error {
 }
 
 func (p Policy) setting(key string) string {
-	if p.Provider == discoverID && key == "baseUrl" {
+	switch {
+	case p.Provider == discoverID && key == "baseUrl":
 		return "proxy.discovery.addresses"
+	case p.Provider == imagesID && key == "baseUrl":
+		return "the address of the image"
+	case p.Provider == imagesID:
+		return "proxy.inputs.fetchPrivate"
 	}
 	if strings.ContainsAny(p.Provider, ". \"[]") {
 		return fmt.Sprintf("models.providers[%q].%s", p.Provider, key)
