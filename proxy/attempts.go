@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"nearside/breaker"
+	"nearside/catalog"
 	"nearside/shaping"
 	"nearside/shaping/wire"
 	"nearside/upstream"
@@ -73,6 +74,15 @@ func (x *exchange) try() error {
 			x.pass(t, st.skip.name(), st.Reason)
 			continue
 		}
+		if err := x.fetchImages(t); err != nil {
+			var e *wire.Error
+			if !errors.As(err, &e) {
+				x.step-- // it goes on here, or ends
+				return err
+			}
+			x.refuseTarget(t, "image_not_fetched", e)
+			continue
+		}
 		if err := x.admit(t); err != nil {
 			x.pass(t, skipOpen.name(), err.Error())
 			continue
@@ -81,12 +91,7 @@ func (x *exchange) try() error {
 		if e := x.shape(t); e != nil {
 			x.ticket.Settle(breaker.Unknown)
 			x.provider.Settle(breaker.Unknown)
-			o := outcome{name: "cannot_be_said", reply: *e}
-			x.attempt = time.Now()
-			x.note(x.attempt, o.name, e.Message, upstream.PhaseQueue)
-			if useful(&o) >= useful(&x.failed) {
-				x.failed = o
-			}
+			x.refuseTarget(t, "cannot_be_said", e)
 			continue
 		}
 		x.trying = true
@@ -99,6 +104,16 @@ func (x *exchange) try() error {
 		x.failed = outcome{name: "no_target", reply: e, retryAfter: retryAfterMin}
 	}
 	return errLost
+}
+
+// refuseTarget notes a target that was not sent to, on account of the request.
+func (x *exchange) refuseTarget(t *target, name string, e *wire.Error) {
+	x.cur = t
+	x.attempt = time.Now()
+	x.note(x.attempt, name, e.Message, upstream.PhaseQueue)
+	if o := (outcome{name: name, reply: *e}); useful(&o) >= useful(&x.failed) {
+		x.failed = o
+	}
 }
 
 // admit takes both tickets of a target.
@@ -125,6 +140,11 @@ func (x *exchange) shape(t *target) *wire.Error {
 	s := t.shapes[x.surface.dialect]
 	x.talk, x.retell = s.Backend(), s.Retells()
 	body, env := x.request()
+	if x.surface.dialect != wire.Plain && x.snap.Config.Context.Preflight {
+		_, size := t.size(catalog.Prompt{TextBytes: env.TextBytes, Images: x.media.Images}, env.Tools.Len(), x.surface.dialect)
+		x.shaped.Room = size.ForAnswer()
+	}
+	x.shaped.Images = x.fetched()
 	if err := s.Request(body, env, &x.shaped); err != nil {
 		var e *wire.Error
 		if errors.As(err, &e) {
@@ -160,6 +180,7 @@ func (x *exchange) send(now time.Time) {
 	for _, p := range x.parts {
 		length += len(p)
 	}
+	x.sent = length
 	req := upstream.Request{Path: x.path(), Headers: x.further(t), ContentType: x.form, Body: x.parts, Length: length, Stream: x.receipt.Stream, ModelLines: t.lines,
 		Prompt: int(env.TextBytes / 4)}
 	if !x.receipt.Stream {
@@ -360,6 +381,12 @@ func (x *exchange) commit() {
 	x.parts = x.parts[:0]
 	if x.streams() {
 		x.mend.Keep()
+	}
+	if x.fetch != nil { // a long stream does not hold images
+		x.fetch.images = nil
+		clear(x.shaped.Edits)
+		clear(x.shaped.Changes)
+		x.shaped.Edits, x.shaped.Changes = x.shaped.Edits[:0], x.shaped.Changes[:0]
 	}
 	if cap(x.shaped.Body) > keptBytesMax {
 		x.shaped.Body = nil

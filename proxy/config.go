@@ -25,6 +25,8 @@ type Config struct {
 	// Responses are the settings of what the Responses dialect keeps and runs.
 	Responses ResponsesConfig
 
+	Context ContextConfig
+	Inputs  Inputs
 	// ExchangeTotal bounds an exchange over all its targets
 	// (agents.defaults.timeoutSeconds); 0 for none.
 	ExchangeTotal time.Duration
@@ -64,6 +66,22 @@ type Heartbeat struct {
 type Drain struct {
 	Announce time.Duration // /readyz says no, requests are still served
 	Grace    time.Duration // then streams get an error event
+}
+
+// ContextConfig says what is made of prompts and windows.
+type ContextConfig struct {
+	// Preflight holds requests against the window of a target before it is asked.
+	Preflight bool
+}
+
+// Inputs say what becomes of what a target does not take as it is.
+type Inputs struct {
+	UnsupportedImages string // by models that read none: "next", "error" or "placeholder"
+	FetchImages       bool   // remote ones, for backends that take images in the request only
+	FetchPrivate      bool   // also from private addresses and this machine
+	FetchCount        int    // of one request
+	FetchBytes        int    // of all images of one request together
+	Fetch             time.Duration
 }
 
 // ResponsesConfig says what of the Responses dialect is kept, and how much of it
@@ -108,6 +126,8 @@ func Defaults() Config {
 		Fallback: Fallback{Targets: 3},
 		Responses: ResponsesConfig{Store: "file", MaxAge: 30 * 24 * time.Hour, MaxBytes: 1 << 30, Background: 4, BackgroundQueue: 64, BackgroundBytes: 16 << 20,
 			WebSocket: true, Sockets: 256, SocketFor: time.Hour, SocketQueue: 16, SocketBytes: 32 << 20, Reasoning: "summary", SystemMessages: shaping.SystemKeep},
+		Context:       ContextConfig{Preflight: true},
+		Inputs:        Inputs{UnsupportedImages: shaping.ImagesNext, FetchCount: 8, FetchBytes: 16 << 20, Fetch: 10 * time.Second},
 		AnswerModel:   "served",
 		ExchangesKept: 256,
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -41,11 +42,14 @@ type exchange struct {
 	asked    wire.Envelope
 	mem      memory
 	short    shortened
-	form     string // content type of a multipart body
+	media    shaping.Media
+	fetch    *fetching // of remote images; nil for none
+	form     string    // content type of a multipart body
 	model    wire.Span
 	plan     Plan
 	shaped   shaping.Request
 	parts    [][]byte
+	sent     int    // bytes of the body that the present attempt sends
 	extra    []byte // header lines for the present target
 	id       [4 + 24]byte
 
@@ -90,9 +94,10 @@ type exchange struct {
 	opaque    bool // a body that is copied as it is
 	settled   bool
 
-	mu     sync.Mutex // guards the two below
-	gone   bool
-	ending bool
+	mu       sync.Mutex // guards the three below
+	gone     bool
+	ending   bool
+	fetching context.CancelFunc // of fetch, while it runs
 
 	departed func()         // depart, made once
 	told     meter.Exchange // where settle makes what the meter is told
@@ -267,15 +272,19 @@ func tooLarge(cfg *Config) *wire.Error {
 
 // choose makes the plan.
 func (x *exchange) choose() (*wire.Error, time.Duration) {
-	r := request{model: x.env.ModelName, dialect: x.surface.dialect, output: int(min(x.env.MaxTokens, 1<<30))}
+	r := request{model: x.env.ModelName, dialect: x.surface.dialect, output: int(min(x.env.MaxTokens, 1<<30)), firm: x.truncates()}
 	if h := x.ctx.Request.Header.Peek("X-Nearside-Fallback"); h != nil {
 		r.fallback = string(h)
 	}
 	x.receipt.Requested = r.model
 	for {
-		if x.surface.dialect != wire.Plain {
-			_, env := x.request()
-			r.prompt = catalog.EstimateTokens(env.TextBytes, 0)
+		if x.form == "" && x.surface.dialect != wire.Plain {
+			body, env := x.request()
+			if x.surface.dialect != wire.Completions {
+				x.media = shaping.MediaOf(body, env)
+			}
+			r.media, r.size = x.media, catalog.Prompt{TextBytes: env.TextBytes, Images: x.media.Images}
+			r.tools = env.Tools.Len()
 		}
 		if err := x.s.plan(x.snap, r, x.start, &x.plan); err != nil {
 			return resolveError(err), 0
@@ -286,28 +295,30 @@ func (x *exchange) choose() (*wire.Error, time.Duration) {
 			}
 		}
 		e, wait := x.plan.noTarget(x.start)
-		if e.Code == "context_length_exceeded" && x.truncate() {
+		if e.Code == "context_length_exceeded" && r.firm {
+			r.firm = x.truncate() // or what may fit as it is
 			continue
 		}
 		for i := range x.plan.Steps {
 			st := &x.plan.Steps[i]
 			x.pass(st.target, st.skip.name(), st.Reason)
 		}
-		if e.Param == "messages" && x.surface.dialect == wire.Responses {
-			e.Param = "input"
+		if e.Param == "messages" {
+			e.Param = x.promptParam()
 		}
 		return &e, wait
 	}
 }
 
 func (k skip) name() string {
-	return [...]string{"", "unavailable", "other_dialect", "window_too_small", "does_not_fit", "breaker_open", "cooling_down", "credential_refused", "not_tried"}[k]
+	return [...]string{"", "unavailable", "other_dialect", "window_too_small", "input_not_read", "remote_image", "does_not_fit", "breaker_open", "cooling_down", "credential_refused", "not_tried"}[k]
 }
 
 // depart is called by the watcher when the client has left.
 func (x *exchange) depart() {
 	x.mu.Lock()
 	x.gone = true
+	x.cancelFetch()
 	x.mu.Unlock()
 	x.at.Cancel()
 }
@@ -316,6 +327,7 @@ func (x *exchange) depart() {
 func (x *exchange) end() {
 	x.mu.Lock()
 	x.ending = true
+	x.cancelFetch()
 	x.mu.Unlock()
 	x.at.Cancel()
 }
@@ -433,7 +445,7 @@ func (x *exchange) release() {
 	s.meter.End()
 	x.s, x.snap, x.ctx, x.client, x.receipt = nil, nil, nil, nil, nil
 	x.body, x.weight, x.form, x.model = nil, 0, "", wire.Span{}
-	x.original, x.mem, x.short = nil, memory{}, shortened{}
+	x.original, x.mem, x.short, x.media, x.fetch = nil, memory{}, shortened{}, shaping.Media{}, nil
 	x.asked.Reset()
 	x.env.Reset()
 	clear(x.plan.Steps)

@@ -39,6 +39,7 @@ type BackendState struct {
 func (s *Snapshot) Shaping(opt shaping.Options) shaping.Options {
 	opt.SystemMessages = s.Config.Responses.SystemMessages
 	opt.Lean = s.Config.Lean
+	opt.UnsupportedImages = s.Config.Inputs.UnsupportedImages
 	return opt
 }
 
@@ -83,6 +84,7 @@ type target struct {
 	provider   *breaker.Breaker
 	lines      []byte // the model's own header lines
 	cool       *atomic.Int64
+	gauge      *gauge
 	windowWarn string
 	windowBad  string
 	simulated  bool
@@ -104,6 +106,7 @@ func (s *Server) target(snap *Snapshot, m *catalog.Model) *target {
 	t.backend, t.backendErr = s.pool.Backend(m)
 	t.breaker, t.provider = s.pool.Breakers(m)
 	t.cool = s.cooldown(ref, m.Declared)
+	t.gauge = s.gauges.of(m)
 	t.windowWarn, t.windowBad = m.Window().Verdict()
 	opt := snap.Shaping(s.shaping)
 	for d := wire.Chat; d <= wire.Plain; d++ {
@@ -181,6 +184,8 @@ const (
 	skipUnavailable      // no key, an api that is not spoken, a bad address
 	skipDialect          // the backend speaks another dialect
 	skipWindow           // the model's window is too small to be of use
+	skipInput            // the model does not read what the request holds
+	skipRemote           // the backend wants images in the request, and none are fetched
 	skipContext          // this request does not fit
 	skipOpen             // its breaker is open
 	skipCooling          // the backend asked to be left alone
@@ -196,8 +201,22 @@ type Step struct {
 	Route  string    `json:"route"`
 	Skip   bool      `json:"skip"`
 	Reason string    `json:"reason"`
+	Size   Size      `json:"size,omitzero"`
 	until  time.Time // open or cooling until
 	err    error
+	kind   string // of input that the model does not read
+	soft   string // why it is skipped as long as another can be tried; empty otherwise
+}
+
+// Size is what is thought of a prompt and its answer at one target.
+type Size struct {
+	Prompt int     `json:"prompt"`          // estimated tokens
+	Least  int     `json:"least"`           // that it comes to at the least
+	Ratio  float64 `json:"ratio,omitempty"` // tokens for each four bytes, learned; 0 when nothing was
+	Seen   int     `json:"seen,omitempty"`  // reports of usage it was learned from
+	Window int     `json:"window,omitempty"`
+	From   string  `json:"windowFrom,omitempty"` // who says the window
+	Room   int     `json:"room,omitempty"`       // for the answer; 0 when the window is not known
 }
 
 // Plan is what an exchange will try, in order.
@@ -212,13 +231,31 @@ type Plan struct {
 	hint string // what would make an answer of one of which none can be tried
 }
 
+// ForAnswer is the size for shaping.
+func (z Size) ForAnswer() shaping.Room {
+	return shaping.Room{Left: z.Room, Prompt: z.Prompt, Window: z.Window, From: z.From}
+}
+
 // request is what a plan must know of a request.
 type request struct {
 	model    string
 	fallback string
 	dialect  wire.Dialect
-	prompt   int // estimated tokens
-	output   int // max tokens asked for
+	size     catalog.Prompt
+	media    shaping.Media
+	tools    int  // bytes of tools, which not every model is sent
+	output   int  // max tokens asked for
+	firm     bool // it can be made shorter: what may not fit is not tried
+}
+
+// size says how a prompt of a dialect stands to the target.
+func (t *target) size(p catalog.Prompt, tools int, d wire.Dialect) (catalog.Estimate, Size) {
+	if tools > 0 && t.shapes[d] != nil && t.shapes[d].DropsTools() {
+		p.TextBytes = max(0, p.TextBytes-int64(tools))
+	}
+	g, w := t.gauge.load(), t.model.Window()
+	e := g.Estimate(p)
+	return e, Size{Prompt: e.Tokens, Least: e.Least, Ratio: g.Mean, Seen: g.Seen, Window: w.Effective, From: w.Source, Room: t.model.Room(e)}
 }
 
 // plan fills p for a request. It only looks: no ticket is taken and nothing is
@@ -233,27 +270,51 @@ func (s *Server) plan(snap *Snapshot, r request, now time.Time, p *Plan) error {
 	if len(res.Models) == 0 {
 		p.none = snap.noModel()
 	}
-	tried := 0
+	tried, halt := 0, ""
 	for i, m := range res.Models {
 		t := s.target(snap, m)
 		st := Step{target: t, Ref: t.ref, Route: t.route}
 		s.consider(snap, &st, r, now)
-		if st.skip == skipNot {
-			if tried++; tried > snap.Config.Fallback.Targets {
-				st.skip, st.Reason = skipBound, fmt.Sprintf("at most %d targets are tried (proxy.fallback.targets)", snap.Config.Fallback.Targets)
-			} else if i == 0 {
-				st.Reason = "primary"
-			} else {
-				st.Reason = "fallback"
-			}
+		switch {
+		case halt != "":
+			st.skip, st.kind, st.soft, st.Reason = skipInput, catalog.InputImage, "", halt
+		case st.skip == skipNot:
+			accept(snap, &st, i, &tried)
+		case st.skip == skipInput && st.kind == catalog.InputImage && tried == 0 && t.shapes[r.dialect].UnsupportedImages() == shaping.ImagesError:
+			halt = "no other is asked in the place of " + t.ref + " (unsupportedImages: error)"
 		}
 		st.Skip = st.skip != skipNot
 		p.Steps = append(p.Steps, st)
+	}
+	if tried == 0 { // of none it is sure: then of those that may
+		for i := range p.Steps {
+			st := &p.Steps[i]
+			if st.soft == "" || r.firm && st.skip == skipContext {
+				continue
+			}
+			st.skip = skipNot
+			if accept(snap, st, i, &tried); st.skip == skipNot {
+				st.Reason += "; " + st.soft
+			}
+			st.Skip = st.skip != skipNot
+		}
 	}
 	if tried == 0 {
 		p.hint = aliasHint(snap, res)
 	}
 	return nil
+}
+
+// accept makes a step one that is tried, as long as there are not too many.
+func accept(snap *Snapshot, st *Step, i int, tried *int) {
+	switch *tried++; {
+	case *tried > snap.Config.Fallback.Targets:
+		st.skip, st.Reason = skipBound, fmt.Sprintf("at most %d targets are tried (proxy.fallback.targets)", snap.Config.Fallback.Targets)
+	case i == 0:
+		st.Reason = "primary"
+	default:
+		st.Reason = "fallback"
+	}
 }
 
 // aliasHint says how a name that clients insist on is answered by the models
@@ -273,6 +334,7 @@ func aliasHint(snap *Snapshot, res catalog.Resolution) string {
 	return fmt.Sprintf("; to have your own models answer, set proxy.aliases: {%q: %q}", name, catalog.DefaultName)
 }
 
+// consider says why a target is not tried, if there is a reason.
 func (s *Server) consider(snap *Snapshot, st *Step, r request, now time.Time) {
 	t := st.target
 	m := t.model
@@ -287,27 +349,26 @@ func (s *Server) consider(snap *Snapshot, st *Step, r request, now time.Time) {
 		st.skip, st.err, st.Reason = skipDialect, t.shapeErrs[r.dialect], t.shapeErrs[r.dialect].Error()
 	case t.windowBad != "":
 		st.skip, st.Reason = skipWindow, t.windowBad
-	case r.prompt > 0 && !m.Fits(r.prompt, r.output):
-		st.skip = skipContext
-		st.Reason = fmt.Sprintf("about %d prompt tokens and %d for the answer do not fit its window of %d", r.prompt, r.output, m.Window().Effective)
+	default:
+		s.weighInput(snap, st, r)
 	}
-	if st.skip != skipNot {
+	if st.skip != skipNot && st.soft == "" {
 		return
 	}
 	for _, b := range [...]*breaker.Breaker{t.provider, t.breaker} {
 		if status := b.Peek(); !status.Callable(now) {
-			st.skip, st.until = skipOpen, status.Until
+			st.skip, st.soft, st.until = skipOpen, "", status.Until
 			st.Reason = fmt.Sprintf("its breaker is open (%s) until %s", status.Cause, status.Until.UTC().Format(time.RFC3339))
 			return
 		}
 	}
 	if until := t.cool.Load(); until > now.UnixNano() {
-		st.skip, st.until = skipCooling, time.Unix(0, until)
+		st.skip, st.soft, st.until = skipCooling, "", time.Unix(0, until)
 		st.Reason = "the backend asked to be left alone until " + st.until.UTC().Format(time.RFC3339)
 		return
 	}
 	if until := s.refusedUntil(snap, t, now); !until.IsZero() {
-		st.skip = skipRefused
+		st.skip, st.soft = skipRefused, ""
 		st.Reason = fmt.Sprintf("the backend refused our credential (models.providers.%s.apiKey); it is asked again after %s, or when the configuration is loaded again",
 			m.Provider.ID, until.UTC().Format(time.RFC3339))
 	}
@@ -341,6 +402,10 @@ func (p *Plan) noTarget(now time.Time) (wire.Error, time.Duration) {
 			Message: fmt.Sprintf("no target can be tried now: %s. Please try again in %ds", all, int(wait.Seconds()+0.999))}, wait
 	case first[skipRefused] != nil:
 		return wire.Error{Status: 502, Type: "server_error", Code: "upstream_auth", Message: "no target can be tried now: " + all}, 0
+	case first[skipInput] != nil:
+		return wire.Error{Status: 400, Type: "invalid_request_error", Code: "unsupported_" + first[skipInput].kind + "_input", Param: "messages", Message: all}, 0
+	case first[skipRemote] != nil:
+		return wire.Error{Status: 400, Type: "invalid_request_error", Code: "unsupported_image_url", Param: "messages", Message: all}, 0
 	case first[skipContext] != nil:
 		return wire.Error{Status: 400, Type: "invalid_request_error", Code: "context_length_exceeded", Param: "messages", Message: all}, 0
 	case first[skipDialect] != nil:

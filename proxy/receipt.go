@@ -41,9 +41,15 @@ type Receipt struct {
 	Own       time.Duration `json:"own_ns"`
 	Took      time.Duration `json:"took_ns"`
 	Simulated bool          `json:"simulated,omitempty"`
-	Held      bool          `json:"held,omitempty"`       // heartbeats went out before the first content
-	Truncated int           `json:"truncated,omitempty"`  // items of the input that were dropped because the context was too long
-	NotStored bool          `json:"not_stored,omitempty"` // it was to be kept, and the store failed
+	Held      bool          `json:"held,omitempty"`      // heartbeats went out before the first content
+	Truncated int           `json:"truncated,omitempty"` // items of the input that were dropped because the context was too long
+	// Estimated is what the prompt was estimated at, TokenRatio what that was
+	// learned from: tokens for each four bytes, 0 when nothing was. PromptCut says
+	// that the backend has read a part of the prompt only, though it answered.
+	Estimated  int     `json:"estimated_prompt,omitempty"`
+	TokenRatio float64 `json:"token_ratio,omitempty"`
+	PromptCut  bool    `json:"prompt_cut,omitempty"`
+	NotStored  bool    `json:"not_stored,omitempty"` // it was to be kept, and the store failed
 
 	// What was mended in the answer: tools whose calls came as text, names of
 	// blocks that were taken out of it, what was repaired of calls, thinking that
@@ -94,7 +100,7 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	attempts := m.Attempts[:0]
 	*m = meter.Exchange{Dialect: r.Dialect, Provider: r.Provider, Model: r.Model, Route: r.Route, Outcome: r.Outcome, Status: r.Status,
 		Stream: r.Stream, Duration: r.Took, FirstContent: r.First, Own: r.Own, Gaps: gaps, AbortPhase: r.Abort, Usage: r.Usage, Dropped: r.Dropped,
-		Promoted: len(r.Promoted), Hidden: len(r.Hidden), Split: r.Split, Repaired: r.Repaired}
+		Promoted: len(r.Promoted), Hidden: len(r.Hidden), Split: r.Split, Repaired: r.Repaired, PromptCut: r.PromptCut}
 	if r.Look != nil {
 		m.Look = r.Look.Kind
 	}
@@ -158,6 +164,9 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	if r.Truncated > 0 {
 		e.Int("truncated", r.Truncated)
 	}
+	if r.PromptCut {
+		e.Bool("prompt_cut", true).Int("estimated", r.Estimated)
+	}
 	if r.HasUsage {
 		e.Int64("input", r.Usage.Input).Int64("output", r.Usage.Output)
 	}
@@ -212,6 +221,9 @@ func (r *Receipt) late() []byte {
 	if r.Format != "" {
 		b = append(append(b, `,"format":`...), wire.AppendString(nil, r.Format)...)
 	}
+	if r.PromptCut {
+		b = append(append(b, `,"prompt_cut":`...), wire.AppendString(nil, r.cut())...)
+	}
 	if r.Simulated {
 		b = append(b, `,"simulated":true`...)
 	}
@@ -225,6 +237,10 @@ func appendNames(dst []byte, key string, names []string) []byte {
 	}
 	d, _ := json.Marshal(names)
 	return append(append(dst, key...), d...)
+}
+// cut says how much of a prompt that was cut the backend has read.
+func (r *Receipt) cut() string {
+	return "read=" + strconv.FormatInt(r.Usage.Input, 10) + " estimated=" + strconv.Itoa(r.Estimated)
 }
 
 // ring keeps the last receipts.

@@ -200,6 +200,7 @@ func (x *exchange) over(enc *shaping.StreamEncoder, err error) error {
 // backend's framing is waited for.
 func (x *exchange) finish() {
 	x.usage()
+	x.weigh()
 	var late []byte
 	if x.receipt.Held {
 		x.mended()

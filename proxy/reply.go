@@ -52,6 +52,9 @@ func (x *exchange) headers() {
 	if r.Format != "" {
 		h.Set("X-Nearside-Format", r.Format)
 	}
+	if r.PromptCut {
+		h.Set("X-Nearside-Prompt-Cut", r.cut())
+	}
 	if r.Truncated > 0 {
 		h.Set("X-Nearside-Truncated", strconv.Itoa(r.Truncated))
 	}
@@ -88,6 +91,7 @@ func formatted(r *shaping.Request, fit shaping.Fit) string {
 func (x *exchange) reply() {
 	x.client.unwatch()
 	ctx, r := x.ctx, x.receipt
+	x.weigh()
 	x.headers()
 	ctx.SetStatusCode(x.at.Head.Status)
 	ct := x.at.Head.Get("content-type")
@@ -296,6 +300,7 @@ func (x *exchange) close() {
 			r.Own += now.Sub(x.start) - r.First
 		}
 	}
+	x.stopFetch()
 	s := x.s
 	x.mended()
 	x.warn()

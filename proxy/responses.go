@@ -195,7 +195,12 @@ func (s *Server) inputTokens(d wire.Dialect) func(*fasthttp.RequestCtx) {
 			x.reject(resolveError(err), 0)
 			return
 		}
-		n := catalog.EstimateTokens(x.env.TextBytes, 0)
+		size := catalog.Prompt{TextBytes: x.env.TextBytes, Images: shaping.MediaOf(x.body, &x.env).Images}
+		n := catalog.Gauge{}.Estimate(size).Tokens
+		if len(x.plan.Steps) > 0 { // as the first would count, so far as it has been heard counting
+			e, _ := x.plan.Steps[0].target.size(size, x.env.Tools.Len(), d)
+			n = e.Tokens
+		}
 		if d == wire.Messages {
 			writeJSON(ctx, 200, map[string]any{"input_tokens": n})
 		} else {

@@ -15,6 +15,7 @@ import (
 
 	"nearside/breaker"
 	"nearside/catalog"
+	"nearside/shaping"
 	"nearside/shaping/wire"
 )
 
@@ -24,6 +25,8 @@ type wireError = wire.Error
 type ExplainRequest struct {
 	Dialect   wire.Dialect
 	TextBytes int64
+	Media     shaping.Media
+	Tools     int // bytes of them
 	Output    int
 }
 

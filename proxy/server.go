@@ -59,7 +59,9 @@ type Server struct {
 	refused   sync.Map                 // provider id or ref → refusal
 	exchanges sync.Pool
 	ring      ring
-	inFlight  atomic.Int64 // bytes of bodies
+	gauges    gauges
+	dialer    upstream.Dialer // for images; its Policy is set there
+	inFlight  atomic.Int64    // bytes of bodies
 	conns     atomic.Int64
 	draining  atomic.Bool
 
@@ -88,7 +90,7 @@ const connsMax = 1 << 30
 // New makes a server that serves snap. Its limit of heads and the client's read
 // and idle deadlines hold for its life; all else follows Apply.
 func New(snap *Snapshot, opt Options) *Server {
-	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, shaping: opt.Shaping, store: opt.Store, started: time.Now(),
+	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, dialer: opt.Dialer, shaping: opt.Shaping, store: opt.Store, started: time.Now(),
 		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}}
 	s.exchanges.New = func() any {
 		x := new(exchange)
@@ -135,6 +137,7 @@ func New(snap *Snapshot, opt Options) *Server {
 // began with.
 func (s *Server) Apply(snap *Snapshot) {
 	s.pool.Apply(snap.Backends)
+	s.gauges.apply(snap.Catalog)
 	s.ring.resize(snap.Config.ExchangesKept)
 	s.snap.Store(snap)
 }
@@ -290,7 +293,8 @@ func (s *Server) breakerChanged(c breaker.Change) {
 // Explain returns the plan of a request as the server would make it now.
 func (s *Server) Explain(model, fallback string, x ExplainRequest) (*Plan, error) {
 	p := new(Plan)
-	err := s.plan(s.snap.Load(), request{model: model, fallback: fallback, dialect: x.Dialect, prompt: catalog.EstimateTokens(x.TextBytes, 0), output: x.Output}, time.Now(), p)
+	err := s.plan(s.snap.Load(), request{model: model, fallback: fallback, dialect: x.Dialect,
+		size: catalog.Prompt{TextBytes: x.TextBytes, Images: x.Media.Images}, media: x.Media, tools: x.Tools, output: x.Output}, time.Now(), p)
 	return p, err
 }
 

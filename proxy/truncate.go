@@ -31,6 +31,16 @@ func (x *exchange) request() ([]byte, *wire.Envelope) {
 	return x.body, &x.env
 }
 
+// truncates says whether the request wants to be made shorter rather than
+// refused.
+func (x *exchange) truncates() bool {
+	if x.surface.dialect != wire.Responses || x.form != "" {
+		return false
+	}
+	v, ok := x.env.Field(x.body, "truncation")
+	return ok && wire.EqualString(v.Of(x.body), "auto")
+}
+
 // truncate drops the oldest items of the input, if the request asked for that
 // and there are any that may go. Instructions, tools and summaries that stand in
 // the input stay, and so do its last item and what that answers. A call goes

@@ -36,6 +36,13 @@ func (s *Shape) UnsupportedImages() string {
 // request, as data: URLs: the caller then fetches remote ones.
 func (s *Shape) DataImages() bool { return yes(s.compat.RequiresDataImages) }
 
+// DropsTools says whether tools, or some of them, are left out for this model, so
+// that they are not to be counted for its prompt.
+func (s *Shape) DropsTools() bool {
+	c := &s.compat
+	return no(c.SupportsTools) || yes(c.Lean) || len(c.DropTools) > 0 || c.MaxTools > 0 || c.MaxToolSchemaBytes > 0
+}
+
 // omits says whether images are left out for this model.
 func (s *Shape) omits() bool {
 	takes, _ := s.model.Takes(catalog.InputImage)

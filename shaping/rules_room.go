@@ -45,11 +45,7 @@ func maxTokensRule(s *Shape, r *Request) error {
 	if room.Left > 0 {
 		most = min(most, max(room.Left, catalog.AnswerLeast))
 	}
-	name := lengthFields[0]
-	if f := s.compat.MaxTokensField; f != "" {
-		name = f
-	}
-	r.set(name, r.number(int64(most)), "the client does not say how long an answer may be, and this server stops after "+
+	r.set(lengthFields[0], r.number(int64(most)), "the client does not say how long an answer may be, and this server stops after "+
 		strconv.Itoa(mlxMaxTokens)+" tokens unless told; maxTokens of the model is sent, remove it to leave that to the server")
 	return nil
 }

@@ -60,6 +60,8 @@ type explained struct {
 	Changes rawLines `json:"changes,omitempty"`
 	Dropped []string `json:"dropped,omitempty"`
 	Bytes   int      `json:"bytes,omitempty"`
+	// Size is what the prompt is estimated at there, and what that leaves.
+	Size proxy.Size `json:"size,omitzero"`
 	// Headers are those that would be sent; HeadersNotSent names those of a
 	// capture that would not.
 	Headers        []header `json:"headers,omitempty"`
@@ -134,7 +136,11 @@ func (c *Explain) Run(env *Env) error {
 		return errStopped
 	}
 	srv := proxy.New(snap, proxy.Options{Log: zerolog.Nop(), Meter: meter.New(meter.Options{Version: env.Version}), Dialer: env.Dialer, Version: env.Version})
-	plan, err := srv.Explain(e.ModelName, c.Fallback, proxy.ExplainRequest{Dialect: dialect, TextBytes: e.TextBytes, Output: int(e.MaxTokens)})
+	var media shaping.Media
+	if dialect != wire.Plain && dialect != wire.Completions {
+		media = shaping.MediaOf(body, &e)
+	}
+	plan, err := srv.Explain(e.ModelName, c.Fallback, proxy.ExplainRequest{Dialect: dialect, TextBytes: e.TextBytes, Media: media, Tools: e.Tools.Len(), Output: int(min(e.MaxTokens, 1<<30))})
 	if err != nil {
 		return err // 404: the error names the nearest names
 	}
@@ -144,7 +150,7 @@ func (c *Explain) Run(env *Env) error {
 	all := make([]explained, 0, len(plan.Steps))
 	tried := 0
 	for _, st := range plan.Steps {
-		x := explained{Ref: st.Ref, Route: st.Route, Skip: st.Skip, Reason: st.Reason}
+		x := explained{Ref: st.Ref, Route: st.Route, Skip: st.Skip, Reason: st.Reason, Size: st.Size}
 		if !st.Skip {
 			tried++
 			shape(&x, snap, opt, pool, body, &e, dialect, below)
@@ -153,9 +159,9 @@ func (c *Explain) Run(env *Env) error {
 		all = append(all, x)
 	}
 	if c.JSON {
-		err = c.writeJSON(env, plan, path, dialect, &e, kept, all)
+		err = c.writeJSON(env, plan, path, dialect, &e, media, kept, all)
 	} else {
-		c.writeText(env.Stdout, plan, path, dialect, &e, kept, all)
+		c.writeText(env.Stdout, plan, path, dialect, &e, media, kept, all)
 	}
 	if err == nil && tried == 0 {
 		why := "no target would be tried"
@@ -417,7 +423,7 @@ func shape(x *explained, snap *proxy.Snapshot, opt shaping.Options, pool *upstre
 		x.Error = err.Error()
 		return
 	}
-	var r shaping.Request
+	r := shaping.Request{Room: x.Size.ForAnswer()}
 	if err := s.Request(body, e, &r); err != nil {
 		x.Error = err.Error()
 		return
@@ -462,8 +468,8 @@ func (x *explained) notSent(came []string) {
 	}
 }
 
-func (c *Explain) writeText(w io.Writer, plan *proxy.Plan, path string, d wire.Dialect, e *wire.Envelope, kept []string, all []explained) {
-	fmt.Fprintf(w, "request  %s (%s), %d bytes, about %d prompt tokens", path, d, e.Size, catalog.EstimateTokens(e.TextBytes, 0))
+func (c *Explain) writeText(w io.Writer, plan *proxy.Plan, path string, d wire.Dialect, e *wire.Envelope, media shaping.Media, kept []string, all []explained) {
+	fmt.Fprintf(w, "request  %s (%s), %d bytes, about %d prompt tokens", path, d, e.Size, catalog.EstimateTokens(e.TextBytes, media.Images))
 	if e.MaxTokens > 0 {
 		fmt.Fprintf(w, ", at most %d for the answer", e.MaxTokens)
 	}
@@ -474,12 +480,15 @@ func (c *Explain) writeText(w io.Writer, plan *proxy.Plan, path string, d wire.D
 		fmt.Fprintf(w, ", %s", count(e.ToolCount, "tool"))
 	}
 	for _, has := range []struct {
-		it   bool
+		n    int
 		name string
-	}{{e.Images, "images"}, {e.Audio, "audio"}} {
-		if has.it {
-			fmt.Fprintf(w, ", %s", has.name)
+	}{{media.Images, "image"}, {media.Audio, "audio part"}, {media.Video, "video"}} {
+		if has.n > 0 {
+			fmt.Fprintf(w, ", %s", count(has.n, has.name))
 		}
+	}
+	if media.Remote > 0 {
+		fmt.Fprintf(w, " (%d at an address)", media.Remote)
 	}
 	fmt.Fprintf(w, "\nasked    %q → %s", plan.Requested, plan.Name)
 	if plan.Strict {
@@ -529,6 +538,19 @@ func (c *Explain) writeText(w io.Writer, plan *proxy.Plan, path string, d wire.D
 			fmt.Fprintf(w, "   not sent: %s\n", strings.Join(x.Dropped, ", "))
 		}
 		fmt.Fprintf(w, "   %d bytes came, %d would be sent\n", e.Size, x.Bytes)
+		if z := x.Size; z.Prompt > 0 {
+			fmt.Fprintf(w, "   about %d prompt tokens, %d at the least", z.Prompt, z.Least)
+			if z.Seen > 0 {
+				fmt.Fprintf(w, " (%.2f for four bytes, learned from %s of usage)", z.Ratio, count(z.Seen, "report"))
+			}
+			switch {
+			case z.Window > 0:
+				fmt.Fprintf(w, "; the window of %d (%s) leaves %d for the answer", z.Window, z.From, z.Room)
+			default:
+				fmt.Fprint(w, "; the context window is not known")
+			}
+			fmt.Fprintln(w)
+		}
 		fmt.Fprintln(w, "   headers, of which none is the client's:")
 		for _, h := range x.Headers {
 			if h.Value == "" {
@@ -543,7 +565,7 @@ func (c *Explain) writeText(w io.Writer, plan *proxy.Plan, path string, d wire.D
 	fmt.Fprintln(w, "\nthe request was not sent")
 }
 
-func (c *Explain) writeJSON(env *Env, plan *proxy.Plan, path string, d wire.Dialect, e *wire.Envelope, kept []string, all []explained) error {
+func (c *Explain) writeJSON(env *Env, plan *proxy.Plan, path string, d wire.Dialect, e *wire.Envelope, media shaping.Media, kept []string, all []explained) error {
 	return env.json(struct {
 		Path         string      `json:"path"`
 		Dialect      string      `json:"dialect"`
@@ -558,5 +580,5 @@ func (c *Explain) writeJSON(env *Env, plan *proxy.Plan, path string, d wire.Dial
 		Strict       bool        `json:"strict"`
 		Kept         []string    `json:"kept,omitempty"`
 		Targets      []explained `json:"targets"`
-	}{path, d.String(), e.Size, catalog.EstimateTokens(e.TextBytes, 0), e.MaxTokens, e.Stream, e.ToolCount, plan.Requested, plan.Name, plan.Via, plan.Strict, kept, all})
+	}{path, d.String(), e.Size, catalog.EstimateTokens(e.TextBytes, media.Images), e.MaxTokens, e.Stream, e.ToolCount, plan.Requested, plan.Name, plan.Via, plan.Strict, kept, all})
 }

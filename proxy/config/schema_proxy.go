@@ -94,6 +94,20 @@ func proxyShape() *shape {
 		ours("fallback", obj(
 			ours("targets", plus, of(d.Fallback.Targets), "How many targets of a chain one exchange may try."),
 		), "", ""),
+		ours("context", obj(
+			ours("preflight", yes, "true",
+				"Hold a request against the context window of a model before it is asked: what cannot fit is refused or goes to a target it fits, and max_tokens is kept within what the prompt leaves. Windows that nobody says hold nothing back."),
+		), "", ""),
+		ours("inputs", obj(
+			ours("unsupportedImages", oneOf(shaping.ImagesNext, shaping.ImagesError, shaping.ImagesPlaceholder), strconv.Quote(d.Inputs.UnsupportedImages),
+				"Images for a model that reads none: next asks the next target that does, error refuses the request, placeholder sends a text in their place. compat.unsupportedImages says it for a provider or a model."),
+			ours("fetchImages", yes, "false",
+				"Fetch images that a request points to, for servers that take data: URLs only (Ollama, LM Studio). Clients then make the proxy ask addresses of their choice; public ones, unless fetchPrivate says more."),
+			ours("fetchPrivate", yes, "false", "Fetch from private addresses and this machine, too. Cloud metadata and link-local addresses are never asked."),
+			ours("fetchCount", plus, of(d.Inputs.FetchCount), "How many images of one request are fetched."),
+			ours("fetchBytes", plus, of(d.Inputs.FetchBytes), "What all fetched images of one request may have."),
+			ours("fetch", dur, inSeconds(d.Inputs.Fetch), "How long fetching them may take."),
+		), "", ""),
 		ours("heartbeat", obj(
 			ours("first", durOrZero, inSeconds(d.Beat.First),
 				"How long a stream may be silent before the client hears that it lives. Until then a failure keeps its HTTP status. 0 turns heartbeats off."),

@@ -43,6 +43,7 @@ type Exchange struct {
 	Split            bool
 	Repaired         []string
 	Look             string // what text looked like that is no call
+	PromptCut    bool // the backend has read less than the prompt
 }
 
 // Attempt is one try of one target.
@@ -74,6 +75,7 @@ type Meter struct {
 	dropped   table[float64]
 	mended    table[float64]
 	looks     table[float64]
+	cut       table[float64]
 	problems  table[float64]
 	tokens    table[float64]
 	durations table[histogram]
@@ -124,6 +126,7 @@ func New(opt Options) *Meter {
 		dropped:   newTable[float64](droppedDesc, fieldsMax, 0),
 		mended:    newTable[float64](mendedDesc, fieldsMax),
 		looks:     newTable[float64](looksDesc, fieldsMax),
+		cut:       newTable[float64](cutDesc, setsMax, 0),
 		problems:  newTable[float64](problemsDesc, fieldsMax, 0),
 		tokens:    newTable[float64](tokensDesc, setsMax, 0),
 		durations: newTable[histogram](durationDesc, setsMax),
@@ -186,6 +189,9 @@ func (m *Meter) Exchange(x *Exchange) {
 	}
 	if x.Look != "" {
 		*m.looks.at(labels{lookLabel(x.Look)})++
+	}
+	if x.PromptCut {
+		*m.cut.at(labels{orNone(x.Model)})++
 	}
 	m.spend(provider, "input", x.Usage.Input)
 	m.spend(provider, "output", x.Usage.Output)
@@ -291,6 +297,7 @@ var (
 	mendedDesc    = describe("answers_mended_total", "What was mended in answers: by kind, once an answer, calls one by one.", "kind")
 	looksDesc     = describe("call_lookalikes_total", "Answers that look like a tool call, are none and stayed text.", "pattern")
 	droppedDesc   = describe("dropped_fields_total", "Request fields left out for a backend that does not take them.", "field")
+	cutDesc       = describe("prompts_cut_total", "Answered prompts of which the backend, by its own count, has read a part only.", "model")
 	problemsDesc  = describe("problems_total", "What went wrong in the proxy itself without failing an exchange.", "kind")
 	tokensDesc    = describe("tokens_total", "Tokens as backends report them; cached and cache_write are part of input, reasoning is part of output.", "provider", "kind")
 	durationDesc  = describe("exchange_seconds", "Time from a request to the end of its answer.", "dialect", "route")
@@ -320,7 +327,7 @@ type collector struct{ m *Meter }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, problemsDesc, tokensDesc,
+	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, problemsDesc, tokensDesc,
 		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, targetDesc, inFlightDesc, reloadDesc, reloadedDesc, buildDesc,
 		storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
 		out <- d
@@ -333,7 +340,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	m := c.m
 	m.mu.Lock()
 	counters := [][]row[float64]{m.exchanges.copied(), m.models.copied(), m.attempts.copied(), m.aborts.copied(),
-		m.dropped.copied(), m.mended.copied(), m.looks.copied(), m.problems.copied(), m.tokens.copied()}
+		m.dropped.copied(), m.mended.copied(), m.looks.copied(), m.cut.copied(), m.problems.copied(), m.tokens.copied()}
 	histograms := []struct {
 		rows   []row[histogram]
 		bounds []time.Duration

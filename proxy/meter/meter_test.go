@@ -310,7 +310,7 @@ nearside_breaker_state{target="other"} 2
 func TestNamesAndTypesFollowTheRules(t *testing.T) {
 	m := New(Options{})
 	m.Exchange(full())
-	m.Exchange(&Exchange{AbortPhase: "queue"})
+	m.Exchange(&Exchange{AbortPhase: "queue", PromptCut: true, Model: "near/m"})
 	m.Reload(true)
 	m.Breaker("a", "open")
 	m.Target("a", "ready")
@@ -322,6 +322,9 @@ func TestNamesAndTypesFollowTheRules(t *testing.T) {
 	}
 	if !strings.Contains(b.String(), "\ngo_goroutines ") {
 		t.Fatal("the Go collector is missing")
+	}
+	if got := text(t, m, "nearside_prompts_cut_total{"); got != "nearside_prompts_cut_total{model=\"near/m\"} 1\n" {
+		t.Errorf("got %q", got)
 	}
 	// Every metric that is described is there to be linted.
 	descs := make(chan *prometheus.Desc, 64)

@@ -45,6 +45,9 @@ type Span struct{ Start, End int }
 // Present says whether the span covers anything.
 func (s Span) Present() bool { return s.End > s.Start }
 
+// Len returns how many bytes the span covers.
+func (s Span) Len() int { return s.End - s.Start }
+
 // Of returns the bytes of p that the span covers.
 func (s Span) Of(p []byte) []byte { return p[s.Start:s.End] }
 
