@@ -38,6 +38,7 @@ type CLI struct {
 	Models     Models     `cmd:"" help:"List the models that can be asked, and why others cannot."`
 	Explain    Explain    `cmd:"" help:"Show where a request would go and what would be changed in it."`
 	Probe      Probe      `cmd:"" help:"Ask one model for one tiny completion."`
+	Onboard    Onboard    `cmd:"" help:"Look at a model server and write the configuration for it."`
 	Sim        Sim        `cmd:"" help:"Run a simulated model server."`
 	Bench      Bench      `cmd:"" help:"Measure what the proxy costs beside a bare relay."`
 	Health     Health     `cmd:"" help:"Ask a running proxy whether it is well."`
