@@ -170,7 +170,9 @@ func TestCutPromptsAreTold(t *testing.T) {
 	if r := p.receipt(got); r["prompt_cut"] != true {
 		t.Errorf("receipt %v", r)
 	}
-	p.wait("a warning", func(l string) bool { return strings.Contains(l, "the backend has cut the prompt") && strings.Contains(l, `"advice"`) })
+	p.wait("a warning", func(l string) bool {
+		return strings.Contains(l, "the backend has cut the prompt") && strings.Contains(l, `"advice"`)
+	})
 	streamed := p.post("/v1/chat/completions", strings.Replace(body, `"model"`, `"stream":true,"model"`, 1))
 	if r := p.receipt(streamed); r["prompt_cut"] != true {
 		t.Errorf("receipt of a stream %v", r)
