@@ -34,7 +34,7 @@ func testServerWith(t testing.TB, dialer upstream.Dialer, tune func(*Config, []u
 	chain := catalog.Chain{Name: "default", From: "test"}
 	for i, u := range urls {
 		p := &catalog.Provider{ID: fmt.Sprintf("p%d", i), API: catalog.Completions, BaseURL: u, Near: i == 0, Source: catalog.FromConfig, Also: []catalog.API{catalog.Responses}}
-		p.Models = []*catalog.Model{{Provider: p, ID: "m", API: p.API, BaseURL: u, Input: []string{"text"}, Declared: true}}
+		p.Models = []*catalog.Model{{Provider: p, ID: "m", API: p.API, BaseURL: u, Input: []string{"text"}, InputGuessed: true, Declared: true}}
 		providers = append(providers, p)
 		chain.Refs = append(chain.Refs, p.ID+"/m")
 		snap.Backends = append(snap.Backends, upstream.Config{ID: p.ID, BaseURL: u, API: p.API, Near: true, Deadlines: upstream.DefaultDeadlines(true),
