@@ -29,6 +29,9 @@ func (s *Server) weighInput(snap *Snapshot, st *Step, r request) {
 	if st.skip != skipNot && st.soft == "" || !snap.Config.Context.Preflight || r.size == (catalog.Prompt{}) {
 		return
 	}
+	if m.Provider.Kind == catalog.KindOpenAI { // whose windows are its prompts' alone
+		r.output = 0
+	}
 	e, size := t.size(r.size, r.tools, r.dialect)
 	st.Size = size
 	switch fit := m.Fit(e, r.output); {

@@ -238,6 +238,7 @@ func appendNames(dst []byte, key string, names []string) []byte {
 	d, _ := json.Marshal(names)
 	return append(append(dst, key...), d...)
 }
+
 // cut says how much of a prompt that was cut the backend has read.
 func (r *Receipt) cut() string {
 	return "read=" + strconv.FormatInt(r.Usage.Input, 10) + " estimated=" + strconv.Itoa(r.Estimated)

@@ -64,7 +64,7 @@ func Rules() []Rule {
 		{
 			Name: "max-tokens", Dialects: []wire.Dialect{wire.Chat, wire.Responses, wire.Messages, wire.Completions}, Setting: "proxy.context.preflight",
 			Why:     "an answer is kept within what the context window leaves; proxy.context.preflight: false sends what the client says",
-			applies: always, apply: maxTokensRule,
+			applies: proxied, apply: maxTokensRule, // OpenAI's windows are its prompts' alone
 		},
 		{
 			Name: "no-tools", Dialects: tooled, Setting: "compat.supportsTools",

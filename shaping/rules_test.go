@@ -46,6 +46,8 @@ func models() map[string]story {
 		"history":   {ID: "m", System: SystemHoist, Compat: catalog.Compat{RequiresReasoningContentOnAssistantMessages: &on, RequiresAssistantAfterToolResult: &on, Own: history(&on, "reasoning")}},
 		"strings":   {ID: "m", Compat: catalog.Compat{RequiresStringContent: &on, RequiresToolResultName: &on, Own: history(&on, "tags")}},
 		"keys":      {ID: "m", Compat: catalog.Compat{StrictMessageKeys: &on, RequiresStringContent: &on, RequiresAssistantAfterToolResult: &on, RequiresReasoningContentOnAssistantMessages: &on, Own: history(&on, "drop")}},
+		"blind":     {ID: "m", Input: []string{"text"}, Compat: catalog.Compat{RequiresStringContent: &on, Own: catalog.Own{UnsupportedImages: ImagesPlaceholder}}},
+		"data":      {ID: "m", Input: []string{"text", "image"}, Compat: catalog.Compat{Own: catalog.Own{RequiresDataImages: &on}}},
 		"extra-all": {ID: "m", Params: extra, Compat: catalog.Compat{SupportsTools: &off, SupportsStore: &on, RequiresStringContent: &on}},
 	}
 }
@@ -287,6 +289,8 @@ func FuzzRequest(f *testing.F) {
 		b, _, _ = bytes.Cut(b, []byte("-- model --\n"))
 		f.Add(b)
 	}
+	f.Add([]byte(`{"messages":[{"role":"tool","content":[{"type":"image_url","image_url":{"url":"https://e.com/a"}},{"type":"image"} ,{"type":"text","text":"a"}]},{"content":[]}],"max_tokens":5}`))
+	f.Add([]byte(`{"input":[{"output":[{"type":"input_image","image_url":"data:,"}],"content":[{"type":"tool_result","content":[{"type":"image","source":{"url":"http://e"}}]}]}]}`))
 	f.Add([]byte(`{"stream":true,"stream_options":{"include_usage":true,"include_usage":null},"tools":null,"tool_choice":"auto","t\u006fols":[]}`))
 	f.Add([]byte(`{"stream":true,"\u0073tream_options":{},"stor\u0065":1,"reasoning":{"a":1,"effort":"off","b":2},"reasoning_effort":null}`))
 	var shapes []*Shape

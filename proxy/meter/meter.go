@@ -43,7 +43,7 @@ type Exchange struct {
 	Split            bool
 	Repaired         []string
 	Look             string // what text looked like that is no call
-	PromptCut    bool // the backend has read less than the prompt
+	PromptCut        bool   // the backend has read less than the prompt
 }
 
 // Attempt is one try of one target.
