@@ -118,7 +118,6 @@ type mendChoice struct {
 	promoted   int        // calls that came as text
 	legacy     bool       // function_call was there
 	hid        bool       // a block was taken out
-	thought    bool       // reasoning came in a member of its own
 	roled      bool       // the role was told
 	over       bool       // it has its finish_reason
 }

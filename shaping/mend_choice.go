@@ -27,10 +27,9 @@ func (m *Mender) begin(c *mendChoice) {
 	m.content, m.reason, m.elems, m.late, m.visible = m.content[:0], m.reason[:0], m.elems[:0], m.late[:0], m.visible[:0]
 }
 
-// choice looks at a choice of the present event or answer.
-func (m *Mender) choice(p []byte, at wire.Span) (o mended) {
+// locate finds what a choice has, and says whether it has log probabilities.
+func locate(p []byte, at wire.Span) (o mended, probs bool) {
 	o.key = "delta"
-	var probs bool
 	for it := wire.Members(p, at); it.Next(); {
 		v := it.Value
 		switch string(it.Key.Of(p)) {
@@ -46,6 +45,12 @@ func (m *Mender) choice(p []byte, at wire.Span) (o mended) {
 			probs = filled(v.Of(p))
 		}
 	}
+	return o, probs
+}
+
+// choice looks at a choice of the present event or answer.
+func (m *Mender) choice(p []byte, at wire.Span) mended {
+	o, probs := locate(p, at)
 	var x mendDelta
 	if o.at.Present() && p[o.at.Start] == '{' {
 		x = m.read(p, o.at)
@@ -56,60 +61,28 @@ func (m *Mender) choice(p []byte, at wire.Span) (o mended) {
 		return o
 	}
 	m.begin(c)
-	finish := inside(o.ended.Of(p))
 	c.events++
-
-	reason := x.thought
-	c.thought = c.thought || x.thoughts > 0
-	if c.text.depth == 1 && m.opt.Opened && c.text.tags == 0 && (c.thought || probs) && len(c.text.unclosed) == 0 {
+	reason, detailed := x.thought, false
+	if x.thoughts == 0 && m.opt.Reasoning != "" && m.opt.Reasoning != "drop" {
+		reason = m.detailTexts(p, x.details)
+		detailed = len(reason) > 0
+	}
+	if c.text.depth == 1 && m.opt.Opened && c.text.tags == 0 && (x.thoughts > 0 || probs) && len(c.text.unclosed) == 0 {
 		c.text.depth = 0 // the server takes it out itself
 	}
 	c.text.exact = c.text.exact || probs && !c.holds() && c.text.depth == 0
 
-	said := m.words(p, x.content)
-	came := said
-	if x.content.Present() && p[x.content.Start] == '[' && filled(x.content.Of(p)) { // parts
-		if c.text.end(m, true); len(m.content) > 0 {
-			o.extra = m.bare(nil, "")
-			m.content = m.content[:0]
-		}
-		c.text.exact, x.others = true, true
-	}
 	var w rewritten
-	if len(m.opt.Visible) > 0 && x.details.Present() && p[x.details.Start] == '[' {
-		w.details, said, w.detailed = m.showDetails(p, x.details, said)
-	}
-	if len(said) > 0 {
-		if m.watches() && c.index == 0 {
-			m.watch(said)
-		}
-		if m.text {
-			c.text.feed(m, said)
-		} else {
-			m.content = append(m.content, said...)
-		}
-	}
-	if x.calls.Present() && p[x.calls.Start] == '[' {
-		w.called = m.toolCalls(p, x.calls)
-	}
-	c.legacy = c.legacy || filled(x.call.Of(p))
-	ends := len(finish) > 0 && !c.over || m.whole
-	if ends {
-		c.over = true
-		m.cut = len(finish) > 0 && string(finishWord(finish, false)) != "stop"
-		if m.text {
-			c.text.end(m, m.cut)
-			c.text.exact = true
-		}
-		m.lateCalls(m.cut)
+	came := m.words(p, x.content)
+	m.hear(p, &x, &w, &o, came)
+	finish := inside(o.ended.Of(p))
+	if len(finish) > 0 && !c.over || m.whole {
+		m.close(c, finish)
 		o.word = m.finishWord(finish)
-		if c.index == 0 {
-			m.judge(c)
-		}
 	}
 	m.notes.Split = m.notes.Split || len(m.reason) > 0
 	w.content = !bytes.Equal(m.content, came)
-	w.reason = len(m.reason) > 0 || m.respells(p, &x)
+	w.reason = len(m.reason) > 0 || detailed || m.respells(p, &x)
 	if w.reason {
 		reason = m.joined(reason)
 	}
@@ -139,6 +112,51 @@ func (m *Mender) choice(p []byte, at wire.Span) (o mended) {
 		!filled(x.details.Of(p)) && !probs && x.thoughts < 2
 	o.text = text
 	return o
+}
+
+// hear goes on with the text and the calls of a delta; said is its content, if
+// that is a string.
+func (m *Mender) hear(p []byte, x *mendDelta, w *rewritten, o *mended, said []byte) {
+	c := m.now
+	if x.content.Present() && p[x.content.Start] == '[' && filled(x.content.Of(p)) { // parts
+		if c.text.end(m, true); len(m.content) > 0 {
+			o.extra = m.bare(nil, "")
+			m.content = m.content[:0]
+		}
+		c.text.exact, x.others = true, true
+	}
+	if len(m.opt.Visible) > 0 && x.details.Present() && p[x.details.Start] == '[' {
+		w.details, said, w.detailed = m.showDetails(p, x.details, said)
+	}
+	if len(said) > 0 {
+		if m.watches() && c.index == 0 {
+			m.watch(said)
+		}
+		if m.text {
+			c.text.feed(m, said)
+		} else {
+			m.content = append(m.content, said...)
+		}
+	}
+	if x.calls.Present() && p[x.calls.Start] == '[' {
+		w.called = m.toolCalls(p, x.calls)
+	}
+	c.legacy = c.legacy || filled(x.call.Of(p))
+}
+
+// close ends a choice: what is held back of it is told or becomes calls. finish
+// is why it ended, a string's inside.
+func (m *Mender) close(c *mendChoice, finish []byte) {
+	c.over = true
+	m.cut = len(finish) > 0 && string(finishWord(finish, false)) != "stop"
+	if m.text {
+		c.text.end(m, m.cut)
+		c.text.exact = true
+	}
+	m.lateCalls(m.cut)
+	if c.index == 0 {
+		m.judge(c)
+	}
 }
 
 // rewritten says which members of a delta are written anew.
@@ -363,6 +381,25 @@ func (m *Mender) showDetails(p []byte, at wire.Span, said []byte) (rest, all []b
 		return nil, said, false
 	}
 	return append(rest, ']'), append(append([]byte(nil), said...), shown...), true
+}
+
+// detailTexts returns the reasoning that is told in details alone, a string's
+// inside.
+func (m *Mender) detailTexts(p []byte, at wire.Span) []byte {
+	if !at.Present() || p[at.Start] != '[' {
+		return nil
+	}
+	start := len(m.args)
+	for it := wire.Elements(p, at); it.Next(); {
+		if kind, _ := wire.Get(p, it.Value, "type"); m.visibleDetail(kind.Of(p)) {
+			continue
+		}
+		for _, key := range [...]string{"text", "summary"} {
+			v, _ := wire.Get(p, it.Value, key)
+			m.args = append(m.args, inside(v.Of(p))...)
+		}
+	}
+	return m.args[start:len(m.args):len(m.args)]
 }
 
 func (m *Mender) visibleDetail(kind []byte) bool {

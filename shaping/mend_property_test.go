@@ -87,7 +87,7 @@ var cutsOfText = []string{"<think>", "</think>", "<", ">", "/", "think", " ", "\
 // A stream means the same however it is cut, and nothing is lost of it.
 func TestMendingDoesNotDependOnHowTheStreamIsCut(t *testing.T) {
 	m := &Mender{}
-	for seed := range uint64(3000) {
+	for seed := range uint64(1000) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		var b strings.Builder
 		for range 1 + r.IntN(14) {
@@ -289,6 +289,22 @@ func TestVisibleReasoningDetailsAreText(t *testing.T) {
 	got, chunks := mendEvents(t, m, deltaEvents(`"stop"`, `{"content":"","reasoning_details":[{"type":"reasoning.text","text":"a"},{"type":"response.text","text":"b"}]}`, `{"content":"c"}`)...)
 	if got.content != "bc" || !strings.Contains(chunks[1], `"reasoning_details":[{"type":"reasoning.text","text":"a"}]`) {
 		t.Errorf("got %s\n%s", got, strings.Join(chunks, "\n"))
+	}
+}
+
+// Reasoning that comes in details alone is told in the member that is asked for
+// too; the details stay, for they are what the backend wants back.
+func TestReasoningDetailsAreToldInTheMemberThatIsAskedFor(t *testing.T) {
+	m := &Mender{}
+	in := deltaEvents(`"stop"`, `{"reasoning_details":[{"type":"reasoning.text","text":"a\n","index":0}]}`, `{"reasoning_details":[{"type":"reasoning.summary","summary":"b"}],"reasoning":"b"}`, `{"content":"c"}`)
+	resetMender(m, MendOptions{Reasoning: "reasoning_content"})
+	got, chunks := mendEvents(t, m, in...)
+	if got.reasoning != "a\nb" || got.content != "c" || strings.Count(strings.Join(chunks, ""), `"reasoning_details":[{`) != 2 || strings.Contains(strings.Join(chunks, ""), `"reasoning":`) {
+		t.Errorf("got %s\n%s", got, strings.Join(chunks, "\n"))
+	}
+	resetMender(m, MendOptions{Reasoning: "reasoning_content"})
+	if _, again := mendEvents(t, m, append(slices.Clone(chunks), "[DONE]")...); !slices.Equal(again, chunks) {
+		t.Errorf("mended again\n%s", strings.Join(again, "\n"))
 	}
 }
 
