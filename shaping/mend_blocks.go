@@ -45,20 +45,24 @@ const (
 	blockNameMax = 120
 	// blocksMax bounds the calls that are made of one text.
 	blocksMax = 128
+	// blockWorkMax bounds the bytes that are searched for the ends of what may be
+	// calls in one answer: a model that begins one over and over never ends one.
+	blockWorkMax = 16 << 20
 )
 
 // blockParser reads blocks from front to back. dry says that the text ended
 // where more was expected.
 type blockParser struct {
-	p   []byte
-	i   int
-	dry bool
+	p    []byte
+	i    int
+	dry  bool
+	work *int // bytes that were searched for an end
 }
 
 // blocks reads a text that is to consist of blocks alone, white space aside, and
 // appends them to dst. n is where the last whole one ends. isOne says that there
 // are blocks and nothing else, isNot that something else came behind them.
-func blocks(dst []calledText, p []byte, all bool) (found []calledText, n int, v verdict) {
+func blocks(dst []calledText, p []byte, all bool, work *int) (found []calledText, n int, v verdict) {
 	for {
 		at := n + blanks(p[n:])
 		switch {
@@ -71,18 +75,23 @@ func blocks(dst []calledText, p []byte, all bool) (found []calledText, n int, v 
 		}
 		var one []calledText
 		k := 0
-		if one, k, v = blockAt(dst, p, at, all); v != isOne {
+		if one, k, v = blockAt(dst, p, at, all, work); v != isOne {
 			return dst, n, v
 		}
 		dst, n = one, k
 	}
 }
 
+// spent says whether enough was searched.
+func spent(work *int) bool { return *work > blockWorkMax }
+
 // blockAt reads the block that begins at i, or the several of a list.
-func blockAt(dst []calledText, p []byte, i int, all bool) (found []calledText, end int, v verdict) {
-	v = isNot
+func blockAt(dst []calledText, p []byte, i int, all bool, work *int) (found []calledText, end int, v verdict) {
+	if v = isNot; spent(work) {
+		return dst, i, v
+	}
 	try := func(form blockForm, f func(s *blockParser, b *calledText) bool) bool {
-		s := blockParser{p: p, i: i}
+		s := blockParser{p: p, i: i, work: work}
 		b := calledText{form: form}
 		if f(&s, &b) {
 			b.at = wire.Span{Start: i, End: s.i}
@@ -99,7 +108,7 @@ func blockAt(dst []calledText, p []byte, i int, all bool) (found []calledText, e
 		if try(formNamed, func(s *blockParser, b *calledText) bool { return s.named(b, all) }) || !all || try(formTool, (*blockParser).tool) {
 			break
 		}
-		s := blockParser{p: p, i: i}
+		s := blockParser{p: p, i: i, work: work}
 		if list, ok := s.list(dst); ok {
 			return list, s.i, isOne
 		} else if s.dry {
@@ -217,6 +226,7 @@ func (s *blockParser) params(b *calledText) bool {
 		value := wire.Span{Start: s.i}
 		n := indexFold(s.p[s.i:], "</parameter>")
 		if n < 0 {
+			*s.work += len(s.p) - s.i
 			s.dry = len(s.p)-s.i <= toolTextMax
 			return false
 		}
@@ -409,6 +419,7 @@ func (s *blockParser) object(at *wire.Span) bool {
 func (s *blockParser) value() bool {
 	n := balanced(s.p[s.i:])
 	if n == 0 {
+		*s.work += len(s.p) - s.i
 		s.dry = len(s.p)-s.i <= toolTextMax
 		return false
 	}

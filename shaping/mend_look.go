@@ -14,6 +14,7 @@ const (
 	lookMax      = 20_000
 	lookSpansMax = 20
 	lookSpanMax  = 8_000
+	lookTriesMax = 500 // brackets that may begin one; ours
 )
 
 // watches says whether the text is kept, to see in the end whether it looks like
@@ -100,10 +101,11 @@ func lookJSON(p []byte) (tool string, ok bool) {
 			}
 		}
 	}
-	for i, n := 0, 0; i < len(p) && n < lookSpansMax; i++ {
+	for i, n, tries := 0, 0, 0; i < len(p) && n < lookSpansMax && tries < lookTriesMax; i++ {
 		if p[i] != '{' && p[i] != '[' {
 			continue
 		}
+		tries++
 		k := balanced(p[i:min(len(p), i+lookSpanMax)])
 		if k == 0 || !isJSON(p[i:i+k]) {
 			continue

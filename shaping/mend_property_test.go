@@ -202,6 +202,22 @@ func TestHeldTextIsBounded(t *testing.T) {
 	}
 }
 
+// A model that begins a call over and over must not cost a proxy its time.
+func TestEndlessBeginningsOfCallsCostLittle(t *testing.T) {
+	m := &Mender{}
+	text := strings.Repeat("x\n[search]\n{\n[search]\n<parameter=q>", 50_000)
+	for _, opt := range []MendOptions{mendsNear, mendsAll} {
+		resetMender(m, opt, "search")
+		got, _ := mendWhole(t, m, wholeText(text, "stop"))
+		if got.content != text {
+			t.Errorf("got %d bytes of %d", len(got.content), len(text))
+		}
+		if m.work > blockWorkMax+len(text) {
+			t.Errorf("%d bytes were searched", m.work)
+		}
+	}
+}
+
 // Every choice is mended by itself, and what stands beside it survives.
 func TestEachChoiceIsMendedByItself(t *testing.T) {
 	m := &Mender{}

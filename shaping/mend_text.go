@@ -303,7 +303,7 @@ func (t *textMender) sift(m *Mender, text []byte, last bool) {
 	if !t.said {
 		var v verdict
 		var n int
-		m.blocks, n, v = blocks(m.blocks[:0], p, all)
+		m.blocks, n, v = blocks(m.blocks[:0], p, all, &m.work)
 		switch {
 		case v != isNot && !last && len(p) <= toolTextMax:
 			t.wait(0)
@@ -325,7 +325,7 @@ func (t *textMender) sift(m *Mender, text []byte, last bool) {
 			i++
 			continue
 		}
-		found, end, v := blockAt(m.blocks[:0], p, i, all)
+		found, end, v := blockAt(m.blocks[:0], p, i, all, &m.work)
 		m.blocks = found
 		switch {
 		case v == mayBe && !last && len(p)-i <= toolTextMax:
