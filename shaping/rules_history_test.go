@@ -331,7 +331,7 @@ func TestCutThought(t *testing.T) {
 	f(`<think>x</think>y`, "x", "y")
 	f(`<think>a<think>b</think>c</think>d`, "a<think>b</think>c", "d")
 	f(`<think></think>`, "", "")
-	f(`<think>a</thinking>b`, "", "")
+	f(`<think>a</thinking>b`, "a", "b")
 	f(`<think>never ends`, "", "")
 	f(`</think>b`, "", "")
 	f(`b<think>a</think>`, "", "")

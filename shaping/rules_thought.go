@@ -297,59 +297,52 @@ func detailedText(details []byte) (out []byte) {
 	return out
 }
 
-// thoughtTagNames are the tags between which models think.
-var thoughtTagNames = []string{"think", "thinking", "thought", "antthinking", "antml:think", "antml:thinking", "antml:thought"}
-
 // cutThought takes what stands between thinking tags at the front of a content:
 // raw is the inside of a string, and so are in and rest, without the white space
 // around them. It says false where there is no such tag or none that ends it.
+// Tags are those that are split off answers, whichever closes which.
 func cutThought(raw []byte) (in, rest []byte, ok bool) {
 	raw = trimmedInside(raw)
-	name, n := thoughtTag(raw, false)
-	if n == 0 {
+	closes, from := thoughtTag(raw)
+	if from == 0 || closes {
 		return nil, nil, false
 	}
-	for depth, i := 1, n; i < len(raw); {
+	for depth, i := 1, from; i < len(raw); {
 		k := bytes.IndexByte(raw[i:], '<')
 		if k < 0 {
 			break
 		}
 		i += k
-		if same, n := thoughtTag(raw[i:], false); n > 0 && same == name {
+		closes, n := thoughtTag(raw[i:])
+		switch {
+		case n == 0:
+			i++
+			continue
+		case !closes:
 			depth++
-			i += n
-			continue
+		default:
+			depth--
 		}
-		if same, m := thoughtTag(raw[i:], true); m > 0 && same == name {
-			if depth--; depth == 0 {
-				return trimmedInside(raw[n:i]), trimmedInside(raw[i+m:]), true
-			}
-			i += m
-			continue
+		if depth == 0 {
+			return trimmedInside(raw[from:i]), trimmedInside(raw[i+n:]), true
 		}
-		i++
+		i += n
 	}
 	return nil, nil, false
 }
 
-// thoughtTag returns the name of the tag at the front and how long it is; 0 when
-// it is none.
-func thoughtTag(raw []byte, closing bool) (name string, n int) {
+// thoughtTag says how long the thinking tag at the front is, 0 when there is
+// none, and whether it closes.
+func thoughtTag(raw []byte) (closes bool, n int) {
 	end := bytes.IndexByte(raw[:min(len(raw), tagBytesMax)], '>')
 	if end < 0 || raw[0] != '<' {
-		return "", 0
+		return false, 0
 	}
-	said := strings.TrimSpace(string(raw[1:end]))
-	if slash := strings.HasPrefix(said, "/"); slash != closing {
-		return "", 0
+	name, closes, v := tagOf(raw[:end+1])
+	if v != isOne || name == "final" {
+		return false, 0
 	}
-	said = strings.ToLower(strings.TrimSpace(strings.TrimPrefix(said, "/")))
-	for _, name := range thoughtTagNames {
-		if said == name || !closing && strings.HasPrefix(said, name+" ") {
-			return name, end + 1
-		}
-	}
-	return "", 0
+	return closes, end + 1
 }
 
 // trimmedInside returns the inside of a string without the white space around
