@@ -1,7 +1,6 @@
 package shaping
 
 import (
-	"bytes"
 	"fmt"
 
 	"nearside/shaping/wire"
@@ -75,6 +74,16 @@ func (r *Request) tellSystemAsUser() {
 
 // hoistSystem puts all system messages into one at the head.
 func (r *Request) hoistSystem(why string) {
+	strayed := false
+	v := r.revision("messages")
+	for !strayed && v.next() {
+		msg := v.item()
+		role, _ := wire.Get(msg, wire.Whole(msg), "role")
+		strayed = v.n > 0 && chatRoleOf(role.Of(msg)).system()
+	}
+	if !strayed {
+		return
+	}
 	var system []int
 	list := r.turns()
 	for i := range list {
@@ -82,7 +91,7 @@ func (r *Request) hoistSystem(why string) {
 			system = append(system, i)
 		}
 	}
-	if len(system) == 0 || len(system) == 1 && system[0] == 0 {
+	if len(system) == 0 { // a role that is said twice
 		return
 	}
 	plan := layout{}
@@ -91,20 +100,20 @@ func (r *Request) hoistSystem(why string) {
 		whyMoved = whySystemMoved
 	}
 	head := &list[system[0]]
-	one := head.at
+	u := unionOf(head.at)
 	for _, i := range system[1:] {
-		gone := plan.at(i)
-		with, ok := united(one, list[i].at, func(member string, value []byte) {
-			gone.note(member, value, nil, whyMergedLost, true)
-		})
-		if !ok { // no text and no parts: the backend may say what it thinks of it
-			delete(plan, i)
-			continue
+		var lost []remark
+		if !u.add(list[i].at, func(member string, value []byte) {
+			lost = append(lost, remark{member, value, nil, whyMergedLost, true})
+		}) {
+			continue // no text and no parts: the backend may say what it thinks of it
 		}
-		one = with
+		gone := plan.at(i)
 		gone.gone = true
+		gone.notes = append(gone.notes, lost...)
 		gone.note("", nil, nil, whyMoved, false)
 	}
+	one := u.message()
 	first := plan.at(0)
 	switch {
 	case system[0] > 0:
@@ -113,10 +122,9 @@ func (r *Request) hoistSystem(why string) {
 		moved := plan.at(system[0])
 		moved.gone = true
 		moved.note("", nil, nil, whyMoved, false)
-	case !bytes.Equal(one, head.at):
+	case len(plan) > 1:
 		first.with = one
-		content, _ := wire.Get(one, wire.Whole(one), "content")
-		first.note("content", head.content.Of(head.at), content.Of(one), why, false)
+		first.note("content", head.content.Of(head.at), u.content.value, why, false)
 	}
 	r.lay(plan)
 }
@@ -216,16 +224,19 @@ func alternatingRule(_ *Shape, r *Request) error {
 	list := r.turns()
 	plan := layout{}
 	for i := 0; i < len(list); {
-		one, k := list[i].at, i+1
+		k := i + 1
+		if k == len(list) || !merges(list[i].role, list[k].role) {
+			i = k
+			continue
+		}
+		u := unionOf(list[i].at)
 		for ; k < len(list) && merges(list[i].role, list[k].role); k++ {
 			var lost []remark
-			with, ok := united(one, list[k].at, func(member string, value []byte) {
+			if !u.add(list[k].at, func(member string, value []byte) {
 				lost = append(lost, remark{member, value, nil, whyMergedLost, true})
-			})
-			if !ok {
+			}) {
 				break
 			}
-			one = with
 			p := plan.at(k)
 			p.gone = true
 			p.note("", nil, nil, whyMerged, false)
@@ -233,9 +244,8 @@ func alternatingRule(_ *Shape, r *Request) error {
 		}
 		if k > i+1 {
 			p := plan.at(i)
-			p.with = one
-			content, _ := wire.Get(one, wire.Whole(one), "content")
-			p.note("content", list[i].content.Of(list[i].at), content.Of(one), "", false)
+			p.with = u.message()
+			p.note("content", list[i].content.Of(list[i].at), u.content.value, "", false)
 		}
 		i = k
 	}

@@ -278,6 +278,57 @@ func TestPairingIsLinear(t *testing.T) {
 	}
 }
 
+// So it is with long runs of one side, with members that each message has
+// alone, and with reasoning in very many pieces: a square of these would take
+// hours.
+func TestMergingIsLinear(t *testing.T) {
+	const n = 100_000
+	f := func(st story, message func(i int) string, want string) {
+		t.Helper()
+		var b strings.Builder
+		b.WriteString(`{"model":"m","messages":[`)
+		for i := range n {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			b.WriteString(message(i))
+		}
+		b.WriteString(`]}`)
+		s, err := New(st.model(), wire.Chat, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := []byte(b.String())
+		var env wire.Envelope
+		var r Request
+		if err := wire.Scan(body, wire.ScanLimits{}, &env); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Request(body, &env, &r); err != nil {
+			t.Fatal(err)
+		}
+		if sent := string(wire.Splice(nil, body, r.Edits)); !strings.HasPrefix(sent, want) || !json.Valid([]byte(sent)) {
+			t.Fatalf("sent %.300s\nwant %.300s", sent, want)
+		}
+	}
+	one := func(before, message, after string) func(i int) string {
+		return func(i int) string {
+			if i > 0 {
+				return `{"role":"user","content":"u"}`
+			}
+			return before + strings.Repeat(message, n) + after
+		}
+	}
+	all := models()["history"]
+	f(all, func(i int) string { return fmt.Sprintf(`{"role":"user","content":"a","x%d":1}`, i) }, `{"model":"m","messages":[{"role":"user","content":"a\n\na\n\na`)
+	f(all, func(int) string { return `{"role":"system","content":[{"type":"text","text":"a","z":1}]}` }, `{"model":"m","messages":[{"role":"system","content":[{"type":"text","text":"a","z":1},{"type"`)
+	f(all, func(int) string { return `{"role":"assistant","content":"","reasoning":"r"}` }, `{"model":"m","messages":[{"role":"user","content":"(start of the conversation)"},{"role":"assistant","content":"","reasoning":"r\n\nr`)
+	f(all, one(`{"role":"assistant","content":"`, `<think>t</think>`, `"}`), `{"model":"m","messages":[{"role":"user","content":"(start of the conversation)"},{"role":"assistant","content":"","reasoning":"t\n\nt`)
+	f(all, one(`{"role":"assistant","content":"`, `<think>`, `"}`), `{"model":"m","messages":[{"role":"user","content":"(start of the conversation)"},{"role":"assistant","content":"<think><think>`)
+	f(all, one(`{"role":"assistant","content":"","reasoning_details":[{"type":"x"}`, `,{"type":"reasoning.text","text":"t"}`, `]}`), `{"model":"m","messages":[{"role":"user","content":"(start of the conversation)"},{"role":"assistant","content":"","reasoning":"t\n\nt`)
+	f(models()["mistral"], one(`{"role":"assistant","content":"","reasoning":"`, `<think>t</think>`, `"}`), `{"model":"m","messages":[{"role":"assistant","content":"t\n\nt`)
+}
+
 // Ids that are made must be the same in every turn of a conversation, since
 // prompts are cached, and never the same for two calls.
 func TestMadeIDsAreStableAndApart(t *testing.T) {

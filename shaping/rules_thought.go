@@ -147,17 +147,22 @@ func (t *thought) untag() {
 		plain, _ := wire.AppendUnquoted(nil, t.content)
 		said = inside(wire.AppendQuoted(nil, plain))
 	}
+	text := slices.Clip(t.text)
 	for {
 		in, rest, ok := cutThought(said)
 		if !ok {
+			t.text = text
 			return
 		}
 		said, t.rest = rest, rest
 		if len(in) > 0 && !bytes.Equal(in, t.text) {
-			t.text = joinedInsides(t.text, in)
+			text = appendThought(text, in)
 		}
 	}
 }
+
+// tagsDeep bounds the thinking tags within one another that are taken off a text.
+const tagsDeep = 8
 
 // escapedLess is how some JSON writers spell the beginning of a tag.
 var escapedLess = []byte(`\u003c`)
@@ -171,7 +176,7 @@ func thoughtMembers(to string) []string {
 	case thoughtBoth:
 		return thoughtFields[:2]
 	}
-	i := slices.Index(thoughtFields[:], to)
+	i := max(slices.Index(thoughtFields[:], to), 0)
 	return thoughtFields[i : i+1]
 }
 
@@ -230,12 +235,13 @@ func (v *revision) placeThought(msg []byte, to string, texts bool) []byte {
 	case thoughtDrop:
 	case thoughtAsText:
 		content = fronted(t.text, content)
-		for len(content) > 0 && content[0] == '"' { // what was thought may have had tags itself
-			in, rest, ok := cutThought(inside(content))
-			if !ok {
+		// What was thought may have had tags itself.
+		for range tagsDeep {
+			in := thought{content: content}
+			if in.untag(); in.rest == nil {
 				break
 			}
-			content = quotedInside(joinedInsides(in, rest))
+			content = quotedInside(appendThought(in.text, in.rest))
 		}
 	case thoughtTags:
 		if len(t.text) > 0 && tags.rest == nil {
@@ -267,18 +273,18 @@ func fronted(text, content []byte) []byte {
 	case len(content) > 0 && content[0] == '[':
 		return joinedArrays(asParts(quotedInside(text)), content)
 	case len(content) > 0 && content[0] == '"':
-		return quotedInside(joinedInsides(text, inside(content)))
+		return quotedInside(appendThought(slices.Clip(text), inside(content)))
 	}
 	return quotedInside(text)
 }
 
-// joinedInsides returns the insides of two strings as one, with a blank line
+// appendThought appends the inside of a string to that of another, with a blank line
 // between them.
-func joinedInsides(a, b []byte) []byte {
-	if len(a) == 0 || len(b) == 0 {
-		return append(append([]byte{}, a...), b...)
+func appendThought(dst, raw []byte) []byte {
+	if len(dst) > 0 && len(raw) > 0 {
+		dst = append(dst, blankLine...)
 	}
-	return append(append(append([]byte{}, a...), `\n\n`...), b...)
+	return append(dst, raw...)
 }
 
 func quotedInside(raw []byte) []byte {
@@ -290,7 +296,7 @@ func detailedText(details []byte) (out []byte) {
 	for it := wire.Elements(details, wire.Whole(details)); it.Next(); {
 		for in := wire.Members(details, it.Value); in.Next(); {
 			if v := in.Value.Of(details); (in.Is("text") || in.Is("summary")) && filled(v) && v[0] == '"' {
-				out = joinedInsides(out, inside(v))
+				out = appendThought(out, inside(v))
 			}
 		}
 	}
