@@ -143,13 +143,6 @@ func modelShape() *shape {
 	)
 }
 
-// When a flag has its effect that only translations read. A request in the
-// backend's own dialect is passed on as its client wrote it.
-const (
-	toChat            = "when a request for /v1/responses or /v1/messages is translated to Chat Completions"
-	toChatOfResponses = "when a request for /v1/responses is translated to Chat Completions"
-)
-
 // compatShape lists the compat flags in the order of catalog.Compat. Those that
 // a rule reads are wanted, those that only translations read have their effect
 // partly, those that mean nothing to a proxy are ignored (docs/compat.md says
