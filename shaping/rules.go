@@ -62,11 +62,6 @@ func Rules() []Rule {
 			applies: (*Shape).DataImages, apply: dataImagesRule,
 		},
 		{
-			Name: "max-tokens", Dialects: []wire.Dialect{wire.Chat, wire.Responses, wire.Messages, wire.Completions}, Setting: "proxy.context.preflight",
-			Why:     "an answer is kept within what the context window leaves; proxy.context.preflight: false sends what the client says",
-			applies: proxied, apply: maxTokensRule, // OpenAI's windows are its prompts' alone
-		},
-		{
 			Name: "no-tools", Dialects: tooled, Setting: "compat.supportsTools",
 			Why: "compat.supportsTools is false for this model, so tools and what belongs to them are not sent; remove it to send them",
 			// A translation to Messages has left them out, and may enforce a schema by a tool of its own.
@@ -169,6 +164,11 @@ func Rules() []Rule {
 			Why:     "the format is the best that the backend enforces (compat.supportsJsonSchemaResponseFormat, supportsJsonObjectResponseFormat, requiresSchemaInJsonObject, responseFormatInPrompt)",
 			also:    []string{"supportsJsonObjectResponseFormat", "requiresSchemaInJsonObject", "responseFormatInPrompt", "unsupportedFields"},
 			applies: func(s *Shape) bool { return s.formats.helps() }, apply: formatRule,
+		},
+		{
+			Name: "max-tokens", Dialects: []wire.Dialect{wire.Chat, wire.Responses, wire.Messages, wire.Completions}, Setting: "proxy.context.preflight",
+			Why:     "an answer is kept within what the context window leaves; proxy.context.preflight: false sends what the client says",
+			applies: proxied, apply: maxTokensRule, // OpenAI's windows are its prompts' alone
 		},
 		{
 			Name: "max-tokens-field", Dialects: chat, Setting: "compat.maxTokensField",
