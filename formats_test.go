@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"nearside/upstream/sim"
 )
 
 // A server that enforces no format is asked in words, and whoever asked is told
@@ -98,4 +100,46 @@ func TestSessionHeaders(t *testing.T) {
 	f("conversation-7", "conversation-7")
 	f(`a\r\nX-Evil: 1`, "")
 	f("", "")
+}
+
+// What clients send as if every server were OpenAI's, before servers that each
+// refuse some of it: the rules are there so that all of it is answered.
+func TestStrictServersAnswerWhatClientsSend(t *testing.T) {
+	const (
+		messages = `"messages":[{"role":"developer","content":"d"},{"role":"user","content":[{"type":"text","text":"hi"}]}]`
+		tools    = `"tools":[{"type":"function","function":{"name":"f","strict":true,"parameters":{"type":"object","properties":{"a":{"type":"string","pattern":"^x(?=y)","maxLength":9000}}}}},{"type":"function","function":{"name":"g"}}]`
+	)
+	bodies := map[string]string{
+		"one tool":      tools + `,"tool_choice":{"type":"function","function":{"name":"f"}}`,
+		"allowed tools": tools + `,"tool_choice":{"type":"allowed_tools","allowed_tools":{"mode":"auto","tools":[{"type":"function","function":{"name":"g"}}]}}`,
+		"no tool":       tools + `,"tool_choice":"none","parallel_tool_calls":true`,
+		"object":        `"response_format":{"type":"json_object"}`,
+		"schema":        `"response_format":{"type":"json_schema","json_schema":{"name":"x","schema":{"type":"object","required":["a"]}}}`,
+		"leftovers":     `"max_completion_tokens":64.0,"temperature":null,"n":null,"logprobs":null,"top_logprobs":2,"tools":[],"tool_choice":"auto","stream_options":{"include_usage":true},"reasoning_effort":"minimal","store":true,"service_tier":"auto"`,
+	}
+	for _, profile := range []sim.Profile{sim.LMStudio, sim.Ollama, sim.MLX, sim.VLLM, sim.SGLang, sim.LlamaCPP} {
+		t.Run(fmt.Sprint(profile), func(t *testing.T) {
+			t.Parallel()
+			server := sim.New(sim.Options{Profile: profile, Models: []string{"m"}, Context: 200_000, Reply: `{"a":1}`})
+			u, err := server.Start("127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { server.Close() })
+			p := start(t, configOf(fmt.Sprintf(`providers: {near: {kind: %q}}`, profile), provider("near", u+"/v1", "openai-completions", ", reasoning: true")))
+			for name, body := range bodies {
+				got := p.post("/v1/chat/completions", `{"model":"default",`+messages+`,`+body+`}`)
+				if got.status != 200 {
+					t.Errorf("%s: %d %s\n%s", name, got.status, got.body, p.output())
+				}
+				said := got.header.Get("X-Nearside-Format")
+				if want := profile == sim.MLX && (name == "object" || name == "schema"); want != (said == "instructed; valid=true") {
+					t.Errorf("%s: x-nearside-format %q", name, said)
+				}
+				if name == "no tool" && strings.Contains(got.body, `"tool_calls":[{`) {
+					t.Errorf("%s: a tool is called: %s", name, got.body)
+				}
+			}
+		})
+	}
 }
