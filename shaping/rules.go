@@ -52,12 +52,12 @@ func Rules() []Rule {
 			applies: always, apply: modelRule,
 		},
 		{
-			Name: "omit-images", Dialects: []wire.Dialect{wire.Chat, wire.Responses, wire.Messages}, Setting: "compat.unsupportedImages",
+			Name: "omit-images", Dialects: tooled, Setting: "compat.unsupportedImages",
 			Why:     `the model reads no images, so a text stands in their place; add "image" to its input to send them, or set proxy.inputs.unsupportedImages: "next"`,
 			applies: (*Shape).omits, apply: omitImagesRule,
 		},
 		{
-			Name: "data-images", Dialects: []wire.Dialect{wire.Chat, wire.Responses, wire.Messages}, Setting: "compat.requiresDataImages",
+			Name: "data-images", Dialects: tooled, Setting: "compat.requiresDataImages",
 			Why:     "the server takes images as data: URLs only, so this one is fetched; proxy.inputs.fetchImages: false never fetches",
 			applies: (*Shape).DataImages, apply: dataImagesRule,
 		},
