@@ -2,7 +2,10 @@ package catalog
 
 import (
 	"reflect"
+	"slices"
 	"strings"
+
+	"github.com/goccy/go-json"
 )
 
 // Compat holds the flags that say how a backend differs from OpenAI: OpenClaw's,
@@ -56,6 +59,7 @@ type Compat struct {
 type Own struct {
 	// Requests: what the backend takes.
 	UnsupportedFields          []string `json:"unsupportedFields,omitempty"`
+	UnsupportedMessageKeys     []string `json:"unsupportedMessageKeys,omitempty"`
 	SupportsNulls              *bool    `json:"supportsNulls,omitempty"`
 	SupportsToolChoiceObject   *bool    `json:"supportsToolChoiceObject,omitempty"`
 	SupportsToolChoiceRequired *bool    `json:"supportsToolChoiceRequired,omitempty"`
@@ -140,4 +144,75 @@ func (c *Compat) Each(f func(name string, value any)) {
 			f(flag.name, said.Interface())
 		}
 	}
+}
+
+// FlagNames returns the names of all flags, in the order of the fields.
+func FlagNames() []string {
+	names := make([]string, len(compatFlags))
+	for i, f := range compatFlags {
+		names[i] = f.name
+	}
+	return names
+}
+
+// Says tells whether a flag is said, by its name in the configuration.
+func (c *Compat) Says(name string) bool {
+	for _, f := range compatFlags {
+		if f.name == name {
+			return !reflect.ValueOf(c).Elem().FieldByIndex(f.index).IsZero()
+		}
+	}
+	return false
+}
+
+// growing are the lists to which single refusals add.
+var growing = map[string]bool{"unsupportedFields": true, "unsupportedMessageKeys": true, "unsupportedToolSchemaKeywords": true}
+
+// Grown returns c with the flags of more laid over them, and says whether that
+// is different from c. Lists that grow
+// (unsupportedFields, unsupportedMessageKeys, unsupportedToolSchemaKeywords) are
+// united. Neither c, which may be nil, nor
+// more is changed.
+func (c *Compat) Grown(more *Compat) (*Compat, bool) {
+	grown := new(Compat)
+	if c != nil {
+		*grown = *c
+	}
+	to, v := reflect.ValueOf(grown).Elem(), reflect.ValueOf(more).Elem()
+	changed := false
+	for _, f := range compatFlags {
+		said := v.FieldByIndex(f.index)
+		if said.IsZero() {
+			continue
+		}
+		at := to.FieldByIndex(f.index)
+		if growing[f.name] {
+			was, _ := at.Interface().([]string)
+			all := slices.Clone(was)
+			for _, word := range said.Interface().([]string) {
+				if !slices.Contains(all, word) {
+					all = append(all, word)
+				}
+			}
+			if len(all) != len(was) {
+				at.Set(reflect.ValueOf(all))
+				changed = true
+			}
+			continue
+		}
+		if !reflect.DeepEqual(at.Interface(), said.Interface()) {
+			at.Set(said)
+			changed = true
+		}
+	}
+	return grown, changed
+}
+
+// FlagText writes a flag's value as the configuration would.
+func FlagText(value any) string {
+	text, err := json.MarshalWithOption(value, json.DisableHTMLEscape())
+	if err != nil {
+		return "?" // flags hold nothing that cannot be written
+	}
+	return string(text)
 }

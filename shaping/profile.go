@@ -131,9 +131,29 @@ func compatOf(m *catalog.Model, native bool, opt *Options) (catalog.Compat, map[
 	return catalog.Lay(
 		catalog.Layer{Compat: &p.Compat, From: "profile " + p.Name},
 		catalog.Layer{Compat: lean, From: "agents.defaults.experimental.localModelLean"},
-		catalog.Layer{Compat: opt.Learned, From: "learned from the backend's refusals"},
+		catalog.Layer{Compat: addedTo(&p.Compat, opt.Learned), From: "learned from the backend's refusals"},
 		catalog.Layer{Compat: &m.Provider.Compat, From: "proxy.providers." + m.Provider.ID + ".compat"},
 		catalog.Layer{Compat: &m.Compat, From: "compat of " + m.Ref()},
 		catalog.Layer{Compat: &m.OwnCompat, From: "proxy.models." + m.Ref() + ".compat"},
 	)
+}
+
+// addedTo returns what was learned with the lists of the profile below it: a
+// refusal adds to them.
+func addedTo(profile, learned *catalog.Compat) *catalog.Compat {
+	if learned == nil {
+		return nil
+	}
+	var base catalog.Compat
+	if len(learned.UnsupportedFields) > 0 {
+		base.UnsupportedFields = profile.UnsupportedFields
+	}
+	if len(learned.UnsupportedMessageKeys) > 0 {
+		base.UnsupportedMessageKeys = profile.UnsupportedMessageKeys
+	}
+	if len(learned.UnsupportedToolSchemaKeywords) > 0 {
+		base.UnsupportedToolSchemaKeywords = profile.UnsupportedToolSchemaKeywords
+	}
+	all, _ := base.Grown(learned)
+	return all
 }

@@ -331,6 +331,11 @@ func Rules() []Rule {
 			applies: func(s *Shape) bool { return yes(s.compat.RequiresToolResultName) && !strict(s) }, apply: resultNameRule,
 		},
 		{
+			Name: "message-keys", Dialects: chat, Setting: "compat.unsupportedMessageKeys",
+			Why:     "the server refuses messages with this member",
+			applies: func(s *Shape) bool { return len(s.compat.UnsupportedMessageKeys) > 0 }, apply: messageKeysRule,
+		},
+		{
 			Name: "extra-body", Dialects: chat, Setting: "params.extra_body",
 			Why:     "params.extra_body of this model sets the field; remove it there to send what the client says",
 			applies: func(s *Shape) bool { return len(s.extra) > 0 }, apply: extraBodyRule,

@@ -198,6 +198,7 @@ func ownCompatShape() *shape {
 	s := compatShape()
 	s.fields = append(s.fields,
 		want("unsupportedFields", words),
+		want("unsupportedMessageKeys", words),
 		want("supportsNulls", yes),
 		want("supportsToolChoiceObject", yes),
 		want("supportsToolChoiceRequired", yes),
