@@ -51,7 +51,7 @@ func (x *exchange) advance() error {
 			x.send(time.Now())
 			continue
 		}
-		if x.shorter(err) {
+		if x.shorter(err) || x.learn(err) {
 			continue
 		}
 		if !x.lose(err) {
@@ -137,7 +137,8 @@ func (x *exchange) shape(t *target) *wire.Error {
 		x.parts = append(x.parts, x.body[:x.model.Start], id, x.body[x.model.End:])
 		return nil
 	}
-	s := t.shapes[x.surface.dialect]
+	s := x.shapeOf(t)
+	x.as = s
 	x.talk, x.retell = s.Backend(), s.Retells()
 	body, env := x.request()
 	if x.surface.dialect != wire.Plain && x.snap.Config.Context.Preflight {
@@ -363,6 +364,7 @@ func (x *exchange) commit() {
 	x.committed = true
 	x.ticket.Settle(breaker.Good)
 	x.provider.Settle(breaker.Good)
+	x.learned()
 	if x.heard.IsZero() {
 		x.at.Learn(now)
 	} else {

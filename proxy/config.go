@@ -32,6 +32,11 @@ type Config struct {
 	ExchangeTotal time.Duration
 	// AnswerModel is "served" (the ref that served, default) or "requested".
 	AnswerModel string
+	// Learning says whether a request that a backend refuses in words that a flag
+	// answers is tried again with that flag. LearnedModels is of how many models
+	// it is remembered.
+	Learning      bool
+	LearnedModels int
 	// ExchangesKept is how many receipts /proxy/exchanges/{id} can show.
 	ExchangesKept int
 }
@@ -129,6 +134,8 @@ func Defaults() Config {
 		Context:       ContextConfig{Preflight: true},
 		Inputs:        Inputs{UnsupportedImages: shaping.ImagesNext, FetchCount: 8, FetchBytes: 16 << 20, Fetch: 10 * time.Second},
 		AnswerModel:   "served",
+		Learning:      true,
+		LearnedModels: 256,
 		ExchangesKept: 256,
 	}
 }

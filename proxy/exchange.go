@@ -42,6 +42,8 @@ type exchange struct {
 	asked    wire.Envelope
 	mem      memory
 	short    shortened
+	trial    trial
+	as       *shaping.Shape // what made the present request; nil for a form
 	media    shaping.Media
 	fetch    *fetching // of remote images; nil for none
 	form     string    // content type of a multipart body
@@ -446,6 +448,7 @@ func (x *exchange) release() {
 	x.s, x.snap, x.ctx, x.client, x.receipt = nil, nil, nil, nil, nil
 	x.body, x.weight, x.form, x.model = nil, 0, "", wire.Span{}
 	x.original, x.mem, x.short, x.media, x.fetch = nil, memory{}, shortened{}, shaping.Media{}, nil
+	x.trial, x.as = trial{}, nil
 	x.asked.Reset()
 	x.env.Reset()
 	clear(x.plan.Steps)

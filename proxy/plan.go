@@ -88,8 +88,10 @@ type target struct {
 	windowWarn string
 	windowBad  string
 	simulated  bool
-	shapes     [wire.Plain + 1]*shaping.Shape
+	shapes     [wire.Plain + 1]*shaping.Shape // without what was learned, see target.shape
 	shapeErrs  [wire.Plain + 1]error
+	known      *knowledge // what the backend taught by refusing
+	learned    atomic.Pointer[learnedShapes]
 }
 
 // target returns the target of a model. Those of declared models are made once
@@ -108,6 +110,7 @@ func (s *Server) target(snap *Snapshot, m *catalog.Model) *target {
 	t.cool = s.cooldown(ref, m.Declared)
 	t.gauge = s.gauges.of(m)
 	t.windowWarn, t.windowBad = m.Window().Verdict()
+	t.known = s.learned.of(m, ref)
 	opt := snap.Shaping(s.shaping)
 	for d := wire.Chat; d <= wire.Plain; d++ {
 		t.shapes[d], t.shapeErrs[d] = shaping.New(m, d, opt)

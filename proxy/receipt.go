@@ -31,7 +31,8 @@ type Receipt struct {
 	Abort     string        `json:"abort_phase,omitempty"`
 	Attempts  []Attempt     `json:"attempts,omitempty"`
 	Dropped   []string      `json:"dropped,omitempty"`
-	Format    string        `json:"format,omitempty"` // how the answer's format was seen to, where the backend does not enforce it
+	Format    string        `json:"format,omitempty"`  // how the answer's format was seen to, where the backend does not enforce it
+	Learned   []Learned     `json:"learned,omitempty"` // what the backend's refusals taught, in order
 	Usage     wire.Usage    `json:"usage"`
 	HasUsage  bool          `json:"usage_reported"`
 	Events    int           `json:"events,omitempty"`

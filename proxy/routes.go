@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"hash/fnv"
 	"net/url"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -92,6 +93,7 @@ func (s *Server) handler() fasthttp.RequestHandler {
 	r.GET("/healthz", s.healthz)
 	r.GET("/readyz", s.readyz)
 	r.GET("/metrics", s.metrics)
+	r.GET("/proxy/learned", s.listLearned)
 	r.GET("/proxy/exchanges", s.lastExchanges)
 	r.GET("/proxy/exchanges/{id}", s.oneExchange)
 	return s.recovered(tidy(r.Handler))
@@ -201,6 +203,7 @@ type modelExtra struct {
 	Why           string        `json:"why,omitempty"`
 	Warning       string        `json:"warning,omitempty"`
 	Simulated     bool          `json:"simulated,omitempty"`
+	Learned       []string      `json:"learned,omitempty"` // settings that its backend taught by refusing
 }
 
 func (s *Server) entry(snap *Snapshot, e catalog.Entry) modelEntry {
@@ -213,6 +216,11 @@ func (s *Server) entry(snap *Snapshot, e catalog.Entry) modelEntry {
 	out.OwnedBy = e.Model.Provider.ID
 	t := s.target(snap, e.Model)
 	t.describe(x)
+	for _, l := range s.learned.list(t.ref) {
+		if !slices.Contains(x.Learned, l.Setting) {
+			x.Learned = append(x.Learned, l.Setting)
+		}
+	}
 	x.State, x.Why, _ = s.stateOf(snap, t)
 	return out
 }
@@ -381,10 +389,12 @@ func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
 		Config   *Reload                 `json:"config,omitempty"`
 		Digest   string                  `json:"config_digest,omitempty"`
 		InFlight int                     `json:"in_flight"`
+		Learned  int                     `json:"learned"`
 	}{Status: "ready", Targets: s.targetsState(snap), Backends: snap.States, Config: s.reload.Load(), Digest: snap.Digest}
 	s.mu.Lock()
 	out.InFlight = len(s.active)
 	s.mu.Unlock()
+	out.Learned = len(s.learned.list(""))
 	for _, b := range s.pool.EachBreaker() {
 		if b.State != breaker.Closed {
 			out.Breakers = append(out.Breakers, row{b.Name, b.State.String(), b.Cause, b.Until})
@@ -397,6 +407,12 @@ func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
 		ctx.Response.Header.Set("Retry-After", "1")
 	}
 	writeJSON(ctx, status, out)
+}
+
+// listLearned shows what backends taught by refusing since the configuration was
+// loaded.
+func (s *Server) listLearned(ctx *fasthttp.RequestCtx) {
+	writeJSON(ctx, 200, map[string]any{"object": "list", "data": s.learned.list("")})
 }
 
 func (s *Server) metrics(ctx *fasthttp.RequestCtx) {

@@ -57,6 +57,7 @@ type Server struct {
 	passedMu  sync.Mutex
 	passed    map[string]*atomic.Int64 // guarded by passedMu: the cells of passed-through ids in cooldowns
 	refused   sync.Map                 // provider id or ref → refusal
+	learned   learning                 // what backends taught by refusing
 	exchanges sync.Pool
 	ring      ring
 	gauges    gauges
@@ -151,6 +152,7 @@ func (s *Server) Reloaded(r Reload) {
 	s.reload.Store(&r)
 	if r.OK {
 		s.refused.Clear() // the credential may have been mended where it lies
+		s.learned.reset() // and the server, or what is said of it
 	}
 	s.meter.Reload(r.OK)
 }

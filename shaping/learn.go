@@ -40,6 +40,19 @@ func settingOf(ref, flag string) string {
 	return `proxy.models["` + ref + `"].compat.` + flag
 }
 
+// LearnedSetting is the line of the configuration that makes a learned flag of a
+// model permanent.
+func LearnedSetting(m *catalog.Model, learned *catalog.Compat, flag string) string {
+	c, _ := compatOf(m, native(m.BaseURL), &Options{Learned: learned})
+	text := ""
+	c.Each(func(name string, value any) {
+		if name == flag {
+			text = catalog.FlagText(value)
+		}
+	})
+	return settingOf(m.Ref(), flag) + ": " + text
+}
+
 // Learn looks for a lesson in what the model's backend said of a request. body
 // and env are what Request was called with, r what it made of them. It is false
 // when the words are not known, when the request has nothing of what they

@@ -28,6 +28,18 @@ func New(m *catalog.Model, client wire.Dialect, opt Options) (*Shape, error) {
 	return s, nil
 }
 
+// With returns the shape with other learned flags, for the same model and
+// dialect.
+func (s *Shape) With(learned *catalog.Compat) *Shape {
+	opt := s.opt
+	opt.Learned = learned
+	t, err := New(s.model, s.client, opt)
+	if err != nil {
+		panic("BUG: a shape that was made once cannot be made again: " + err.Error())
+	}
+	return t
+}
+
 // Rules returns the rules that can apply to a request for this model, in the
 // order of application. The caller may keep the slice.
 func (s *Shape) Rules() []Rule { return append([]Rule(nil), s.rules...) }

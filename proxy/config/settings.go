@@ -81,6 +81,8 @@ func (l *loader) settings() {
 	resp.setWhole("socketBytes", &r.SocketBytes)
 	own.setText("answerModel", &c.AnswerModel)
 	own.setWhole("exchangesKept", &c.ExchangesKept)
+	own.setFlag("learning", &c.Learning)
+	own.setWhole("learnedModels", &c.LearnedModels)
 	l.root.get("agents", "defaults").setSpan("timeout", &c.ExchangeTotal)
 	l.cfg.Proxy = c
 

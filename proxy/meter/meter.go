@@ -77,6 +77,7 @@ type Meter struct {
 	looks     table[float64]
 	cut       table[float64]
 	problems  table[float64]
+	lessons   table[float64]
 	tokens    table[float64]
 	durations table[histogram]
 	first     table[histogram]
@@ -128,6 +129,7 @@ func New(opt Options) *Meter {
 		looks:     newTable[float64](looksDesc, fieldsMax),
 		cut:       newTable[float64](cutDesc, setsMax, 0),
 		problems:  newTable[float64](problemsDesc, fieldsMax, 0),
+		lessons:   newTable[float64](lessonsDesc, setsMax, 0),
 		tokens:    newTable[float64](tokensDesc, setsMax, 0),
 		durations: newTable[histogram](durationDesc, setsMax),
 		first:     newTable[histogram](firstDesc, setsMax, 0),
@@ -272,6 +274,18 @@ func (m *Meter) Problem(kind string) {
 	*m.problems.at(labels{orNone(kind)})++
 }
 
+// Lesson counts a flag that was tried because a backend refused a request, by the
+// lesson's name, which is a constant of the caller.
+func (m *Meter) Lesson(provider, lesson string, helped bool) {
+	outcome := "dropped"
+	if helped {
+		outcome = "helped"
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	*m.lessons.at(labels{orNone(provider), lesson, outcome})++
+}
+
 // Write writes everything as Prometheus text, version 0.0.4. A collector that
 // fails is left out and named in the error.
 func (m *Meter) Write(w io.Writer) error {
@@ -299,6 +313,7 @@ var (
 	droppedDesc   = describe("dropped_fields_total", "Request fields left out for a backend that does not take them.", "field")
 	cutDesc       = describe("prompts_cut_total", "Answered prompts of which the backend, by its own count, has read a part only.", "model")
 	problemsDesc  = describe("problems_total", "What went wrong in the proxy itself without failing an exchange.", "kind")
+	lessonsDesc   = describe("lessons_total", "Flags tried because a backend refused a request, by whether they helped.", "provider", "lesson", "outcome")
 	tokensDesc    = describe("tokens_total", "Tokens as backends report them; cached and cache_write are part of input, reasoning is part of output.", "provider", "kind")
 	durationDesc  = describe("exchange_seconds", "Time from a request to the end of its answer.", "dialect", "route")
 	firstDesc     = describe("first_content_seconds", "Time from a request to the first content of its answer.", "provider", "route")
@@ -327,7 +342,7 @@ type collector struct{ m *Meter }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, problemsDesc, tokensDesc,
+	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, problemsDesc, lessonsDesc, tokensDesc,
 		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, targetDesc, inFlightDesc, reloadDesc, reloadedDesc, buildDesc,
 		storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
 		out <- d
@@ -340,7 +355,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	m := c.m
 	m.mu.Lock()
 	counters := [][]row[float64]{m.exchanges.copied(), m.models.copied(), m.attempts.copied(), m.aborts.copied(),
-		m.dropped.copied(), m.mended.copied(), m.looks.copied(), m.cut.copied(), m.problems.copied(), m.tokens.copied()}
+		m.dropped.copied(), m.mended.copied(), m.looks.copied(), m.cut.copied(), m.problems.copied(), m.lessons.copied(), m.tokens.copied()}
 	histograms := []struct {
 		rows   []row[histogram]
 		bounds []time.Duration

@@ -315,6 +315,7 @@ func TestNamesAndTypesFollowTheRules(t *testing.T) {
 	m.Breaker("a", "open")
 	m.Target("a", "ready")
 	m.Problem("panic")
+	m.Lesson("p", "string-content", true)
 	m.Watch(func() Store { return Store{} })
 	var b bytes.Buffer
 	if err := m.Write(&b); err != nil {

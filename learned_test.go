@@ -1,0 +1,173 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/goccy/go-json"
+)
+
+// picky is a model server that refuses what it does not take one thing at a
+// time, as servers do: first contents that are lists, then stream_options, then
+// tools. inStream says all that in a 200.
+func picky(inStream bool) step {
+	return func(b *backend, c net.Conn, a asked) bool {
+		var body struct {
+			Messages []struct{ Content json.RawMessage }
+			Options  json.RawMessage `json:"stream_options"`
+			Tools    json.RawMessage
+			Effort   string `json:"reasoning_effort"`
+		}
+		if err := json.Unmarshal(a.body, &body); err != nil {
+			b.t.Errorf("the backend got no JSON: %s", a.body)
+		}
+		refuse := func(status int, message string) bool {
+			if inStream {
+				return raw(sseHead+chunked(chatRole, data(`{"error":{"message":`+fmt.Sprintf("%q", message)+`,"type":"BadRequestError","code":400}}`))+lastChunk)(b, c, a)
+			}
+			return whole(status, `{"error":{"message":`+fmt.Sprintf("%q", message)+`,"type":"invalid_request_error"}}`)(b, c, a)
+		}
+		for i, m := range body.Messages {
+			if len(m.Content) > 0 && m.Content[0] == '[' {
+				return refuse(422, fmt.Sprintf("messages[%d].content: invalid type: sequence, expected a string", i))
+			}
+		}
+		switch {
+		case body.Options != nil:
+			return refuse(400, "Unrecognized request argument supplied: stream_options")
+		case body.Tools != nil:
+			return refuse(500, "m does not support tools")
+		case body.Effort == "low": // what minimal is sent as where nothing is known
+			return refuse(400, "Unsupported value: 'reasoning_effort' does not support 'low' with this model. Supported values are: 'medium', and 'high'.")
+		}
+		return chat("pong")(b, c, a)
+	}
+}
+
+const pickyRequest = `{"model":"near/m","stream":%v,"reasoning_effort":"minimal","messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{}}}}]}`
+
+// A backend that nobody has configured works within its first request: each
+// refusal is answered, the same target is asked again, and the second request
+// needs no refusal at all.
+func TestRefusalsAreLearnedFrom(t *testing.T) {
+	for _, inStream := range []bool{false, true} {
+		near, far := newBackend(t, picky(inStream)), newBackend(t, chat("far"))
+		p := start(t, configOf(quick, provider("near", near.url, "openai-completions", ", reasoning: true"), provider("far", far.url, "openai-completions")))
+		request := fmt.Sprintf(pickyRequest, true)
+		got := p.post("/v1/chat/completions", request, "X-Nearside-Fallback", "far/m")
+		if got.status != 200 || got.text() != "pong" {
+			t.Fatalf("the first request: %d %s\n%s", got.status, got.body, p.output())
+		}
+		if a := got.header.Get("X-Nearside-Attempts"); a != "near/m=learned, near/m=learned, near/m=learned, near/m=learned, near/m=ok" {
+			t.Errorf("attempts %q", a)
+		}
+		if d := got.header.Get("X-Nearside-Dropped"); !strings.Contains(d, "tools") {
+			t.Errorf("tools were dropped without a word: %q", d)
+		}
+		notes := list(p.receipt(got)["learned"])
+		if len(notes) != 4 || notes[0]["lesson"] != "string-content" || notes[0]["helped"] != true || notes[0]["setting"] != `proxy.models["near/m"].compat.requiresStringContent: true` ||
+			!strings.Contains(fmt.Sprint(notes[0]["words"]), "expected a string") {
+			t.Errorf("the receipt: %v", notes)
+		}
+		asked := near.count()
+		if got = p.post("/v1/chat/completions", request); got.text() != "pong" || near.count() != asked+1 {
+			t.Errorf("the second request: %d, asked %d times\n%s", got.status, near.count()-asked, got.body)
+		}
+		if far.count() != 0 {
+			t.Error("the next target was asked")
+		}
+
+		// Shown where operators look.
+		var all struct {
+			Data []map[string]any `json:"data"`
+		}
+		if err := json.Unmarshal([]byte(p.get("/proxy/learned").body), &all); err != nil || len(all.Data) != 4 || all.Data[3]["setting"] != `proxy.models["near/m"].compat.supportedReasoningEfforts: ["medium","high"]` {
+			t.Errorf("/proxy/learned: %v %v", all.Data, err)
+		}
+		for path, want := range map[string]string{
+			"/v1/models/near/m": `"proxy.models[\"near/m\"].compat.supportsTools: false"`, "/readyz": `"learned":4`,
+			"/metrics": `nearside_lessons_total{lesson="tools",outcome="helped",provider="near"} 1`,
+		} {
+			if body := p.get(path).body; !strings.Contains(body, want) {
+				t.Errorf("%s does not say %s\n%s", path, want, body)
+			}
+		}
+		p.until("the log", func() bool { return strings.Count(p.output(), "learned from a refusal") == 4 })
+		if body := p.get("/readyz").body; strings.Contains(body, "breakers") {
+			t.Errorf("a breaker noticed: %s", body)
+		}
+
+		// Forgotten when the configuration is loaded again.
+		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		p.until("lessons are forgotten", func() bool { return strings.Contains(p.get("/readyz").body, `"learned":0`) })
+		asked = near.count()
+		if got = p.post("/v1/chat/completions", request); got.text() != "pong" || near.count() != asked+5 {
+			t.Errorf("after the reload: %d, asked %d times", got.status, near.count()-asked)
+		}
+	}
+}
+
+// proxy.learning: false hands a refusal on as it came, and what the
+// configuration says of a flag is not overruled.
+func TestLearningGivesWay(t *testing.T) {
+	f := func(settings, model, message string) {
+		t.Helper()
+		near := newBackend(t, picky(false))
+		p := start(t, configOf(settings, provider("near", near.url, "openai-completions", model)))
+		got := p.post("/v1/chat/completions", fmt.Sprintf(pickyRequest, false))
+		if got.status < 400 || !strings.Contains(got.body, message) || near.count() != 1 {
+			t.Errorf("%s %s: %d, asked %d times\n%s", settings, model, got.status, near.count(), got.body)
+		}
+		if strings.Contains(got.header.Get("X-Nearside-Attempts"), "learned") {
+			t.Errorf("attempts %q", got.header.Get("X-Nearside-Attempts"))
+		}
+	}
+	f(quick+", learning: false", "", "expected a string")
+	f(quick, ", compat: {requiresStringContent: false}", "expected a string")
+}
+
+// A server that never has enough is asked five times in all, and then the client
+// hears what it said last. A lesson that did not help is not kept.
+func TestLearningIsBounded(t *testing.T) {
+	near := newBackend(t, func(b *backend, c net.Conn, a asked) bool {
+		for i := range 9 {
+			if name := fmt.Sprintf("key_%d", i); strings.Contains(string(a.body), name) {
+				return whole(400, `{"error":{"message":"Additional properties are not allowed ('`+name+`' was unexpected)"}}`)(b, c, a)
+			}
+		}
+		return chat("pong")(b, c, a)
+	})
+	p := start(t, configOf(quick, provider("near", near.url, "openai-completions")))
+	var keys string
+	for i := range 9 {
+		keys += fmt.Sprintf(`,"key_%d":1`, i)
+	}
+	got := p.post("/v1/chat/completions", `{"model":"near/m","messages":[{"role":"user","content":"hi"`+keys+`}]}`)
+	if got.status != 400 || near.count() != 5 || !strings.Contains(got.body, "key_4") {
+		t.Errorf("%d, asked %d times\n%s", got.status, near.count(), got.body)
+	}
+	// Each of the four helped, so that the next requests get further.
+	got = p.post("/v1/chat/completions", `{"model":"near/m","messages":[{"role":"user","content":"hi"`+keys+`}]}`)
+	got = p.post("/v1/chat/completions", `{"model":"near/m","messages":[{"role":"user","content":"hi"`+keys+`}]}`)
+	if got.text() != "pong" {
+		t.Errorf("the third request: %d %s", got.status, got.body)
+	}
+
+	stubborn := newBackend(t, whole(400, `{"error":{"message":"messages.0.content must be a string"}}`))
+	p = start(t, configOf(quick, provider("near", stubborn.url, "openai-completions")))
+	got = p.post("/v1/chat/completions", fmt.Sprintf(pickyRequest, false))
+	if got.status != 400 || stubborn.count() != 2 || !strings.Contains(got.body, "must be a string") {
+		t.Errorf("what does not help: %d, asked %d times\n%s", got.status, stubborn.count(), got.body)
+	}
+	if notes := list(p.receipt(got)["learned"]); len(notes) != 1 || notes[0]["helped"] != false {
+		t.Errorf("the receipt: %v", notes)
+	}
+	if body := p.get("/proxy/learned").body; !strings.Contains(body, `"data":[]`) {
+		t.Errorf("kept: %s", body)
+	}
+}
