@@ -17,6 +17,8 @@ type Line struct {
 	Rule    string
 	Why     string
 	Source  string // where the setting behind it was said; empty for none
+	Known   string // where it is known from that servers want this; of Shape.Explain alone
+	Off     string // the line of the configuration that turns it off; of Shape.Explain alone
 	Dropped bool
 }
 
@@ -70,9 +72,15 @@ func AppendText(dst []byte, lines []Line) []byte {
 		}
 		if l.Source != "" {
 			dst = fmt.Appendf(dst, "    %s (%s): %s\n", l.Rule, l.Source, l.Why)
-			continue
+		} else {
+			dst = fmt.Appendf(dst, "    %s: %s\n", l.Rule, l.Why)
 		}
-		dst = fmt.Appendf(dst, "    %s: %s\n", l.Rule, l.Why)
+		if l.Known != "" {
+			dst = fmt.Appendf(dst, "    known from: %s\n", l.Known)
+		}
+		if l.Off != "" {
+			dst = fmt.Appendf(dst, "    off: %s\n", l.Off)
+		}
 	}
 	return dst
 }
@@ -99,9 +107,11 @@ func AppendJSON(dst []byte, lines []Line) []byte {
 		dst = wire.AppendString(dst, l.Rule)
 		dst = append(dst, `,"why":`...)
 		dst = wire.AppendString(dst, l.Why)
-		if l.Source != "" {
-			dst = append(dst, `,"source":`...)
-			dst = wire.AppendString(dst, l.Source)
+		for _, m := range [...]struct{ key, text string }{{"source", l.Source}, {"known", l.Known}, {"off", l.Off}} {
+			if m.text != "" {
+				dst = append(append(append(dst, `,"`...), m.key...), `":`...)
+				dst = wire.AppendString(dst, m.text)
+			}
 		}
 		dst = fmt.Appendf(dst, `,"dropped":%t}`, l.Dropped)
 	}

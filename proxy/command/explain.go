@@ -29,6 +29,7 @@ type Explain struct {
 	Path     string `placeholder:"PATH" help:"Endpoint the request is for (/v1/chat/completions, /v1/responses, /v1/messages, …). Without it: the capture's, else what the body looks like."`
 	Model    string `placeholder:"NAME" help:"Ask for this model instead of the body's."`
 	Fallback string `placeholder:"REFS" help:"As the header x-nearside-fallback: refs separated by commas, or none."`
+	Flags    bool   `help:"Also every compat flag in effect, its value and where it was said."`
 	JSON     bool   `help:"As JSON."`
 	Offline  bool   `help:"Do not look for servers on this machine."`
 }
@@ -37,12 +38,15 @@ type Explain struct {
 func (Explain) Help() string {
 	return `Prints the plan of a request (which targets, in which order, and why others are
 skipped) and, for each target that can be tried, every difference between what came and
-what would be sent, with the rule and the setting behind it, and the headers. A request in another dialect
-than the backend's is translated: what is said in other words and what is dropped stands
-there. The request is not sent.
+what would be sent, with the rule, where its setting was said, where servers are known
+to want it and the line of the configuration that turns it off; then what would be done
+to the answer, and the headers. A request in another dialect than the backend's is
+translated: what is said in other words and what is dropped stands there. The request
+is not sent.
 
 	nearside explain request.json
 	nearside explain request.json --model fast --fallback none
+	nearside explain request.json --flags        also the compat flags in effect
 	echo '{"model":"default","messages":[]}' | nearside explain -
 
 Exit codes: 0 a target would be tried; 1 none would; 2 bad flags, configuration or request.`
@@ -62,12 +66,41 @@ type explained struct {
 	Bytes   int      `json:"bytes,omitempty"`
 	// Size is what the prompt is estimated at there, and what that leaves.
 	Size proxy.Size `json:"size,omitzero"`
+	// Answer is what would be done to the answer; Flags are those in effect.
+	Answer []answerRule `json:"answer,omitempty"`
+	Flags  []flagRow    `json:"flags,omitempty"`
 	// Headers are those that would be sent; HeadersNotSent names those of a
 	// capture that would not.
 	Headers        []header `json:"headers,omitempty"`
 	HeadersNotSent []string `json:"headersNotSent,omitempty"`
 	warn           string
 	textual        []shaping.Line
+}
+
+// flagRow is a compat flag in effect.
+type flagRow struct {
+	Name   string          `json:"name"`
+	Value  json.RawMessage `json:"value"`
+	Source string          `json:"source"`
+	Off    string          `json:"off,omitempty"`
+}
+
+// answerRule is one thing that would be done to an answer.
+type answerRule struct {
+	flagRow
+	Does string `json:"does"`
+}
+
+func rowOf(f shaping.Flag) flagRow {
+	return flagRow{Name: f.Name, Value: json.RawMessage(f.Value), Source: f.From, Off: f.Off}
+}
+
+func flagRows(s *shaping.Shape) []flagRow {
+	var rows []flagRow
+	for _, f := range s.Flags() {
+		rows = append(rows, rowOf(f))
+	}
+	return rows
 }
 
 // header is one that would be sent. One that the configuration gave is shown
@@ -155,6 +188,9 @@ func (c *Explain) Run(env *Env) error {
 			tried++
 			shape(&x, snap, opt, pool, body, &e, dialect, below)
 			x.notSent(came)
+			if !c.Flags {
+				x.Flags = nil
+			}
 		}
 		all = append(all, x)
 	}
@@ -432,7 +468,11 @@ func shape(x *explained, snap *proxy.Snapshot, opt shaping.Options, pool *upstre
 		below = r.Path
 	}
 	x.URL = m.BaseURL + below
-	x.textual = shaping.Explain(body, &r)
+	x.textual = s.Explain(body, &r)
+	for _, a := range s.AnswerRules() {
+		x.Answer = append(x.Answer, answerRule{rowOf(a.Flag), a.Does})
+	}
+	x.Flags = flagRows(s)
 	x.Changes = shaping.AppendJSON(nil, x.textual)
 	x.Dropped = append(x.Dropped, r.Dropped...)
 	x.Dialect = s.Backend().String()
@@ -551,6 +591,19 @@ func (c *Explain) writeText(w io.Writer, plan *proxy.Plan, path string, d wire.D
 			}
 			fmt.Fprintln(w)
 		}
+		if len(x.Answer) > 0 {
+			fmt.Fprintln(w, "   of the answer:")
+		}
+		for _, a := range x.Answer {
+			fmt.Fprintf(w, "      %s\n         %s: %s (%s)\n", a.Does, a.Name, a.Value, a.Source)
+			if a.Off != "" {
+				fmt.Fprintf(w, "         off: %s\n", a.Off)
+			}
+		}
+		if len(x.Flags) > 0 {
+			fmt.Fprintln(w, "   compat flags in effect:")
+			table(w, "      ", flagCells(x.Flags))
+		}
 		fmt.Fprintln(w, "   headers, of which none is the client's:")
 		for _, h := range x.Headers {
 			if h.Value == "" {
@@ -563,6 +616,14 @@ func (c *Explain) writeText(w io.Writer, plan *proxy.Plan, path string, d wire.D
 		}
 	}
 	fmt.Fprintln(w, "\nthe request was not sent")
+}
+
+func flagCells(flags []flagRow) [][]string {
+	cells := make([][]string, 0, len(flags))
+	for _, f := range flags {
+		cells = append(cells, []string{f.Name, string(f.Value), f.Source})
+	}
+	return cells
 }
 
 func (c *Explain) writeJSON(env *Env, plan *proxy.Plan, path string, d wire.Dialect, e *wire.Envelope, media shaping.Media, kept []string, all []explained) error {

@@ -1,0 +1,147 @@
+package shaping
+
+import (
+	"slices"
+	"strings"
+
+	"nearside/catalog"
+	"nearside/shaping/wire"
+)
+
+// Flag is one compat flag in effect for a model.
+type Flag struct {
+	Name  string
+	Value string // as JSON
+	From  string // where it was said: "profile ollama"
+	Off   string // the line of the configuration that turns it off
+}
+
+// Flags returns the flags that are said for the model, in the order of
+// catalog.Compat.
+func (s *Shape) Flags() []Flag {
+	var all []Flag
+	s.compat.Each(func(name string, value any) {
+		all = append(all, Flag{Name: name, Value: catalog.FlagText(value), From: s.because(name), Off: s.off(name, "")})
+	})
+	return all
+}
+
+// silentWords are the values of word flags by which they do nothing.
+var silentWords = map[string]string{
+	"responseFormatInPrompt": "off", "reasoningField": "reasoning_content", "unsupportedImages": "error",
+	"thinkTags": "keep", "toolText": "off", "answerReasoning": "as-is", "thinkingFormat": "openai", "cacheControlFormat": "none",
+}
+
+// off is the line of the configuration, above all other places, that turns a
+// flag off for this model; empty where there is none. Of a list that names the
+// member at path, only that goes.
+func (s *Shape) off(flag, path string) string {
+	var now any
+	s.compat.Each(func(name string, value any) {
+		if name == flag {
+			now = value
+		}
+	})
+	var to any
+	switch v := now.(type) {
+	case nil:
+		// A rule that holds unless somebody says otherwise.
+		to = strings.HasPrefix(flag, "supports") && flag != "supportsUsageInStreaming"
+	case bool:
+		to = !v
+	case []string:
+		rest := slices.Clone(v)
+		name := path[strings.LastIndexByte(path, '.')+1:]
+		if slices.Contains(rest, name) {
+			rest = slices.DeleteFunc(rest, func(x string) bool { return x == name })
+		} else {
+			rest = rest[:0]
+		}
+		to = rest
+	case map[string]string:
+		to = map[string]string{}
+	case string:
+		word, ok := silentWords[flag]
+		if flag == "maxTokensField" {
+			word, ok = "max_tokens", true
+			if v == word {
+				word = "max_completion_tokens"
+			}
+		}
+		if !ok {
+			return ""
+		}
+		to = word
+	default:
+		return ""
+	}
+	return settingOf(s.model.Ref(), flag) + ": " + catalog.FlagText(to)
+}
+
+// Explain says what a shaped request changes, as the function Explain does, and
+// how each change is turned off.
+func (s *Shape) Explain(body []byte, r *Request) []Line {
+	lines := Explain(body, r)
+	for i := range lines {
+		l := &lines[i]
+		at := slices.IndexFunc(s.rules, func(r Rule) bool { return r.Name == l.Rule })
+		if at < 0 {
+			continue // of a translation
+		}
+		rule := &s.rules[at]
+		l.Known = rule.Source
+		if flag, ok := strings.CutPrefix(rule.Setting, "compat."); ok {
+			l.Off = s.off(flag, l.Path)
+		} else if rule.Setting != "" {
+			l.Off = "remove " + rule.Setting
+		}
+	}
+	return lines
+}
+
+// AnswerRule is one thing that is done to answers of the model.
+type AnswerRule struct {
+	Flag
+	Does string // for people
+}
+
+// answerWords say what the values of a flag do to answers.
+var answerWords = map[string]map[string]string{
+	"thinkTags": {
+		`"split"`:  "<think> blocks in the text are told as reasoning",
+		`"opened"`: "the text up to </think> is told as reasoning, also where no <think> opens it",
+	},
+	"toolText": {
+		`"bracketed"`: "a text that is nothing but [name]…[END_TOOL_REQUEST] calls of the request's own tools becomes those calls",
+		`"all"`:       "a text that is nothing but calls of the request's own tools, in any known spelling, becomes those calls",
+	},
+	"repairToolCalls": {"true": "ids, indexes, names, arguments and finish reasons of tool calls are put right"},
+	"answerReasoning": {
+		`"reasoning_content"`: "a chat client gets reasoning as reasoning_content",
+		`"reasoning"`:         "a chat client gets reasoning as reasoning",
+		`"both"`:              "a chat client gets reasoning as reasoning_content and as reasoning",
+		`"drop"`:              "a chat client gets no reasoning",
+	},
+	"toolCallArgumentsEncoding":   {`"html-entities"`: "HTML entities in arguments of tool calls are decoded"},
+	"visibleReasoningDetailTypes": {"": "reasoning details of these types are told as text"},
+}
+
+// AnswerRules returns what is done to answers of the model because of its flags.
+// Answers of a backend that is not asked by chat stay as they are.
+func (s *Shape) AnswerRules() []AnswerRule {
+	if s.backend != wire.Chat {
+		return nil
+	}
+	var all []AnswerRule
+	for _, f := range s.Flags() {
+		words := answerWords[f.Name]
+		does, ok := words[f.Value]
+		if !ok {
+			does, ok = words[""]
+		}
+		if ok {
+			all = append(all, AnswerRule{f, does})
+		}
+	}
+	return all
+}
