@@ -93,6 +93,9 @@ type Provider struct {
 	SystemMessages string
 	// Compat holds what proxy.providers.<id>.compat says of all its models.
 	Compat Compat
+	// Rules are those of the configuration for all its models (proxy.rules, then
+	// proxy.providers.<id>.rules), in order.
+	Rules []UserRule
 	// Defaults for models that the configuration does not list.
 	ContextWindow, ContextTokens, MaxTokens int
 	Params                                  []Param
@@ -118,9 +121,10 @@ type Model struct {
 	// nothing of what this model's server holds.
 	CommonCap   bool
 	MaxTokens   int
-	Params      []Param // merged, lowest precedence first applied; see MergeParams
-	Compat      Compat  // of models[].compat, or of what the server says of itself
-	OwnCompat   Compat  // of proxy.models.<ref>.compat
+	Params      []Param    // merged, lowest precedence first applied; see MergeParams
+	Compat      Compat     // of models[].compat, or of what the server says of itself
+	OwnCompat   Compat     // of proxy.models.<ref>.compat
+	Rules       []UserRule // of proxy.models.<ref>.rules
 	Headers     []Header
 	Declared    bool   // listed in configuration or catalogue, not made up for a passed-through id
 	Unavailable string // why plans skip it; empty for a usable model

@@ -491,6 +491,16 @@ func distinct(all []*Model) []*Model {
 	return all
 }
 
+// Matches compares a name with a pattern in which * stands for anything. Case
+// counts.
+func Matches(pattern, name string) bool {
+	parts := strings.Split(pattern, "*")
+	if len(parts) == 1 {
+		return pattern == name
+	}
+	return matches(parts, name)
+}
+
 // matches compares a name with the parts of a pattern, between which anything
 // may stand.
 func matches(parts []string, name string) bool {

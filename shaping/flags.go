@@ -84,7 +84,7 @@ func (s *Shape) Explain(body []byte, r *Request) []Line {
 	lines := Explain(body, r)
 	for i := range lines {
 		l := &lines[i]
-		at := slices.IndexFunc(s.rules, func(r Rule) bool { return r.Name == l.Rule })
+		at := slices.IndexFunc(s.rules, func(r Rule) bool { return r.Name == l.Rule && (r.from == "" || r.from == l.Source) })
 		if at < 0 {
 			continue // of a translation
 		}

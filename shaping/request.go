@@ -21,6 +21,9 @@ func New(m *catalog.Model, client wire.Dialect, opt Options) (*Shape, error) {
 	learn(s)
 	s.mend = mendOf(s)
 	for _, r := range Rules() {
+		if r.Name == "extra-body" { // which wins over them
+			s.rules = append(s.rules, ownRules(s)...)
+		}
 		if r.in(backend) && r.applies(s) {
 			s.rules = append(s.rules, r)
 		}

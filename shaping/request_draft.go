@@ -235,6 +235,8 @@ func (r *Request) change(c Change) {
 		for i := 0; c.Source == "" && i < len(r.draft.rule.also); i++ {
 			c.Source = r.draft.from[r.draft.rule.also[i]]
 		}
+	} else if c.Source == "" {
+		c.Source = r.draft.rule.from
 	}
 	r.Changes = append(r.Changes, c)
 }

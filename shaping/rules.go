@@ -14,6 +14,7 @@ type Rule struct {
 	Why      string         // one sentence for people, with the setting that turns it off
 	Source   string         // where it is known from that servers want this
 
+	from string   // of a user-written rule: its place in the configuration
 	also []string // further flags of that kind: the source is told of the first that is said
 
 	applies func(*Shape) bool            // can it ever change a request for this model?

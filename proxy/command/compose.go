@@ -389,7 +389,7 @@ func foundProvider(f *config.Config, id string, found upstream.Found) (*catalog.
 	p := &catalog.Provider{ID: id, API: catalog.Completions, BaseURL: found.URL, Near: true, Kind: found.Kind, Source: catalog.FromDiscovery}
 	b := f.Backend(p)
 	p.Near, p.Kind = b.Near, b.Kind
-	p.SystemMessages, p.Compat = f.SystemMessages(id), f.Compat(id)
+	p.SystemMessages, p.Compat, p.Rules = f.SystemMessages(id), f.Compat(id), f.Rules(id)
 	for _, fm := range found.Models {
 		m := &catalog.Model{Provider: p, ID: fm.ID, Name: fm.ID, API: p.API, BaseURL: p.BaseURL, Input: fm.Input, ContextWindow: fm.ContextWindow,
 			DetectedWindow: fm.ContextWindow, Reasoning: fm.Reasoning, Declared: true}
@@ -400,7 +400,7 @@ func foundProvider(f *config.Config, id string, found upstream.Found) (*catalog.
 			m.Compat.SupportsTools = fm.Tools
 		}
 		m.Compat.SupportedReasoningEfforts = fm.Efforts
-		m.OwnCompat, m.Params = f.ModelCompat(m.Ref()), f.ModelParams(m.Ref())
+		m.OwnCompat, m.Params, m.Rules = f.ModelCompat(m.Ref()), f.ModelParams(m.Ref()), f.ModelRules(m.Ref())
 		p.Models = append(p.Models, m)
 	}
 	// The one that is loaded comes first: it is what default means.

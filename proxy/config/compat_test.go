@@ -183,3 +183,32 @@ func TestThinkingLevelsAreEfforts(t *testing.T) {
 	f(`thinkingLevelMap: {high: null}, compat: {supportedReasoningEfforts: ['high']}`, "high", " ")
 	f(`thinkingLevelMap: {low: 'x'}, compat: {reasoningEffortMap: {low: 'high'}}`, "", "high ")
 }
+
+// Rules of one's own come in the order of their places, for what is configured,
+// built in and found.
+func TestOwnRulesOfEveryPlace(t *testing.T) {
+	c := loaded(t, `{models: {providers: {gpu: {baseUrl: 'http://127.0.0.1:8000/v1', models: [{id: 'm'}]}}},
+		proxy: {rules: [{name: 'all', remove: 'seed', when: {path: 'seed', lessThan: -1}}],
+			providers: {gpu: {rules: [{name: 'gpu', set: {path: 'top_k', value: null}}]}, ollama: {rules: [{name: 'found', default: {path: 'a.b', value: [1, {c: 'd'}]}}]}},
+			models: {'gpu/m': {rules: [{name: 'm', clamp: {path: 'frequency_penalty', min: -1.5}, kinds: ['vllm']}]}, 'ollama/x': {rules: [{name: 'x', map: {path: 'e', values: {a: true}, else: 'z'}}]}}}}`)
+	show := func(list []catalog.UserRule) (s string) {
+		for _, u := range list {
+			s += u.Name + " " + u.From + "\n"
+		}
+		return s
+	}
+	p := c.provider("gpu")
+	if got, want := show(p.Rules)+show(p.Models[0].Rules), "all proxy.rules[0]\ngpu proxy.providers.gpu.rules[0]\nm proxy.models[\"gpu/m\"].rules[0]\n"; got != want {
+		t.Errorf("gpu/m\n got %s\nwant %s", got, want)
+	}
+	if got, want := show(c.Rules("ollama"))+show(c.ModelRules("ollama/x")), "all proxy.rules[0]\nfound proxy.providers.ollama.rules[0]\nx proxy.models[\"ollama/x\"].rules[0]\n"; got != want {
+		t.Errorf("ollama/x\n got %s\nwant %s", got, want)
+	}
+	if got := show(c.provider("openai").Rules); got != "all proxy.rules[0]\n" {
+		t.Errorf("openai: %s", got)
+	}
+	found := c.Rules("ollama")[1].Default
+	if string(found.Value) != `[1,{"c":"d"}]` || string(p.Rules[1].Set.Value) != "null" || *p.Models[0].Rules[0].Clamp.Min != -1.5 || *p.Rules[0].When.LessThan != -1 {
+		t.Errorf("values: %s %s", found.Value, p.Rules[1].Set.Value)
+	}
+}

@@ -65,6 +65,9 @@ type Config struct {
 	own       map[string]node           // proxy.providers, checked
 	compats   map[string]catalog.Compat // their compat
 	ownModels map[string]catalog.Compat // proxy.models.<ref>.compat
+	// The user-written rules: of all providers, of one, of one model.
+	rulesOfAll            []catalog.UserRule
+	rulesOf, rulesOfModel map[string][]catalog.UserRule
 
 	params   []catalog.Param            // agents.defaults.params
 	paramsOf map[string][]catalog.Param // those and agents.defaults.models.<ref>.params, of models that may be found
@@ -93,18 +96,19 @@ type DiscoveryAddress struct {
 
 // loader is one reading.
 type loader struct {
-	opt      Options
-	path     string
-	cfg      *Config
-	problems Problems
-	root     node
-	vars     map[string]string // env.vars of the file
-	files    []string
-	contents [][]byte
-	byName   *catalog.Catalog // of the providers alone, made when first asked
-	aliasAt  []json5.Pos      // of cfg.Aliases
-	secrets  map[*json5.Value]resolved
-	known    map[string]*catalog.BuiltinProvider // built-in providers by id, also with mode replace
+	opt       Options
+	path      string
+	cfg       *Config
+	problems  Problems
+	root      node
+	vars      map[string]string // env.vars of the file
+	files     []string
+	contents  [][]byte
+	byName    *catalog.Catalog // of the providers alone, made when first asked
+	aliasAt   []json5.Pos      // of cfg.Aliases
+	secrets   map[*json5.Value]resolved
+	ruleLists map[*json5.Value][]catalog.UserRule // that were read
+	known     map[string]*catalog.BuiltinProvider // built-in providers by id, also with mode replace
 }
 
 // Load reads the configuration at path and everything it names. All problems

@@ -23,6 +23,7 @@ func (l *loader) compose() {
 	}
 	l.params(nil, l.root.get("agents", "defaults", "params"), true)
 	l.settings()
+	l.cfg.rulesOfAll = l.rules(l.root.get("proxy", "rules"))
 	l.providers(hosted)
 	l.ownProviders()
 	l.names()
@@ -70,6 +71,7 @@ func (l *loader) builtin(k *catalog.BuiltinProvider) {
 	}
 	p.SystemMessages = own.get("systemMessages").text()
 	p.Compat = l.compat(own.get("compat"))
+	p.Rules = append(slices.Clone(l.cfg.rulesOfAll), l.rules(own.get("rules"))...)
 	for _, m := range p.Models {
 		l.inherit(m)
 		m.Params = l.params(m.Params, l.root.get("agents", "defaults", "params"), false)
@@ -182,6 +184,7 @@ func (l *loader) provider(id string, n entry) {
 	p.Kind = kindOf(id, p, own)
 	p.SystemMessages = own.get("systemMessages").text()
 	p.Compat = l.compat(own.get("compat"))
+	p.Rules = append(slices.Clone(l.cfg.rulesOfAll), l.rules(own.get("rules"))...)
 	l.params(nil, n.get("params"), true)
 	l.windows(n.node, p.ContextWindow, p.ContextTokens, p.MaxTokens)
 
@@ -508,7 +511,7 @@ func (l *loader) ownProviders() {
 	if l.cfg.Discovery.Enabled {
 		ids = append(ids, discoverable...)
 	}
-	l.cfg.own, l.cfg.compats = map[string]node{}, map[string]catalog.Compat{}
+	l.cfg.own, l.cfg.compats, l.cfg.rulesOf = map[string]node{}, map[string]catalog.Compat{}, map[string][]catalog.UserRule{}
 	for _, e := range l.root.get("proxy", "providers").entries() {
 		id := e.key
 		found := l.cfg.Discovery.Enabled && canBeFound(id)
@@ -518,6 +521,7 @@ func (l *loader) ownProviders() {
 		}
 		l.cfg.own[id] = e.node
 		l.cfg.compats[id] = l.compat(e.get("compat"))
+		l.cfg.rulesOf[id] = l.rules(e.get("rules"))
 		near := e.get("near").flag(found)
 		for _, p := range l.cfg.Providers {
 			if p.ID == id {
@@ -544,7 +548,7 @@ func (l *loader) ownProviders() {
 
 // ownModels reads proxy.models: what OpenClaw has no key for, by ref.
 func (l *loader) ownModels() {
-	l.cfg.ownModels = map[string]catalog.Compat{}
+	l.cfg.ownModels, l.cfg.rulesOfModel = map[string]catalog.Compat{}, map[string][]catalog.UserRule{}
 	for _, e := range l.root.get("proxy", "models").entries() {
 		provider, id, ok := catalog.ParseRef(e.key)
 		if !ok {
@@ -557,11 +561,12 @@ func (l *loader) ownModels() {
 			continue
 		}
 		l.cfg.ownModels[ref] = l.compat(e.get("compat"))
+		l.cfg.rulesOfModel[ref] = l.rules(e.get("rules"))
 		p := l.providerCalled(provider)
 		switch {
 		case p != nil:
 			if m := modelOf(p, id); m != nil {
-				m.OwnCompat = l.cfg.ownModels[ref]
+				m.OwnCompat, m.Rules = l.cfg.ownModels[ref], l.cfg.rulesOfModel[ref]
 			}
 		case !l.cfg.Discovery.Enabled || !canBeFound(provider):
 			l.warn(e.pos, e.path, "no provider called %q is configured; the entry has no effect", provider).like(provider, l.providerIDs())

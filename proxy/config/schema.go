@@ -37,6 +37,7 @@ type shape struct {
 	oneOf    []*shape // of a choice, told apart by their JSON kinds
 	words    []string // a text must be one of them
 	zero     bool     // a number or span may be 0
+	signed   bool     // a number may be negative
 	null     bool     // null is allowed
 	fallible func(string) string
 	key      string // what a table's key stands for, in the documentation

@@ -155,10 +155,12 @@ func proxyShape() *shape {
 			"When a backend refuses a request in words that a compat flag answers, set the flag for that model and ask the same backend again, up to four times; what helped is remembered until the configuration is loaded again. A flag that the configuration says is never overruled. false hands refusals on as they are."),
 		ours("learnedModels", plus, of(d.LearnedModels), "Of how many models that is remembered; the one that was taught longest ago makes room."),
 		ours("exchangesKept", zero, of(d.ExchangesKept), "How many finished exchanges /proxy/exchanges can still show."),
+		leaf("rules", listOf(ruleShape()), "Rewritings of your own, for requests to every model: a name, what it is for, and one of set, remove, default, rename, map and clamp on a path (docs/compat.md). They come after the built-in rules and before params.extra_body."),
 		ours("providers", mapOf("<id>", ownProviderShape(plus, dur, durOrZero, yes)), "",
 			"What OpenClaw's models.providers.<id> has no key for; also for what discovery finds, by the name it gives."),
 		ours("models", mapOf("<ref>", obj(
 			leaf("compat", ownCompatShape(), "As proxy.providers.<id>.compat, for one model, above all other sources."),
+			leaf("rules", listOf(ruleShape()), "As proxy.rules, for one model, after those of its provider."),
 		)), "", "What OpenClaw's models.providers.<id>.models[] has no key for, by ref; also for models that discovery finds."),
 	)
 }
@@ -178,6 +180,7 @@ func ownProviderShape(plus, dur, durOrZero, yes *shape) *shape {
 		ours("kind", oneOf(kinds...), "", "The server software, when its answers do not tell."),
 		ours("systemMessages", oneOf(systemMessages...), "", "As proxy.responses.systemMessages, for this provider alone."),
 		leaf("compat", ownCompatShape(), "How the provider's server differs from OpenAI, for all its models: the flags of models[].compat and further ones (docs/compat.md)."),
+		leaf("rules", listOf(ruleShape()), "As proxy.rules, for this provider's models, after those."),
 		ours("total", durOrZero, secs(near.Total, far.Total), "The longest one attempt may take, answer included; 0 for no bound."),
 		ours("deadlines", obj(
 			ours("connect", dur, secs(near.Connect, far.Connect), "Name look-up and TCP connect."),

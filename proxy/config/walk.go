@@ -154,6 +154,7 @@ func (l *loader) checkNumber(v *json5.Value, s *shape, path string) {
 	switch {
 	case err != nil:
 		l.at(v.Pos, path, "%s", err)
+	case s.signed:
 	case f < 0 && s.zero:
 		l.at(v.Pos, path, "must not be negative")
 	case f <= 0 && !s.zero:
