@@ -50,7 +50,7 @@ func Builtin() []BuiltinProvider {
 	for _, r := range rows {
 		p := &Provider{ID: r.ID, API: r.API, BaseURL: r.BaseURL, Kind: KindHosted, Source: FromBuiltin}
 		if kind := KindOf(r.BaseURL); kind != KindUnknown {
-			p.Kind = kind
+			p.Kind, p.KindFrom = kind, KindFromAddress
 		}
 		for _, m := range r.Models {
 			n := &Model{Provider: p, ID: m.ID, Name: m.ID, API: p.API, BaseURL: p.BaseURL, Reasoning: m.Reasoning, Input: []string{"text"},

@@ -61,6 +61,15 @@ const (
 	KindGemini     Kind = "gemini"
 )
 
+// Where a provider's kind is known from.
+const (
+	KindIsSet       = "proxy.providers"     // the configuration says it
+	KindFromAnswers = "its answers"         // the server was asked
+	KindFromAddress = "its address"         // of a hosted API
+	KindFromPort    = "its port"            // the software's usual one, and the answers do not tell
+	KindFromName    = "the provider's name" // lmstudio, ollama, …, until the server was asked
+)
+
 // Source says where a provider came from.
 type Source string
 
@@ -79,8 +88,10 @@ type Provider struct {
 	BaseURL string // no trailing slash; with the /v1 when the configuration has it
 	Near    bool
 	Kind    Kind
-	Source  Source
-	Models  []*Model // declared, in the order of the configuration
+	// KindFrom says where Kind is known from; empty where it is not.
+	KindFrom string
+	Source   Source
+	Models   []*Model // declared, in the order of the configuration
 	// Unavailable says why no request can be sent ("OPENAI_API_KEY is not
 	// set"); empty for a usable provider.
 	Unavailable string

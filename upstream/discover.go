@@ -17,6 +17,8 @@ import (
 type Found struct {
 	URL  string       // base URL that requests go below, with its /v1; no trailing slash
 	Kind catalog.Kind // the software, KindUnknown for one that only speaks the common API
+	// Told says that Kind was told by the server's answers.
+	Told bool
 	// Version is the software's own, empty when it does not say.
 	Version string
 	State   string // StateReady, StateLoading, …; empty with Err
@@ -200,8 +202,10 @@ func look(ctx context.Context, cfg Config, d Dialer, timeout time.Duration) (f F
 	known = listed
 	if cfg.Near {
 		if k := a.identify(ctx, models, list, listed); k != catalog.KindUnknown {
-			f.Kind, known = k, true
+			f.Kind, f.Told, known = k, true, true
 		}
+	} else if listed && models.litellm() { // a hosted one is asked nothing further
+		f.Kind, f.Told = catalog.KindLiteLLM, true
 	}
 	a.judge(ctx, &f, models, listed)
 	if f.State != StateReady && f.State != StateLoading {

@@ -106,6 +106,8 @@ func reasons(id string) bool {
 func (a *asker) identify(ctx context.Context, models reply, list modelList, listed bool) catalog.Kind {
 	server := models.header.Get("Server")
 	switch {
+	case models.litellm(): // whatever stands behind it
+		return catalog.KindLiteLLM
 	case strings.HasPrefix(server, "llama.cpp") || list.owned("llamacpp"):
 		return catalog.KindLlamaCPP
 	case list.owned("vllm"):
@@ -133,6 +135,8 @@ func (a *asker) identify(ctx context.Context, models reply, list modelList, list
 		return catalog.KindLMStudio
 	case strings.HasPrefix(root.header.Get("Server"), "llama.cpp"):
 		return catalog.KindLlamaCPP
+	case root.litellm() || root.says("litellm") || a.readiness(ctx):
+		return catalog.KindLiteLLM
 	}
 	// Those two guard their lists with a key, or hide behind another owner.
 	serves := slices.ContainsFunc(list.Data, func(m listedModel) bool { return m.MaxModelLen > 0 })
@@ -149,6 +153,26 @@ func (a *asker) identify(ctx context.Context, models reply, list modelList, list
 		return catalog.KindVLLM
 	}
 	return catalog.KindUnknown
+}
+
+// litellm says whether an answer has the headers of LiteLLM's proxy.
+func (r reply) litellm() bool {
+	for name := range r.header {
+		if strings.HasPrefix(name, "X-Litellm-") {
+			return true
+		}
+	}
+	return false
+}
+
+// readiness says whether LiteLLM's own health page is there, which names its
+// version to everybody.
+func (a *asker) readiness(ctx context.Context) bool {
+	var health struct {
+		Version json.RawMessage `json:"litellm_version"`
+	}
+	r, err := a.own(ctx, "/health/readiness")
+	return err == nil && (r.litellm() || r.into(&health) && len(health.Version) > 0)
 }
 
 // version reads {"version": "…"}; empty when that is not there.

@@ -105,7 +105,7 @@ func TestDiscoverTellsServersApart(t *testing.T) {
 	f := func(name string, instead map[string]http.HandlerFunc, want Found) {
 		t.Helper()
 		s := replay(t, name, instead)
-		want.URL = s.URL + "/v1"
+		want.URL, want.Told = s.URL+"/v1", want.Kind != ""
 		got := discover(t, s.URL)
 		if diff := cmp.Diff([]Found{want}, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s\nasked %q", name, diff, s.list())
@@ -156,6 +156,13 @@ func TestDiscoverTellsServersApart(t *testing.T) {
 	f("sglang", nil, Found{Kind: catalog.KindSGLang, State: StateReady, Models: []FoundModel{{ID: "default", ContextWindow: 65536, Loaded: true}}})
 	f("vllm", map[string]http.HandlerFunc{"/v1/models": answer(200, "application/json", `{"object":"list","data":[{"id":"a/deepseek-r1","max_model_len":"4096","owned_by":7}]}`)},
 		Found{Kind: catalog.KindVLLM, Version: "0.11.2", State: StateReady, Models: []FoundModel{{ID: "a/deepseek-r1", ContextWindow: 4096, Loaded: true, Reasoning: true}}})
+	// LiteLLM stands before servers of other kinds, and must not be taken for one.
+	lite := func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("x-litellm-version", "1.77.3")
+		answer(200, "application/json", `{"data":[{"id":"fast","object":"model","created":1677610602,"owned_by":"vllm","max_model_len":100}]}`)(w, q)
+	}
+	f("litellm", map[string]http.HandlerFunc{"/v1/models": lite}, Found{Kind: catalog.KindLiteLLM, State: StateReady, Models: []FoundModel{{ID: "fast", ContextWindow: 100, Loaded: true}}})
+	f("litellm", nil, Found{Kind: catalog.KindLiteLLM, State: StateReady, Models: []FoundModel{{ID: "fast"}}})
 	generic := answer(200, "application/json", `{"data":[{"id":"m"},{"id":""},{"id":"n","context_length":8192.0,"architecture":{"input_modalities":["text","image"]}}]}`)
 	f("vllm", map[string]http.HandlerFunc{"/v1/models": generic},
 		Found{State: StateReady, Models: []FoundModel{{ID: "m"}, {ID: "n", ContextWindow: 8192, Input: []string{"text", "image"}}}})

@@ -150,7 +150,7 @@ func reportProviders(w io.Writer, snap *proxy.Snapshot) {
 		if p.Source == catalog.FromDiscovery {
 			state = "found, " + state
 		}
-		rows = append(rows, []string{p.ID, place(p.Near), apis(p, p.API), p.BaseURL, count(len(p.Models), "model"), state})
+		rows = append(rows, []string{p.ID, place(p.Near), apis(p, p.API), p.BaseURL, count(len(p.Models), "model"), state + kindText(p)})
 	}
 	fmt.Fprintln(w, "\nproviders:")
 	table(w, "  ", rows)
@@ -244,6 +244,19 @@ func stateText(snap *proxy.Snapshot, p *catalog.Provider) string {
 		return st.State + ": " + st.Detail
 	}
 	return st.State
+}
+
+// kindText says what software a provider is and where that is known from; empty
+// where it is not known.
+func kindText(p *catalog.Provider) string {
+	if p.Kind == catalog.KindUnknown || p.Kind == catalog.KindHosted || p.KindFrom == "" {
+		return ""
+	}
+	from := p.KindFrom
+	if from == catalog.KindIsSet {
+		from += "." + p.ID + ".kind"
+	}
+	return fmt.Sprintf("; %s by %s", p.Kind, from)
 }
 
 // apis names what a provider's server is asked in: its api, and those that it is

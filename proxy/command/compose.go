@@ -252,13 +252,13 @@ func (c *composer) look(ctx context.Context) bool {
 func remembered(old, now upstream.Found) upstream.Found {
 	answered := now.Err == nil && (now.State == upstream.StateReady || len(now.Models) > 0)
 	if !answered {
-		now.Kind, now.Models, now.Slots, now.Version = old.Kind, old.Models, old.Slots, old.Version
+		now.Kind, now.Told, now.Models, now.Slots, now.Version = old.Kind, old.Told, old.Models, old.Slots, old.Version
 		return now
 	}
 	// The list came and the questions after it did not: it is still what it was.
 	for i := range now.Models {
 		if now.Kind == catalog.KindUnknown && old.Model(now.Models[i].ID) != nil {
-			now.Kind = old.Kind
+			now.Kind, now.Told = old.Kind, old.Told
 		}
 	}
 	return now
@@ -329,8 +329,10 @@ func withSeen(p *catalog.Provider, found upstream.Found) *catalog.Provider {
 		return p
 	}
 	q := *p
-	if q.Kind == catalog.KindUnknown {
-		q.Kind = found.Kind
+	// What the server says stands above what its provider is called, and below
+	// what the configuration says.
+	if found.Told && q.KindFrom != catalog.KindIsSet {
+		q.Kind, q.KindFrom = found.Kind, catalog.KindFromAnswers
 	}
 	q.Models = make([]*catalog.Model, len(p.Models))
 	for i, m := range p.Models {
@@ -388,7 +390,15 @@ func foundID(found upstream.Found, taken map[string]bool) string {
 func foundProvider(f *config.Config, id string, found upstream.Found) (*catalog.Provider, upstream.Config) {
 	p := &catalog.Provider{ID: id, API: catalog.Completions, BaseURL: found.URL, Near: true, Kind: found.Kind, Source: catalog.FromDiscovery}
 	b := f.Backend(p)
-	p.Near, p.Kind = b.Near, b.Kind
+	p.Near = b.Near
+	switch {
+	case b.Kind != found.Kind:
+		p.Kind, p.KindFrom = b.Kind, catalog.KindIsSet
+	case found.Told:
+		p.KindFrom = catalog.KindFromAnswers
+	case found.Kind != catalog.KindUnknown:
+		p.KindFrom = catalog.KindFromPort
+	}
 	p.SystemMessages, p.Compat, p.Rules = f.SystemMessages(id), f.Compat(id), f.Rules(id)
 	for _, fm := range found.Models {
 		m := &catalog.Model{Provider: p, ID: fm.ID, Name: fm.ID, API: p.API, BaseURL: p.BaseURL, Input: fm.Input, ContextWindow: fm.ContextWindow,

@@ -85,6 +85,12 @@ func (c *Health) base(env *Env) (base string, insecure bool, err error) {
 		cfg = proxy.Defaults()
 		fmt.Fprintf(env.Stderr, "nearside: %s has problems; asking at %s\n", path, cfg.Listen)
 	}
+	return listensAt(&cfg)
+}
+
+// listensAt returns where a proxy with this configuration is, and whether its
+// certificate is taken on trust.
+func listensAt(cfg *proxy.Config) (base string, insecure bool, err error) {
 	host, port, err := net.SplitHostPort(cfg.Listen)
 	if err != nil {
 		return "", false, usageError{fmt.Errorf("proxy.listen: %w", err)}

@@ -12,19 +12,22 @@ import (
 // Models lists what can be asked for.
 type Models struct {
 	ConfigFlag
-	All     bool `help:"Also the models of built-in hosted providers that wait for a key."`
-	JSON    bool `help:"As JSON."`
-	Offline bool `help:"Ask nobody: only what the configuration and the built-in catalogue say."`
+	All     bool   `help:"Also the models of built-in hosted providers that wait for a key."`
+	Flags   string `placeholder:"REF" help:"Instead: every compat flag in effect for one model, its value and where it was said."`
+	JSON    bool   `help:"As JSON."`
+	Offline bool   `help:"Ask nobody: only what the configuration and the built-in catalogue say."`
 }
 
 // Help teaches what models does.
 func (Models) Help() string {
 	return `Every name that a client may send as model: refs (provider/model-id), aliases and
 chains, with what is known of each model and why some cannot be asked now. Servers on
-this machine are looked at.
+this machine are looked at. What a running proxy learned from its backends' refusals
+stands below, with the line that makes it permanent.
 
 	nearside models
 	nearside models --all                        also hosted ones without a key
+	nearside models --flags lmstudio/qwen3-4b    how its requests and answers are changed
 	nearside models --json | jq -r '.models[].ref'
 
 Prices are USD for a million input/output tokens. Exit codes: 0; 2 bad flags or configuration.`
@@ -50,6 +53,8 @@ type modelRow struct {
 	Efforts         []string      `json:"reasoningEfforts,omitempty"`
 	Cost            *catalog.Cost `json:"cost,omitempty"`
 	Source          string        `json:"source"`
+	Kind            catalog.Kind  `json:"kind,omitempty"`     // of the server
+	KindFrom        string        `json:"kindFrom,omitempty"` // where it is known from
 	Usable          bool          `json:"usable"`
 	State           string        `json:"state"`
 	Warning         string        `json:"warning,omitempty"`
@@ -74,11 +79,19 @@ func (c *Models) Run(env *Env) error {
 	if ctx.Err() != nil {
 		return errStopped
 	}
+	if c.Flags != "" {
+		return c.writeFlags(env, snap)
+	}
 	rows, hidden := c.rows(snap)
+	var taught []proxy.Learned
+	if !c.Offline {
+		taught = learnedBy(ctx, file)
+	}
 	if c.JSON {
-		return c.writeJSON(env, snap, rows)
+		return c.writeJSON(env, snap, rows, taught)
 	}
 	c.writeTable(env, snap, rows, hidden)
+	writeLearned(env.Stdout, file, taught)
 	if len(rows) == 0 && simulates(file, snap) {
 		fmt.Fprintln(env.Stdout, wouldSimulate)
 	}
@@ -107,7 +120,7 @@ func (c *Models) rows(snap *proxy.Snapshot) (rows []modelRow, hidden int) {
 			warn, refuse := w.Verdict()
 			r := modelRow{Ref: m.Ref(), Provider: p.ID, ID: m.ID, Name: m.Name, Near: p.Near, API: m.API, Also: p.Also, apis: apis(p, m.API), Context: w.Effective, ContextSource: w.Source,
 				ContextWindow: m.ContextWindow, DetectedWindow: m.DetectedWindow, MaxTokens: m.MaxTokens, Input: m.Input, Reasoning: m.Reasoning,
-				Efforts: m.Efforts(), Source: string(p.Source), Warning: warn, Aliases: names[m.Ref()], DefaultPosition: position[m.Ref()]}
+				Efforts: m.Efforts(), Source: string(p.Source), Kind: p.Kind, KindFrom: p.KindFrom, Warning: warn, Aliases: names[m.Ref()], DefaultPosition: position[m.Ref()]}
 			if w.Effective == 0 {
 				r.ContextSource = ""
 			}
@@ -131,7 +144,7 @@ func (c *Models) rows(snap *proxy.Snapshot) (rows []modelRow, hidden int) {
 }
 
 func (c *Models) writeTable(env *Env, snap *proxy.Snapshot, rows []modelRow, hidden int) {
-	cells := [][]string{{"REF", "WHERE", "API", "CONTEXT", "MAX", "INPUT", "REASONING", "PRICE", "STATE"}}
+	cells := [][]string{{"REF", "WHERE", "API", "SERVER", "CONTEXT", "MAX", "INPUT", "REASONING", "PRICE", "STATE"}}
 	for _, r := range rows {
 		effort := "-"
 		switch {
@@ -147,7 +160,7 @@ func (c *Models) writeTable(env *Env, snap *proxy.Snapshot, rows []modelRow, hid
 		if r.DefaultPosition > 0 {
 			state = "default#" + decimal(r.DefaultPosition) + " " + state
 		}
-		cells = append(cells, []string{r.Ref, place(r.Near), r.apis, tokens(r.Context), tokens(r.MaxTokens), strings.Join(r.Input, ","), effort, price(r.Cost), state})
+		cells = append(cells, []string{r.Ref, place(r.Near), r.apis, server(r.Kind), tokens(r.Context), tokens(r.MaxTokens), strings.Join(r.Input, ","), effort, price(r.Cost), state})
 	}
 	if len(rows) > 0 {
 		table(env.Stdout, "", cells)
@@ -175,17 +188,26 @@ func (c *Models) writeTable(env *Env, snap *proxy.Snapshot, rows []modelRow, hid
 	}
 }
 
-func (c *Models) writeJSON(env *Env, snap *proxy.Snapshot, rows []modelRow) error {
+// server names the software of a model's server; a dash where it is not known.
+func server(kind catalog.Kind) string {
+	if kind == catalog.KindUnknown || kind == catalog.KindHosted {
+		return "-"
+	}
+	return string(kind)
+}
+
+func (c *Models) writeJSON(env *Env, snap *proxy.Snapshot, rows []modelRow, taught []proxy.Learned) error {
 	type name struct {
 		Name string   `json:"name"`
 		To   []string `json:"to"`
 	}
 	out := struct {
-		Models  []modelRow `json:"models"`
-		Chains  []name     `json:"chains"`
-		Aliases []name     `json:"aliases"`
-		Default []string   `json:"default"`
-	}{rows, []name{}, []name{}, defaultRefs(snap)}
+		Models  []modelRow      `json:"models"`
+		Chains  []name          `json:"chains"`
+		Aliases []name          `json:"aliases"`
+		Default []string        `json:"default"`
+		Learned []proxy.Learned `json:"learned,omitempty"`
+	}{rows, []name{}, []name{}, defaultRefs(snap), taught}
 	if out.Models == nil {
 		out.Models = []modelRow{}
 	}

@@ -59,6 +59,7 @@ type answered struct {
 	usage           wire.Usage
 	hasUsage        bool
 	attempts        []probeAttempt
+	kind            string // what the backend is and where that is known from
 }
 
 // probeAttempt is one row of the envelope's attempts.
@@ -159,6 +160,7 @@ func (c *Probe) tell(env *Env, a *answered, err error) error {
 	if a.simulated {
 		line += ", SIMULATED"
 	}
+	line += a.kind
 	fmt.Fprintln(env.Stderr, line)
 	return nil
 }
@@ -245,7 +247,7 @@ func (c *Probe) local(ctx context.Context, env *Env, a *answered) error {
 	if err != nil {
 		return err
 	}
-	a.provider, a.model = m.Provider.ID, m.ID
+	a.provider, a.model, a.kind = m.Provider.ID, m.ID, kindText(m.Provider)
 	outcome := func(name string, err error) error {
 		at := probeAttempt{Provider: a.provider, Model: a.model, Outcome: name}
 		if err != nil {
@@ -341,7 +343,13 @@ func (c *Probe) find(ctx context.Context, env *Env) (*proxy.Snapshot, *catalog.M
 		}
 		res, err := snap.Catalog.Resolve(c.Ref, catalog.ResolveOptions{Fallback: "none"})
 		if err == nil && len(res.Models) > 0 {
-			return snap, res.Models[0], nil
+			m := res.Models[0]
+			// What its server is decides how the request is written.
+			if p := m.Provider; looked || !p.Near || p.KindFrom != "" && p.KindFrom != catalog.KindFromName {
+				return snap, m, nil
+			}
+			comp.look(ctx)
+			continue
 		}
 		if looked || !file.Discovery.Enabled || ctx.Err() != nil {
 			if err == nil {

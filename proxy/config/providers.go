@@ -67,7 +67,7 @@ func (l *loader) builtin(k *catalog.BuiltinProvider) {
 	own := l.root.get("proxy", "providers").get(p.ID)
 	p.Near = own.get("near").flag(p.Near)
 	if kind := own.get("kind").text(); kind != "" {
-		p.Kind = catalog.Kind(kind)
+		p.Kind, p.KindFrom = catalog.Kind(kind), catalog.KindIsSet
 	}
 	p.SystemMessages = own.get("systemMessages").text()
 	p.Compat = l.compat(own.get("compat"))
@@ -181,7 +181,7 @@ func (l *loader) provider(id string, n entry) {
 	if api.there() {
 		p.API = catalog.API(api.text())
 	}
-	p.Kind = kindOf(id, p, own)
+	p.Kind, p.KindFrom = kindOf(id, p, own)
 	p.SystemMessages = own.get("systemMessages").text()
 	p.Compat = l.compat(own.get("compat"))
 	p.Rules = append(slices.Clone(l.cfg.rulesOfAll), l.rules(own.get("rules"))...)
@@ -212,21 +212,22 @@ func (l *loader) provider(id string, n entry) {
 	}
 }
 
-// kindOf returns the server software as far as the file and the address tell.
-func kindOf(id string, p *catalog.Provider, own node) catalog.Kind {
+// kindOf returns the server software as far as the file and the address tell,
+// and which of them told.
+func kindOf(id string, p *catalog.Provider, own node) (catalog.Kind, string) {
 	if kind := own.get("kind").text(); kind != "" {
-		return catalog.Kind(kind)
+		return catalog.Kind(kind), catalog.KindIsSet
 	}
 	hosted := catalog.KindOf(p.BaseURL)
 	switch {
 	case hosted != catalog.KindUnknown:
-		return hosted
+		return hosted, catalog.KindFromAddress
 	case !p.Near && !slices.Contains(servers, id):
-		return catalog.KindHosted
+		return catalog.KindHosted, catalog.KindFromAddress
 	case slices.Contains(servers, id):
-		return catalog.Kind(id)
+		return catalog.Kind(id), catalog.KindFromName
 	}
-	return catalog.KindUnknown
+	return catalog.KindUnknown, ""
 }
 
 // credentials settles how we prove to the provider who we are, and says why the
