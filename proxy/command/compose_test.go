@@ -159,3 +159,38 @@ func TestSimulatedOnlyWhereDefaultMeansNothingElse(t *testing.T) {
 	f(`{`+nobody+`, aliases: {default: "groq/openai/gpt-oss-120b"}}}`, false)
 	f(`{models: {providers: {local: {baseUrl: "http://127.0.0.1:1/v1"}}}, `+nobody+`}}`, false)
 }
+
+// What software a configured server is comes from its own answers, also without
+// discovery; what the file says stands above that, and what the provider is
+// called below. Nobody can be asked offline.
+func TestKindIsWhatTheServerSays(t *testing.T) {
+	_, host := simulator(t, sim.LMStudio, "m")
+	f := func(id, own, want string) {
+		t.Helper()
+		text := `{models: {mode: "replace", providers: {` + id + `: {baseUrl: "http://` + host + `/v1", models: [{id: "m"}]}}}, proxy: {discovery: {enabled: false}` + own + `}}`
+		_, snap := composed(t, text, upstream.Dialer{})
+		if got := kindText(snap.Catalog.Providers[0]); got != want {
+			t.Errorf("%s\n got %q\nwant %q", text, got, want)
+		}
+		if m := snap.Catalog.Providers[0].Models[0]; m.Provider != snap.Catalog.Providers[0] {
+			t.Error("the model has another provider than the snapshot")
+		}
+	}
+	f("local", "", "; lmstudio by its answers")
+	f("ollama", "", "; lmstudio by its answers")
+	f("local", `, providers: {local: {kind: "vllm"}}`, "; vllm by proxy.providers.local.kind")
+
+	file, problems := config.Load("", config.Options{LookupEnv: func(string) (string, bool) { return "", false }})
+	if errs := problems.Errors(); len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	file.Providers = []*catalog.Provider{{ID: "ollama", Near: true, Kind: catalog.KindOllama, KindFrom: catalog.KindFromName}}
+	offline := &composer{log: zerolog.Nop(), file: file, listing: true}
+	snap, err := offline.snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := kindText(snap.Catalog.Providers[0]); got != "; ollama by the provider's name" {
+		t.Errorf("offline: %q", got)
+	}
+}
