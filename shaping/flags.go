@@ -90,13 +90,25 @@ func (s *Shape) Explain(body []byte, r *Request) []Line {
 		}
 		rule := &s.rules[at]
 		l.Known = rule.Source
-		if flag, ok := strings.CutPrefix(rule.Setting, "compat."); ok {
+		if asked, ok := s.fitted(l); ok {
+			l.Off = settingOf(s.model.Ref(), "supportedReasoningEfforts") + ": " + catalog.FlagText(append(slices.Clone(s.effort.list), asked))
+		} else if flag, ok := strings.CutPrefix(rule.Setting, "compat."); ok {
 			l.Off = s.off(flag, l.Path)
 		} else if rule.Setting != "" {
 			l.Off = "remove " + rule.Setting
 		}
 	}
 	return lines
+}
+
+// fitted returns the effort that a client asked for where it was fitted to those
+// that the model takes: it is one more of them that lets it through.
+func (s *Shape) fitted(l *Line) (asked string, ok bool) {
+	if l.Rule != "reasoning-effort" || s.effort.why != "" || l.Before == "" || l.Before[0] != '"' {
+		return "", false
+	}
+	text, ok := wire.AppendUnquoted(nil, []byte(l.Before))
+	return string(text), ok
 }
 
 // AnswerRule is one thing that is done to answers of the model.

@@ -78,6 +78,10 @@ func TestExplainSaysHowToTurnOff(t *testing.T) {
 		`proxy.models["local/m"].compat.supportsUsageInStreaming: false`, func(c *catalog.Compat) { c.SupportsUsageInStreaming = isFalse })
 	f(story{Compat: catalog.Compat{Own: catalog.Own{UnsupportedMessageKeys: []string{"name", "x"}}}}, askHistory, "messages[0].name",
 		`proxy.models["local/m"].compat.unsupportedMessageKeys: ["x"]`, func(c *catalog.Compat) { c.UnsupportedMessageKeys = []string{"x"} })
+	f(story{Reasoning: true}, askEffort, "reasoning_effort",
+		`proxy.models["local/m"].compat.supportedReasoningEfforts: ["low","medium","high","minimal"]`, func(c *catalog.Compat) { c.SupportedReasoningEfforts = []string{"low", "medium", "high", "minimal"} })
+	f(story{}, askEffort, "reasoning_effort",
+		`proxy.models["local/m"].compat.supportsReasoningEffort: true`, nil)
 	f(story{Params: []byte(`{"extra_body":{"top_k":1}}`)}, askPlain, "top_k", "remove params.extra_body", nil)
 	f(story{}, `{"model":"x","messages":[]}`, "model", "", nil) // no matter of choice
 }

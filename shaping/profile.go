@@ -59,24 +59,33 @@ func Profiles() []Profile {
 		{Kind: catalog.KindLiteLLM, Name: "litellm", Source: documented, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, Own: hosted}},
 		{Kind: catalog.KindDeepSeek, Name: "deepseek", Source: openClaw, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, ThinkingFormat: "deepseek", SupportsJSONSchemaResponseFormat: isFalse, Own: hosted}},
+			SupportsDeveloperRole: isFalse, ThinkingFormat: "deepseek", SupportsJSONSchemaResponseFormat: isFalse,
+			RequiresReasoningContentOnAssistantMessages: isTrue, Own: hosted}},
 		{Kind: catalog.KindMoonshot, Name: "moonshot", Source: openClaw, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, ThinkingFormat: "moonshot", Own: hosted}},
-		{Kind: catalog.KindMiniMax, Name: "minimax", Source: openClaw, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, Own: hosted}},
+			SupportsDeveloperRole: isFalse, ThinkingFormat: "moonshot",
+			Own: api(catalog.Own{RequiresNonEmptyMessages: isTrue})}},
+		{Kind: catalog.KindMiniMax, Name: "minimax", Source: documented, Compat: catalog.Compat{
+			SupportsDeveloperRole: isFalse,
+			// Its thinking stands in <think> tags, and must come back in them.
+			Own: api(catalog.Own{ThinkTags: "split", ReasoningField: "tags"})}},
 		{Kind: catalog.KindZAI, Name: "zai", Source: openClaw, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, ThinkingFormat: "zai", ZaiToolStream: isTrue, SupportsJSONSchemaResponseFormat: isFalse, Own: hosted}},
+			SupportsDeveloperRole: isFalse, ThinkingFormat: "zai", ZaiToolStream: isTrue, SupportsJSONSchemaResponseFormat: isFalse,
+			// Only auto is documented as tool_choice.
+			Own: api(catalog.Own{SupportsToolChoiceObject: isFalse, SupportsToolChoiceRequired: isFalse})}},
 		{Kind: catalog.KindQwen, Name: "qwen", Source: openClaw, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, ThinkingFormat: "qwen", Own: hosted}},
+			SupportsDeveloperRole: isFalse, ThinkingFormat: "qwen",
+			Own: api(catalog.Own{SupportsToolChoiceRequired: isFalse})}},
 		{Kind: catalog.KindMistral, Name: "mistral", Source: openClaw, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", RequiresMistralToolIds: isTrue, Own: hosted}},
+			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", RequiresMistralToolIds: isTrue, RequiresToolResultName: isTrue, RequiresThinkingAsText: isTrue,
+			// It answers 422 to every field that it does not know.
+			Own: api(catalog.Own{UnsupportedFields: []string{"logprobs", "top_logprobs", "logit_bias", "user"}})}},
 		{Kind: catalog.KindGroq, Name: "groq", Source: documented, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse,
-			Own:                   catalog.Own{RepairToolCalls: isTrue, UnsupportedFields: []string{"logprobs", "top_logprobs", "logit_bias"}}}},
+			Own:                   api(catalog.Own{UnsupportedFields: []string{"logprobs", "top_logprobs", "logit_bias"}, UnsupportedMessageKeys: []string{"name"}, ReasoningField: "reasoning"})}},
 		{Kind: catalog.KindXAI, Name: "xai", Source: openClaw, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, ToolSchemaProfile: "xai", ToolCallArgumentsEncoding: "html-entities", Own: hosted}},
 		{Kind: catalog.KindGemini, Name: "gemini", Source: openClaw, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, ToolSchemaProfile: "gemini", Own: hosted}},
+			SupportsDeveloperRole: isFalse, ToolSchemaProfile: "gemini", RequiresToolResultName: isTrue, Own: hosted}},
 		{Kind: catalog.KindUnknown, Name: "generic", Source: openClaw, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, Own: hosted}},
 	}
@@ -84,6 +93,12 @@ func Profiles() []Profile {
 
 // hosted are our own flags of an API that is not OpenAI's own.
 var hosted = catalog.Own{RepairToolCalls: isTrue}
+
+// api are our own flags of a hosted API that says more of itself.
+func api(o catalog.Own) catalog.Own {
+	o.RepairToolCalls = isTrue
+	return o
+}
 
 // near are our own flags of a model server. Templates refuse a history whose
 // calls and results do not match, or show the model a muddle.
