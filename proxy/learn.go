@@ -291,7 +291,7 @@ func objection(err error) *wire.Error {
 	inBand := false
 	switch {
 	case errors.As(err, &be):
-		if be.html || be.redirect != "" || loading(be) || contentRefused(be) {
+		if be.html || be.redirect != "" || loading(be) || contentRefused(be) || saturated(be) || noEndpoint(be) || brokenBehind404(be) {
 			return nil
 		}
 		we, inBand = &be.said, be.inBand

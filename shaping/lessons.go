@@ -186,6 +186,7 @@ func Lessons() []Lesson {
 			says: []string{
 				`(?:content|message|text)\S*.{0,40}(?:must not|cannot|can't|can not|should not|may not|must) be (?:empty|non-?empty|blank)`,
 				`(?:must|should) have non-?empty content`, `(?:message|content|text).{0,20} is empty`, `empty (?:message|content|text)`, `content blocks? must be non-empty`,
+				`content type: <nil>`, `content: input should be a valid string`,
 			},
 			teach: set(own(catalog.Own{RequiresNonEmptyMessages: isTrue}), (*sent).hollow),
 		},
