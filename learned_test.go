@@ -171,3 +171,19 @@ func TestLearningIsBounded(t *testing.T) {
 		t.Errorf("kept: %s", body)
 	}
 }
+
+// Rules of one's own reach the backend, and the client is told what they left
+// out; a file with a bad one is refused.
+func TestOwnRulesReachTheBackend(t *testing.T) {
+	near := newBackend(t, chat("pong"))
+	p := start(t, configOf(quick+`, rules: [{name: "no names", remove: "messages[*].name"}, {name: "cool", clamp: {path: "temperature", max: 0.5}}],
+		models: {"near/m": {rules: [{name: "their word", rename: {path: "max_tokens", to: "max_new_tokens"}}]}}`, provider("near", near.url, "openai-completions")))
+	got := p.post("/v1/chat/completions", `{"model":"near/m","temperature":0.9,"max_tokens":3,"messages":[{"role":"user","name":"ann","content":"hi"}]}`)
+	sent := string(near.next().body)
+	if got.text() != "pong" || !strings.Contains(sent, `"temperature":0.5`) || !strings.Contains(sent, `"max_new_tokens":3`) || strings.Contains(sent, "ann") || strings.Contains(sent, `"max_tokens"`) {
+		t.Errorf("%d, sent %s", got.status, sent)
+	}
+	if d := got.header.Get("X-Nearside-Dropped"); d != "messages[0].name" {
+		t.Errorf("dropped %q", d)
+	}
+}

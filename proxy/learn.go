@@ -44,7 +44,7 @@ type Learned struct {
 	Why     string    `json:"why"`    // what the backend does not take
 	Flag    string    `json:"flag"`
 	Setting string    `json:"setting"` // the line of the configuration that makes it permanent
-	Words   string    `json:"words"`   // of the refusal
+	Words   string    `json:"words"`   // of the refusal: what of it was understood
 	At      time.Time `json:"at"`
 	Helped  bool      `json:"helped"`
 }
@@ -231,13 +231,13 @@ func (x *exchange) learn(err error) bool {
 		_ = x.shape(t)
 		return false
 	}
-	words := clip(x.cur.backend.Mask(e.Message))
+	words := clip(x.cur.backend.Mask(taught.Words))
 	tr.times++
 	tr.open, tr.taught, tr.said, tr.without = true, taught, e.Message, without
 	tr.note = len(x.receipt.Learned)
 	x.receipt.Learned = append(x.receipt.Learned, Learned{Model: t.ref, Lesson: taught.Lesson.Name, Why: taught.Lesson.Why, Flag: taught.Flag,
 		Setting: taught.Setting(t.ref), Words: words, At: time.Now()})
-	x.abandonFor("learned", "the backend refused it: "+words+"; tried again with "+taught.Flag+": "+taught.Value)
+	x.abandonFor("learned", "the backend refused it: "+clip(x.cur.backend.Mask(e.Message))+"; tried again with "+taught.Flag+": "+taught.Value)
 	x.step--
 	return true
 }

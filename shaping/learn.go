@@ -27,6 +27,7 @@ type Taught struct {
 	Lesson Lesson
 	Flag   string         // "requiresStringContent"
 	Value  string         // what it is set to, as JSON
+	Words  string         // of the refusal: those that the lesson knows, and no more, since servers repeat what they were sent
 	Flags  catalog.Compat // that flag alone
 }
 
@@ -80,6 +81,7 @@ func (s *Shape) Learn(e *wire.Error, body []byte, env *wire.Envelope, r *Request
 				continue
 			}
 			if t, ok := s.taught(l.Lesson, flags); ok {
+				t.Words = strings.TrimSpace(q.about[0])
 				return t, true
 			}
 		}

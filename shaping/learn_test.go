@@ -287,3 +287,34 @@ func TestSentIsWhatTheBackendGot(t *testing.T) {
 		}
 	}
 }
+
+// Whatever a backend says of whatever was sent, reading it must not fail, and
+// what is learned changes flags that are not in effect.
+func FuzzLearn(f *testing.F) {
+	for _, body := range []string{askParts, askTools, askFields, askEffort, askHistory, askImage, askEmpty, askObject} {
+		f.Add(body, "messages[0].content: expected a string", "messages[0].content")
+		f.Add(body, "Unrecognized request arguments supplied: seed, top_k", "seed")
+		f.Add(body, `Unknown name "pattern" at 'tools[0].function': Cannot find field.`, "")
+	}
+	s, err := New(bare.model(), wire.Chat, Options{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, body, message, param string) {
+		var env wire.Envelope
+		if wire.Scan([]byte(body), wire.ScanLimits{Depth: 64, Fields: 64}, &env) != nil {
+			return
+		}
+		var r Request
+		if s.Request([]byte(body), &env, &r) != nil {
+			return
+		}
+		got, ok := s.Learn(&wire.Error{Status: 400, Message: message, Param: param}, []byte(body), &env, &r)
+		if !ok {
+			return
+		}
+		if _, changed := s.compat.Grown(&got.Flags); !changed || got.Flag == "" || got.Value == "" || got.Words == "" {
+			t.Errorf("%q of %s teaches %+v", message, body, got)
+		}
+	})
+}

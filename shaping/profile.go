@@ -15,10 +15,11 @@ type Profile struct {
 
 // The sources of profiles.
 const (
-	recorded   = "recorded answers of the real server"
-	fromSource = "the server's source and documentation"
-	documented = "the provider's documentation"
-	openClaw   = "OpenClaw's defaults for the address"
+	recorded        = "recorded answers of the real server"
+	fromSource      = "the server's source and documentation"
+	documented      = "the provider's documentation"
+	openClaw        = "OpenClaw's defaults for the address"
+	openClawAndDocs = openClaw + ", the provider's documentation"
 )
 
 var (
@@ -58,24 +59,24 @@ func Profiles() []Profile {
 				ReasoningField: "reasoning_content"})}},
 		{Kind: catalog.KindLiteLLM, Name: "litellm", Source: documented, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, Own: hosted}},
-		{Kind: catalog.KindDeepSeek, Name: "deepseek", Source: openClaw, Compat: catalog.Compat{
+		{Kind: catalog.KindDeepSeek, Name: "deepseek", Source: openClawAndDocs, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, ThinkingFormat: "deepseek", SupportsJSONSchemaResponseFormat: isFalse,
 			RequiresReasoningContentOnAssistantMessages: isTrue, Own: hosted}},
-		{Kind: catalog.KindMoonshot, Name: "moonshot", Source: openClaw, Compat: catalog.Compat{
+		{Kind: catalog.KindMoonshot, Name: "moonshot", Source: openClawAndDocs, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, ThinkingFormat: "moonshot",
 			Own: api(catalog.Own{RequiresNonEmptyMessages: isTrue})}},
 		{Kind: catalog.KindMiniMax, Name: "minimax", Source: documented, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse,
 			// Its thinking stands in <think> tags, and must come back in them.
 			Own: api(catalog.Own{ThinkTags: "split", ReasoningField: "tags"})}},
-		{Kind: catalog.KindZAI, Name: "zai", Source: openClaw, Compat: catalog.Compat{
+		{Kind: catalog.KindZAI, Name: "zai", Source: openClawAndDocs, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, ThinkingFormat: "zai", ZaiToolStream: isTrue, SupportsJSONSchemaResponseFormat: isFalse,
 			// Only auto is documented as tool_choice.
 			Own: api(catalog.Own{SupportsToolChoiceObject: isFalse, SupportsToolChoiceRequired: isFalse})}},
-		{Kind: catalog.KindQwen, Name: "qwen", Source: openClaw, Compat: catalog.Compat{
+		{Kind: catalog.KindQwen, Name: "qwen", Source: openClawAndDocs, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, ThinkingFormat: "qwen",
 			Own: api(catalog.Own{SupportsToolChoiceRequired: isFalse})}},
-		{Kind: catalog.KindMistral, Name: "mistral", Source: openClaw, Compat: catalog.Compat{
+		{Kind: catalog.KindMistral, Name: "mistral", Source: openClawAndDocs, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", RequiresMistralToolIds: isTrue, RequiresToolResultName: isTrue, RequiresThinkingAsText: isTrue,
 			// It answers 422 to every field that it does not know.
 			Own: api(catalog.Own{UnsupportedFields: []string{"logprobs", "top_logprobs", "logit_bias", "user"}})}},
@@ -84,7 +85,7 @@ func Profiles() []Profile {
 			Own:                   api(catalog.Own{UnsupportedFields: []string{"logprobs", "top_logprobs", "logit_bias"}, UnsupportedMessageKeys: []string{"name"}, ReasoningField: "reasoning"})}},
 		{Kind: catalog.KindXAI, Name: "xai", Source: openClaw, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, ToolSchemaProfile: "xai", ToolCallArgumentsEncoding: "html-entities", Own: hosted}},
-		{Kind: catalog.KindGemini, Name: "gemini", Source: openClaw, Compat: catalog.Compat{
+		{Kind: catalog.KindGemini, Name: "gemini", Source: openClawAndDocs, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, ToolSchemaProfile: "gemini", RequiresToolResultName: isTrue, Own: hosted}},
 		{Kind: catalog.KindUnknown, Name: "generic", Source: openClaw, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, Own: hosted}},
