@@ -187,3 +187,25 @@ func TestOwnRulesReachTheBackend(t *testing.T) {
 		t.Errorf("dropped %q", d)
 	}
 }
+
+// Clients of every dialect are helped alike, also when it is the second target
+// that refuses.
+func TestLearningIsForEveryDialect(t *testing.T) {
+	away, near := newBackend(t, whole(503, `{"error":{"message":"no"}}`)), newBackend(t, picky(false))
+	p := start(t, configOf(quick, provider("away", away.url, "openai-completions"), provider("near", near.url, "openai-completions")))
+	const tool = `"type":"object","properties":{}`
+	for path, body := range map[string]string{
+		"/v1/responses": `{"model":"default","store":false,"stream":true,"input":[{"role":"user","content":[{"type":"input_text","text":"hi"}]}],"tools":[{"type":"function","name":"f","parameters":{` + tool + `}}]}`,
+		"/v1/messages":  `{"model":"default","max_tokens":9,"stream":true,"messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"tools":[{"name":"f","input_schema":{` + tool + `}}]}`,
+	} {
+		got := p.post(path, body)
+		a := got.header.Get("X-Nearside-Attempts")
+		if got.status != 200 || !strings.Contains(got.body, "pong") || !strings.HasPrefix(a, "away/m=status_503, near/m=learned") || !strings.HasSuffix(a, "near/m=ok") {
+			t.Errorf("%s: %d %q\n%s", path, got.status, a, got.body)
+		}
+		if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		p.until("lessons are forgotten", func() bool { return strings.Contains(p.get("/readyz").body, `"learned":0`) })
+	}
+}

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/goccy/go-json"
+
 	"nearside/catalog"
 	"nearside/shaping"
 	"nearside/shaping/wire"
@@ -43,11 +45,15 @@ type Learned struct {
 	Lesson  string    `json:"lesson"` // its name
 	Why     string    `json:"why"`    // what the backend does not take
 	Flag    string    `json:"flag"`
+	Value   rawJSON   `json:"value,omitempty"`
 	Setting string    `json:"setting"` // the line of the configuration that makes it permanent
 	Words   string    `json:"words"`   // of the refusal: what of it was understood
 	At      time.Time `json:"at"`
 	Helped  bool      `json:"helped"`
 }
+
+// rawJSON is a value as it stands.
+type rawJSON = json.RawMessage
 
 // of returns what is known of a model. A model that the configuration does not
 // list is remembered once it taught something: clients make them up.
@@ -140,7 +146,9 @@ func (l *learning) list(ref string) []Learned {
 		k := l.models[r]
 		flags := k.flags.Load()
 		for _, n := range k.lessons {
-			n.Setting = shaping.LearnedSetting(k.model, flags, n.Flag)
+			var value string
+			n.Setting, value = shaping.LearnedSetting(k.model, flags, n.Flag)
+			n.Value = rawJSON(value)
 			all = append(all, n)
 		}
 	}

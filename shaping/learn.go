@@ -42,16 +42,15 @@ func settingOf(ref, flag string) string {
 }
 
 // LearnedSetting is the line of the configuration that makes a learned flag of a
-// model permanent.
-func LearnedSetting(m *catalog.Model, learned *catalog.Compat, flag string) string {
+// model permanent, and the value in it.
+func LearnedSetting(m *catalog.Model, learned *catalog.Compat, flag string) (line, value string) {
 	c, _ := compatOf(m, native(m.BaseURL), &Options{Learned: learned})
-	text := ""
-	c.Each(func(name string, value any) {
+	c.Each(func(name string, v any) {
 		if name == flag {
-			text = catalog.FlagText(value)
+			value = catalog.FlagText(v)
 		}
 	})
-	return settingOf(m.Ref(), flag) + ": " + text
+	return settingOf(m.Ref(), flag) + ": " + value, value
 }
 
 // Learn looks for a lesson in what the model's backend said of a request. body
@@ -60,7 +59,7 @@ func LearnedSetting(m *catalog.Model, learned *catalog.Compat, flag string) stri
 // complain about, when the flag is in effect already, and when the
 // configuration itself says the flag: that is never overruled.
 func (s *Shape) Learn(e *wire.Error, body []byte, env *wire.Envelope, r *Request) (Taught, bool) {
-	if e.Code == "context_length_exceeded" || s.backend != wire.Chat && s.backend != wire.Responses {
+	if e.Code == "context_length_exceeded" {
 		return Taught{}, false
 	}
 	if len(r.Body) > 0 {

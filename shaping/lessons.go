@@ -23,7 +23,10 @@ func own(o catalog.Own) catalog.Compat { return catalog.Compat{Own: o} }
 // Lessons returns all lessons in the order in which a refusal is held against
 // them: what names one thing comes before what could mean several.
 func Lessons() []Lesson {
-	openAI := []wire.Dialect{wire.Chat, wire.Responses}
+	var (
+		both   = []wire.Dialect{wire.Chat, wire.Responses}
+		openAI = []wire.Dialect{wire.Chat, wire.Responses, wire.Completions}
+	)
 	return []Lesson{
 		{
 			Name: "tools", Why: "the model takes no tools", Source: "Ollama, OpenRouter, vLLM without a tool parser, Groq",
@@ -85,7 +88,7 @@ func Lessons() []Lesson {
 			teach: set(catalog.Compat{MaxTokensField: "max_tokens"}, func(s *sent) bool { return s.has("max_completion_tokens") }),
 		},
 		{
-			Name: "efforts", Why: "it takes other reasoning efforts", Source: "OpenAI, Groq, Ollama, vLLM, xAI: each lists what it takes", dialects: openAI,
+			Name: "efforts", Why: "it takes other reasoning efforts", Source: "OpenAI, Groq, Ollama, vLLM, xAI: each lists what it takes", dialects: both,
 			says: []string{
 				`(?:effort|think|reasoning).{0,160}?(?:supported values are|must be one of|must be|should be|allowed values|expected one of|one of|valid values|only supports?)(.{1,400})`,
 				`(?:supported values are|must be one of|should be|expected one of)(.{1,300}?)\(param [^)]*(?:effort|reasoning)`,
@@ -94,7 +97,7 @@ func Lessons() []Lesson {
 			teach: effortsTaught,
 		},
 		{
-			Name: "reasoning-mandatory", Why: "reasoning cannot be turned off", Source: "OpenRouter, MiniMax", dialects: openAI,
+			Name: "reasoning-mandatory", Why: "reasoning cannot be turned off", Source: "OpenRouter, MiniMax", dialects: both,
 			says: []string{`reasoning is (?:mandatory|required)`, `requires? reasoning`, `reasoning.{0,60}cannot be (?:disabled|turned off)`, `thinking.{0,60}cannot be (?:disabled|turned off)`},
 			teach: func(q *question) *catalog.Compat {
 				asked := q.sent.effort()
@@ -105,7 +108,7 @@ func Lessons() []Lesson {
 			},
 		},
 		{
-			Name: "no-effort", Why: "it takes no reasoning effort", Source: "xAI, Groq, Ollama, OpenAI's models that do not reason", dialects: openAI,
+			Name: "no-effort", Why: "it takes no reasoning effort", Source: "xAI, Groq, Ollama, OpenAI's models that do not reason", dialects: both,
 			says: []string{
 				`(?:reasoning_effort|reasoning\.effort|reasoning effort|reasoningeffort)\b.{0,80}(?:not support|unsupported|not recognized|not allowed|not permitted|unrecognized|unknown|unexpected)`,
 				`(?:not support|unsupported|unrecognized|unknown|unexpected|not permitted).{0,80}(?:reasoning_effort|reasoning\.effort|reasoning effort|reasoningeffort)`,

@@ -41,8 +41,8 @@ skipped) and, for each target that can be tried, every difference between what c
 what would be sent, with the rule, where its setting was said, where servers are known
 to want it and the line of the configuration that turns it off; then what would be done
 to the answer, and the headers. A request in another dialect than the backend's is
-translated: what is said in other words and what is dropped stands there. The request
-is not sent.
+translated: what is said in other words and what is dropped stands there. Flags that the
+proxy which runs with this configuration learned are counted in. The request is not sent.
 
 	nearside explain request.json
 	nearside explain request.json --model fast --fallback none
@@ -180,12 +180,17 @@ func (c *Explain) Run(env *Env) error {
 	pool := upstream.NewPool(upstream.Options{Agent: "nearside/" + env.Version})
 	pool.Apply(snap.Backends)
 	defer pool.Close()
+	var taught []proxy.Learned
+	if !c.Offline {
+		taught = learnedBy(ctx, file)
+	}
 	all := make([]explained, 0, len(plan.Steps))
 	tried := 0
 	for _, st := range plan.Steps {
 		x := explained{Ref: st.Ref, Route: st.Route, Skip: st.Skip, Reason: st.Reason, Size: st.Size}
 		if !st.Skip {
 			tried++
+			opt.Learned = learnedFlags(taught, st.Ref)
 			shape(&x, snap, opt, pool, body, &e, dialect, below)
 			x.notSent(came)
 			if !c.Flags {

@@ -79,14 +79,14 @@ func (c *Models) Run(env *Env) error {
 	if ctx.Err() != nil {
 		return errStopped
 	}
-	if c.Flags != "" {
-		return c.writeFlags(env, snap)
-	}
-	rows, hidden := c.rows(snap)
 	var taught []proxy.Learned
 	if !c.Offline {
 		taught = learnedBy(ctx, file)
 	}
+	if c.Flags != "" {
+		return c.writeFlags(env, snap, taught)
+	}
+	rows, hidden := c.rows(snap)
 	if c.JSON {
 		return c.writeJSON(env, snap, rows, taught)
 	}

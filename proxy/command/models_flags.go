@@ -18,7 +18,7 @@ import (
 
 // writeFlags prints the compat flags in effect for one model: those that are
 // said, and the names of the others.
-func (c *Models) writeFlags(env *Env, snap *proxy.Snapshot) error {
+func (c *Models) writeFlags(env *Env, snap *proxy.Snapshot, taught []proxy.Learned) error {
 	res, err := snap.Catalog.Resolve(c.Flags, catalog.ResolveOptions{Fallback: "none", Ready: snap.Ready})
 	if err != nil {
 		return err
@@ -31,7 +31,7 @@ func (c *Models) writeFlags(env *Env, snap *proxy.Snapshot) error {
 	if d == 0 {
 		d = wire.Chat
 	}
-	s, err := shaping.New(m, d, snap.Shaping(shaping.Options{}))
+	s, err := shaping.New(m, d, snap.Shaping(shaping.Options{Learned: learnedFlags(taught, m.Ref())}))
 	if err != nil {
 		return err
 	}
@@ -98,6 +98,19 @@ func learnedBy(ctx context.Context, file *config.Config) []proxy.Learned {
 		return nil
 	}
 	return list.Data
+}
+
+// learnedFlags are the flags that a running proxy learned of a model; nil for
+// none.
+func learnedFlags(taught []proxy.Learned, ref string) *catalog.Compat {
+	var all *catalog.Compat
+	for _, l := range taught {
+		var one catalog.Compat
+		if text, err := json.Marshal(map[string]json.RawMessage{l.Flag: l.Value}); l.Model == ref && err == nil && json.Unmarshal(text, &one) == nil {
+			all, _ = all.Grown(&one)
+		}
+	}
+	return all
 }
 
 // writeLearned prints what a running proxy learned.

@@ -187,6 +187,7 @@ func execCodeCmd(ts *testscript.TestScript, neg bool, args []string) {
 func listenAtCmd(ts *testscript.TestScript, neg bool, args []string) {
 	u, err := url.Parse(args[1])
 	ts.Check(err)
+	ts.Setenv("GATE_ADDRESS", u.Host)
 	text := fmt.Sprintf("{proxy: {listen: %q}}", "0.0.0.0:"+u.Port())
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
 }
