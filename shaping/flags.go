@@ -29,7 +29,7 @@ func (s *Shape) Flags() []Flag {
 // silentWords are the values of word flags by which they do nothing.
 var silentWords = map[string]string{
 	"responseFormatInPrompt": "off", "reasoningField": "reasoning_content", "unsupportedImages": "error",
-	"thinkTags": "keep", "toolText": "off", "answerReasoning": "as-is", "thinkingFormat": "openai", "cacheControlFormat": "none",
+	"toolSchemaProfile": "none", "thinkTags": "keep", "toolText": "off", "answerReasoning": "as-is", "thinkingFormat": "openai", "cacheControlFormat": "none",
 }
 
 // off is the line of the configuration, above all other places, that turns a
@@ -58,7 +58,7 @@ func (s *Shape) off(flag, path string) string {
 			rest = rest[:0]
 		}
 		to = rest
-	case map[string]string:
+	case map[string]string, map[string]any:
 		to = map[string]string{}
 	case string:
 		word, ok := silentWords[flag]
@@ -93,6 +93,11 @@ func (s *Shape) Explain(body []byte, r *Request) []Line {
 		if asked, ok := s.fitted(l); ok {
 			l.Off = settingOf(s.model.Ref(), "supportedReasoningEfforts") + ": " + catalog.FlagText(append(slices.Clone(s.effort.list), asked))
 		} else if flag, ok := strings.CutPrefix(rule.Setting, "compat."); ok {
+			for i := 0; s.because(flag) == "" && i < len(rule.also); i++ {
+				if s.because(rule.also[i]) != "" {
+					flag = rule.also[i]
+				}
+			}
 			l.Off = s.off(flag, l.Path)
 		} else if rule.Setting != "" {
 			l.Off = "remove " + rule.Setting

@@ -154,6 +154,8 @@ func TestRefusalsTeach(t *testing.T) {
 	f(askFirst, "first message must use the \"user\" role", "", "user-first", "requiresUserFirst: true")
 	f(askHistory, "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'.", "messages", "paired-tool-results", "requiresPairedToolResults: true")
 	f(askHistory, "Tool call id was call_1 but must be a-z, A-Z, 0-9, with a length of 9.", "", "mistral-ids", "requiresMistralToolIds: true")
+	f(askHistory, "Invalid 'messages[1].tool_calls[0].id': string too long. Expected a string with maximum length 40, but got a string with length 52 instead.", "messages[1].tool_calls[0].id", "plain-ids", "requiresPlainToolIds: true")
+	f(askHistory, "messages.1.content.0.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'", "", "plain-ids", "requiresPlainToolIds: true")
 	f(askHistory, "Unexpected role 'user' after role 'tool'", "", "assistant-after-tools", "requiresAssistantAfterToolResult: true")
 	f(askHistory, "* GenerateContentRequest.contents[2].parts[0].function_response.name: Name cannot be empty.", "", "tool-result-name", "requiresToolResultName: true")
 	f(askHistory, "thinking is enabled but reasoning_content is missing in assistant tool call message at index 1", "", "", "") // it is there

@@ -153,6 +153,11 @@ func Lessons() []Lesson {
 			}),
 		},
 		{
+			Name: "plain-ids", Why: "ids of tool calls must be short and plain", Source: "OpenAI, Azure, Bedrock, Anthropic's imitators",
+			says:  []string{`(?:tool_calls?|tool_use)\S*\.?id\b.{0,80}(?:too long|maximum length|match pattern|above_max)`, `tool_call_id.{0,60}(?:too long|maximum length|match pattern)`},
+			teach: set(own(catalog.Own{RequiresPlainToolIDs: isTrue}), func(s *sent) bool { return s.key("tool_calls") || s.key("tool_call_id") }),
+		},
+		{
 			Name: "assistant-after-tools", Why: "the user cannot speak right after a tool's result", Source: "Mistral",
 			says: []string{`unexpected role 'user' after role 'tool'`},
 			teach: set(catalog.Compat{RequiresAssistantAfterToolResult: isTrue}, func(s *sent) bool {
@@ -250,9 +255,15 @@ func Lessons() []Lesson {
 		{
 			Name: "grammar", Why: "the tools' schemas do not become a grammar", Source: "llama.cpp and what is built on it",
 			says: []string{`failed to (?:parse|initialize|compile) (?:the )?(?:grammar|samplers)`, `json schema conversion failed`, `pattern must start with`, `grammar.{0,40}(?:error|too complex|invalid)`, `number of repetitions exceeds`},
-			teach: set(catalog.Compat{ToolSchemaProfile: "llamacpp"}, func(s *sent) bool {
-				return s.schemas("pattern") || s.schemas("maxLength")
-			}),
+			teach: func(q *question) *catalog.Compat {
+				switch {
+				case !q.sent.schemas("pattern") && !q.sent.schemas("maxLength"):
+					return nil
+				case q.s.compat.ToolSchemaProfile != "": // which does more than that
+					return &catalog.Compat{UnsupportedToolSchemaKeywords: []string{"pattern", "maxLength"}}
+				}
+				return &catalog.Compat{ToolSchemaProfile: "llamacpp"}
+			},
 		},
 		{
 			Name: "one-of-two", Why: "temperature and top_p exclude each other", Source: "Anthropic behind Bedrock and gateways",

@@ -94,9 +94,9 @@ func TestOwnRules(t *testing.T) {
 	rename := func(path, to string) catalog.UserRule {
 		return catalog.UserRule{Rename: &catalog.Renaming{Path: path, To: to}}
 	}
-	f(rename("max_tokens", "max_new_tokens"), `{"max_tokens":5}`, `{"max_new_tokens":5}`, "max_tokens: 5 is taken back")
-	f(rename("max_tokens", "max_new_tokens"), `{"max_tokens":5,"max_new_tokens":6}`, `{"max_new_tokens":6}`, "max_tokens: 5 is taken back")
-	f(rename("messages[*].reasoning", "reasoning_content"), `{"messages":[{"reasoning":"x","role":"assistant"}]}`, `{"messages":[{"role":"assistant","reasoning_content":"x"}]}`, `messages[0].reasoning: "x" is taken back`)
+	f(rename("max_tokens", "max_new_tokens"), `{"max_tokens":5}`, `{"max_new_tokens":5}`, "max_tokens: 5 is left out")
+	f(rename("max_tokens", "max_new_tokens"), `{"max_tokens":5,"max_new_tokens":6}`, `{"max_new_tokens":6}`, "max_tokens: 5 is left out")
+	f(rename("messages[*].name", "speaker"), `{"messages":[{"name":"x","role":"user"}]}`, `{"messages":[{"role":"user","speaker":"x"}]}`, `messages[0].name: "x" is left out`)
 
 	effort := &catalog.Mapping{Path: "effort", Values: map[string][]byte{"minimal": []byte(`"low"`), "true": []byte(`"on"`)}}
 	f(catalog.UserRule{Map: effort}, `{"effort":"minimal"}`, `{"effort":"low"}`, `effort: "minimal" -> "low"`)
