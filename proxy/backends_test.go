@@ -180,7 +180,8 @@ func (c *fault) run(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { backend.Close() })
-	eager := func(_ *Config, all []upstream.Config) {
+	eager := func(cfg *Config, all []upstream.Config) {
+		cfg.Learning = false // what a refusal means where nothing is learned from it
 		all[0].Breaker = breaker.Config{Consecutive: 1, OpenFor: time.Hour, OpenMax: time.Hour, Lease: time.Hour}
 	}
 
