@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"syscall"
 	"testing"
@@ -208,4 +210,27 @@ func TestLearningIsForEveryDialect(t *testing.T) {
 		}
 		p.until("lessons are forgotten", func() bool { return strings.Contains(p.get("/readyz").body, `"learned":0`) })
 	}
+}
+
+// A server that takes images as data only, which nobody knew, gets them so: they
+// are fetched before it is asked again, where the configuration allows that.
+func TestImagesAreFetchedOnceTheyAreRefused(t *testing.T) {
+	images := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(tinyPNG)) }))
+	defer images.Close()
+	near := newBackend(t, func(b *backend, c net.Conn, a asked) bool {
+		if strings.Contains(string(a.body), images.URL) {
+			return whole(400, `{"error":{"message":"invalid image input"}}`)(b, c, a)
+		}
+		return chat("seen")(b, c, a)
+	})
+	f := func(settings, attempts, text string) {
+		t.Helper()
+		p := start(t, configOf(quick+settings, provider("near", near.url, "openai-completions", `, input: ["text", "image"]`)))
+		got := p.post("/v1/chat/completions", seeing(images.URL + "/a.png")["/v1/chat/completions"])
+		if got.header.Get("X-Nearside-Attempts") != attempts || got.text() != text {
+			t.Errorf("%s: %d %q\n%s", settings, got.status, got.header.Get("X-Nearside-Attempts"), got.body)
+		}
+	}
+	f(`, inputs: {fetchImages: true, fetchPrivate: true}`, "near/m=learned, near/m=ok", "seen")
+	f(``, "near/m=status_400", "")
 }

@@ -38,7 +38,7 @@ func (x *exchange) fetched() []shaping.Image {
 // out, and upstream.ErrHold leaves it where the next call goes on. A *wire.Error
 // says that an image could not be had.
 func (x *exchange) fetchImages(t *target) error {
-	if x.media.Remote == 0 || !x.snap.Config.Inputs.FetchImages || !t.shapes[x.surface.dialect].DataImages() ||
+	if x.media.Remote == 0 || !x.snap.Config.Inputs.FetchImages || !x.shapeOf(t).DataImages() ||
 		t.omits(x.surface.dialect) {
 		return nil
 	}

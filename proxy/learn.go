@@ -233,7 +233,8 @@ func (x *exchange) learn(err error) bool {
 	shape, without := tr.shape, tr.flags
 	tr.flags, _ = without.Grown(&taught.Flags)
 	tr.shape = now.With(tr.flags)
-	if e := x.shape(t); e != nil || sum(x.parts) == was {
+	fetches := tr.shape.DataImages() && !now.DataImages() && x.media.Remote > 0 && x.snap.Config.Inputs.FetchImages
+	if e := x.shape(t); e != nil || sum(x.parts) == was && !fetches { // images are fetched before the next try
 		// The flag does nothing for this request: what was refused stands.
 		tr.shape, tr.flags = shape, without
 		_ = x.shape(t)
@@ -261,7 +262,7 @@ func (x *exchange) shapeOf(t *target) *shaping.Shape {
 // learned settles that the last lesson helped: it is remembered for all.
 func (x *exchange) learned() {
 	tr := &x.trial
-	if !tr.open {
+	if !tr.open || tr.target != x.cur { // that target could not be asked again
 		return
 	}
 	tr.open = false

@@ -16,7 +16,7 @@ func (x *exchange) resetMender(t *target) {
 	if wire.EqualString(env.ToolChoice.Of(body), "none") {
 		tools = wire.Span{} // there are some, but none may be called
 	}
-	x.mend.Reset(t.shapes[x.surface.dialect].Mend(), body, tools)
+	x.mend.Reset(x.shapeOf(t).Mend(), body, tools)
 }
 
 // mended notes in the receipt what was mended of the answer so far.

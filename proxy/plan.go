@@ -253,7 +253,7 @@ type request struct {
 
 // size says how a prompt of a dialect stands to the target.
 func (t *target) size(p catalog.Prompt, tools int, d wire.Dialect) (catalog.Estimate, Size) {
-	if tools > 0 && t.shapes[d] != nil && t.shapes[d].DropsTools() {
+	if tools > 0 && t.shapes[d] != nil && t.shape(d).DropsTools() {
 		p.TextBytes = max(0, p.TextBytes-int64(tools))
 	}
 	g, w := t.gauge.load(), t.model.Window()

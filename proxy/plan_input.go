@@ -14,7 +14,7 @@ import (
 // skipped as long as there is another (Step.soft).
 func (s *Server) weighInput(snap *Snapshot, st *Step, r request) {
 	t := st.target
-	m, shape := t.model, t.shapes[r.dialect]
+	m, shape := t.model, t.shape(r.dialect)
 	kind, known := t.blind(r)
 	switch {
 	case kind != "":

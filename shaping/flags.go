@@ -99,6 +99,8 @@ func (s *Shape) Explain(body []byte, r *Request) []Line {
 				}
 			}
 			l.Off = s.off(flag, l.Path)
+		} else if rule.from == "" && strings.HasPrefix(rule.Setting, "proxy.") {
+			l.Off = rule.Setting + ": false"
 		} else if rule.Setting != "" {
 			l.Off = "remove " + rule.Setting
 		}

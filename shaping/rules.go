@@ -57,11 +57,13 @@ func Rules() []Rule {
 		{
 			Name: "omit-images", Dialects: tooled, Setting: "compat.unsupportedImages",
 			Why:     `the model reads no images, so a text stands in their place; add "image" to its input to send them, or set proxy.inputs.unsupportedImages: "next"`,
+			Source:  "OpenClaw (images are omitted for models that take text only)",
 			applies: (*Shape).omits, apply: omitImagesRule,
 		},
 		{
 			Name: "data-images", Dialects: tooled, Setting: "compat.requiresDataImages",
 			Why:     "the server takes images as data: URLs only, so this one is fetched; proxy.inputs.fetchImages: false never fetches",
+			Source:  "recorded: Ollama answers 400 to an address; LM Studio takes base64 only",
 			applies: (*Shape).DataImages, apply: dataImagesRule,
 		},
 		{
@@ -190,6 +192,7 @@ func Rules() []Rule {
 		{
 			Name: "max-tokens", Dialects: []wire.Dialect{wire.Chat, wire.Responses, wire.Messages, wire.Completions}, Setting: "proxy.context.preflight",
 			Why:     "an answer is kept within what the context window leaves; proxy.context.preflight: false sends what the client says",
+			Source:  "vLLM's and SGLang's source: more than the context leaves is refused",
 			applies: proxied, apply: maxTokensRule, // OpenAI's windows are its prompts' alone
 		},
 		{
