@@ -33,6 +33,20 @@ func (r *Request) current(i int) []byte {
 	return wire.Splice(nil, s.value, edits.List())
 }
 
+// talks says whether the messages may have some of what is asked for. It costs
+// nothing while they are as the client sent them; afterwards nothing is sure.
+func (r *Request) talks(about wire.Talk) bool {
+	d := &r.draft
+	i := d.find("messages")
+	if i < 0 {
+		return false
+	}
+	if !d.own(i) || d.slots[i].state != kept || d.amended(i) {
+		return true
+	}
+	return d.env.Talk&about != 0
+}
+
 // revise gives slot i a value that was made of its current one. What changed in
 // it is told by note.
 func (r *Request) revise(i int, value []byte) {

@@ -8,6 +8,9 @@ import (
 // text parts. A message with a part of another kind stays as it is: nothing is
 // lost in silence, and the backend says what it thinks of it.
 func stringContentRule(_ *Shape, r *Request) error {
+	if !r.talks(wire.TalkParts) {
+		return nil
+	}
 	v := r.revision("messages")
 	for v.next() {
 		msg := v.item()

@@ -25,6 +25,9 @@ func (s *Shape) tellsSystemAsUser() bool { return !s.native && s.systemMessages(
 // systemRule brings the system messages to where the backend's templates take
 // them. Translations of Responses requests have done it.
 func systemRule(s *Shape, r *Request) error {
+	if !r.talks(wire.TalkSystemLater) {
+		return nil
+	}
 	if s.tellsSystemAsUser() {
 		r.tellSystemAsUser()
 	}
@@ -133,6 +136,9 @@ func (r *Request) hoistSystem(why string) {
 // missing content an empty one. The last message stays, unless it is the
 // system's: it is what the model answers, or goes on with.
 func nonEmptyRule(_ *Shape, r *Request) error {
+	if !r.talks(wire.TalkSilent) {
+		return nil
+	}
 	last, any, telling := -1, false, false
 	v := r.revision("messages")
 	for v.next() {
@@ -209,6 +215,9 @@ func (m *chatMessage) unsaid(msg []byte) bool {
 // alternatingRule merges messages of the user's, or the assistant's, that follow
 // one another.
 func alternatingRule(_ *Shape, r *Request) error {
+	if !r.talks(wire.TalkRepeats) {
+		return nil
+	}
 	merges := func(a, b chatRole) bool { return a == b && (a == roleUser || a == roleAssistant) }
 	prev, any := roleNone, false
 	v := r.revision("messages")

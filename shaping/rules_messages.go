@@ -14,6 +14,9 @@ var (
 // developerRule tells what the developer says as the system's: no server but
 // OpenAI's knows of the difference, and templates refuse the role.
 func developerRule(_ *Shape, r *Request) error {
+	if !r.talks(wire.TalkDeveloper) {
+		return nil
+	}
 	v := r.revision("messages")
 	for v.next() {
 		msg := v.item()
@@ -69,6 +72,9 @@ var bridge = []byte(`{"role":"assistant","content":"I have processed the tool re
 // bridgeRule puts a message of the assistant's between the results of tools and
 // what the user says right behind them.
 func bridgeRule(_ *Shape, r *Request) error {
+	if !r.talks(wire.TalkTools) {
+		return nil
+	}
 	v := r.revision("messages")
 	result := false
 	for v.next() {
@@ -87,6 +93,9 @@ func bridgeRule(_ *Shape, r *Request) error {
 
 // resultNameRule gives tool messages the name of the tool that was called.
 func resultNameRule(_ *Shape, r *Request) error {
+	if !r.talks(wire.TalkTools) {
+		return nil
+	}
 	v := r.revision("messages")
 	names := map[string][]byte{} // by the calls' ids
 	for v.next() {
@@ -113,6 +122,9 @@ func resultNameRule(_ *Shape, r *Request) error {
 // may stay, and made makes one of what an id says. Two never become one: try is
 // the number of the attempt.
 func (r *Request) toolIDs(fits func(id []byte) bool, made func(id []byte, try int) []byte) {
+	if !r.talks(wire.TalkTools) {
+		return
+	}
 	taken, odd := map[string]bool{}, false
 	each := func(f func(id []byte)) {
 		for _, m := range r.turns() {

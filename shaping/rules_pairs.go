@@ -22,7 +22,7 @@ const missingResult = "Error: the result of this call is missing from the conver
 // pairsRule puts the results of calls directly behind the turn that called, one
 // for each call.
 func pairsRule(_ *Shape, r *Request) error {
-	if i := r.draft.find("messages"); i < 0 || paired(r.current(i)) {
+	if !r.talks(wire.TalkUnpaired) || paired(r.current(r.draft.find("messages"))) {
 		return nil
 	}
 	p := pairing{list: r.turns(), plan: layout{}}

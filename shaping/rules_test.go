@@ -78,6 +78,20 @@ func check(t testing.TB, s *Shape, body []byte) []byte {
 		}
 	}
 	sent := wire.Splice(nil, body, r.Edits)
+
+	// What the scan saw of the messages spares rules a look, and hides nothing
+	// from them.
+	if env.Talk != wire.TalkAny {
+		blind := env
+		blind.Talk = wire.TalkAny
+		var r2 Request
+		if err := s.Request(body, &blind, &r2); err != nil {
+			t.Fatalf("looking at everything fails: %v\n body %s", err, body)
+		}
+		if all := wire.Splice(nil, body, r2.Edits); !bytes.Equal(all, sent) {
+			t.Fatalf("with a look at everything (the scan saw %b) something else is sent\n body %s\n sent %s\n  all %s", env.Talk, body, sent, all)
+		}
+	}
 	if !json.Valid(sent) {
 		t.Fatalf("sent is no JSON\n body %s\n sent %s", body, sent)
 	}

@@ -73,6 +73,9 @@ func insistRule(s *Shape, r *Request) error {
 // each of the members that tell it and, when texts may be taken apart, from tags
 // at the front of a content.
 func (r *Request) placeThoughts(to string, texts bool) {
+	if !texts && !r.talks(wire.TalkReasons) {
+		return
+	}
 	v := r.revision("messages")
 	for v.next() {
 		msg := v.item()

@@ -78,6 +78,8 @@ func Scan(body []byte, lim ScanLimits, env *Envelope) error {
 		media   int
 		field   Field
 		id      fieldID
+		talks   = false // inside messages
+		talk    talker
 		end     int
 		slack   int
 	)
@@ -117,8 +119,12 @@ func Scan(body []byte, lim ScanLimits, env *Envelope) error {
 				if id, err = seen.add(p, env.Fields, field.Key, slack > 0); err != nil {
 					return err
 				}
-				prompt = id == fieldMessages || id == fieldInput
+				talks = id == fieldMessages
+				prompt = talks || id == fieldInput
 			} else {
+				if talks && depth <= 5 && depth&1 == 1 {
+					talk.member(p[start:start+size], slack > 0, depth)
+				}
 				key = keyOther
 				switch size {
 				case 4:
@@ -166,6 +172,13 @@ func Scan(body []byte, lim ScanLimits, env *Envelope) error {
 				return badString(p, ^end)
 			}
 			size := end - i - 2
+			if talks && depth <= 5 {
+				if depth == 2 {
+					talk.other(c, depth)
+				} else {
+					talk.text(p, Span{i, end}, slack > 0, depth)
+				}
+			}
 			switch {
 			case key == keyType && prompt:
 				env.part(p[i+1 : end-1])
@@ -177,6 +190,9 @@ func Scan(body []byte, lim ScanLimits, env *Envelope) error {
 			}
 			i = end
 		case '{', '[':
+			if talks && depth <= 5 {
+				talk.enter(c, depth)
+			}
 			depth++
 			if depth > lim.Depth {
 				return badSyntax(p, i, "nested deeper than "+strconv.Itoa(lim.Depth)+" levels")
@@ -219,6 +235,9 @@ func Scan(body []byte, lim ScanLimits, env *Envelope) error {
 			return badSyntax(p, i, "expected a value")
 		}
 		key = keyOther
+		if talks && c != '"' && depth <= 5 {
+			talk.other(c, depth)
+		}
 
 	after:
 		if depth == 1 {
@@ -259,6 +278,13 @@ func Scan(body []byte, lim ScanLimits, env *Envelope) error {
 		depth--
 		if depth == 0 {
 			break
+		}
+		if talks && depth <= 5 {
+			if depth == 1 {
+				env.Talk = talk.end()
+			} else {
+				talk.leave(p, depth)
+			}
 		}
 		inObj = objects[depth>>6]>>(depth&63)&1 == 1
 		goto after

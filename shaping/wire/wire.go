@@ -75,6 +75,7 @@ type Envelope struct {
 	ToolChoice Span
 	MaxTokens  int64 // max_tokens, max_completion_tokens or max_output_tokens; 0 when absent
 
+	Talk       Talk  // what stands in messages, of chat
 	Images     bool  // the type of an image part was seen; shaping.MediaOf looks closer
 	Audio      bool  // that of an audio part
 	Video      bool  // that of a video part
