@@ -121,7 +121,11 @@ func (x *exchange) check() error {
 	}
 	info, edits, err := shaping.Answer(x.talk, x.answer, x.served(), x.answerEdits[:0])
 	if said := new(wire.Error); err == nil || errors.As(err, &said) && said.Code == shaping.CodeTruncated {
-		if out, changed := x.mend.Whole(x.out[:0], x.answer); changed {
+		out, changed := x.out[:0], false
+		if err != nil || x.mend.Minds(&info, x.answer) {
+			out, changed = x.mend.Whole(out, x.answer)
+		}
+		if changed {
 			x.answer, x.out = out, x.answer[:0]
 			if err != nil { // a finish that was missing may be there now
 				info, edits, err = shaping.Answer(x.talk, x.answer, x.served(), edits[:0])

@@ -11,6 +11,9 @@ type AnswerInfo struct {
 	// Finish is the first choice's finish_reason, the response's status or the
 	// message's stop_reason; empty where the dialect has none.
 	Finish string
+	// Text is the place of the text's inside in a chat answer of one choice that
+	// ended regularly and is a text and nothing else; absent in all others.
+	Text wire.Span
 }
 
 // Answer checks the body of a backend's 200 in dialect d and appends to edits
@@ -68,7 +71,8 @@ func malformedAnswer(message string) *wire.Error { return badAnswer(CodeMalforme
 func wholeChat(dialect wire.Dialect, body []byte) (AnswerInfo, *wire.Error) {
 	var info AnswerInfo
 	d := CopyDecoder{dialect: dialect}
-	if err := d.chunk(&Delta{Data: body}); err != nil {
+	delta := Delta{Data: body}
+	if err := d.chunk(&delta); err != nil {
 		if err.Code == CodeMalformed {
 			err = malformedAnswer("the backend's answer is not a JSON object")
 		}
@@ -85,6 +89,9 @@ func wholeChat(dialect wire.Dialect, body []byte) (AnswerInfo, *wire.Error) {
 	}
 	if d.reason.Present() {
 		info.Finish = text(d.reason.Of(body))
+	}
+	if dialect == wire.Chat && !d.beside && d.begun == (indexes{1}) && (info.Finish == "stop" || info.Finish == "length") {
+		info.Text = delta.Text
 	}
 	return info, nil
 }

@@ -1,6 +1,7 @@
 package shaping
 
 import (
+	"bytes"
 	"strconv"
 
 	"nearside/shaping/wire"
@@ -399,6 +400,21 @@ func (m *Mender) End(done bool) []Delta {
 	}
 	return m.out
 }
+
+// Minds says whether a whole answer, of which Answer said info, must be given to
+// Whole: most are a text that no rule has to do with.
+func (m *Mender) Minds(info *AnswerInfo, body []byte) bool {
+	if m.off || m.opt.Opened || !info.Text.Present() {
+		return !m.off
+	}
+	said := info.Text.Of(body)
+	if m.text && (bytes.IndexByte(said, '<') >= 0 || bytes.IndexByte(said, '[') >= 0 || bytes.Contains(said, escapedLess)) {
+		return true
+	}
+	return m.tools.Present() && (bytes.Contains(said, escapedQuote) || lookable(said))
+}
+
+var escapedQuote = []byte(`\"`)
 
 // Whole appends a whole answer as it is to be told, and says whether anything
 // changed; dst is as it came when nothing did. The body must be an answer that

@@ -171,13 +171,18 @@ func resetMender(m *Mender, opt MendOptions, tools ...string) {
 // mendWhole mends a whole answer and returns what a client makes of it.
 func mendWhole(t testing.TB, m *Mender, body string) (h mendedAnswer, out string) {
 	t.Helper()
-	if _, _, err := Answer(wire.Chat, []byte(body), "", nil); err != nil {
+	info, _, err := Answer(wire.Chat, []byte(body), "", nil)
+	if err != nil {
 		var e *wire.Error
 		if !errors.As(err, &e) || e.Code != CodeTruncated {
 			t.Fatal(err)
 		}
 	}
+	minds := m.Minds(&info, []byte(body))
 	p, changed := m.Whole(nil, []byte(body))
+	if !minds && (changed || m.Notes().Any()) {
+		t.Errorf("an answer that is not minded is changed, or noted as %+v\n came %s\n told %s", *m.Notes(), body, p)
+	}
 	if !changed {
 		p = []byte(body)
 	}
@@ -357,5 +362,34 @@ func TestThinkTagsAreReadAsOpenClawDoes(t *testing.T) {
 				t.Errorf("%q, %s: got %s, whole %s", v.Text, how, got, whole)
 			}
 		})
+	}
+}
+
+// An answer that is a text without anything to mend is not read a second time.
+func TestPlainAnswersAreNotMinded(t *testing.T) {
+	m := &Mender{}
+	for _, c := range []struct {
+		body  string
+		minds bool
+	}{
+		{wholeText("Hello, world.", "stop"), false},
+		{wholeText("a \"quote\" and a { brace", "length"), true}, // could be a call in JSON
+		{wholeText("see [1]", "stop"), true},
+		{wholeText("a < b", "stop"), true},
+		{wholeText("hi", "tool_calls"), true},
+		{`{"choices":[{"index":0,"message":{"role":"assistant","content":"hi","tool_calls":[]},"finish_reason":"stop"}]}`, true},
+		{`{"choices":[{"index":0,"message":{"role":"assistant","content":"hi","reasoning":"why"},"finish_reason":"stop"}]}`, true},
+		{`{"choices":[{"index":0,"message":{"role":"assistant","content":"hi","reasoning":null,"tool_calls":null},"finish_reason":"stop"}]}`, false},
+		{`{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"},{"index":1,"message":{"content":"<b"},"finish_reason":"stop"}]}`, true},
+	} {
+		resetMender(m, MendOptions{Split: true, Calls: CallsBracketed, Repair: true}, "search")
+		info, _, err := Answer(wire.Chat, []byte(c.body), "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := m.Minds(&info, []byte(c.body)); got != c.minds {
+			t.Errorf("minded: %v, want %v: %s", got, c.minds, c.body)
+		}
+		mendWhole(t, m, c.body)
 	}
 }

@@ -27,6 +27,7 @@ type CopyDecoder struct {
 
 	usage    wire.Usage
 	hasUsage bool
+	beside   bool      // a delta or message had a member beside its text that may be of interest
 	reason   wire.Span // finish_reason of the first choice, in the last event that was read whole
 
 	like    like   // of chat and completions
@@ -224,7 +225,7 @@ func (d *CopyDecoder) choice(c *cursor, text *wire.Span) (said choiceSaid) {
 			v := c.value()
 			index, _ = wire.Int(v.Of(c.p))
 		case "delta", "message":
-			said.content = says(c, text) || said.content
+			said.content = d.says(c, text) || said.content
 		case "text":
 			v := c.value()
 			noteText(c, v, text)
@@ -260,19 +261,25 @@ func (d *CopyDecoder) choice(c *cursor, text *wire.Span) (said choiceSaid) {
 // says tells whether a delta or message carries anything that a client could
 // show or run: text, reasoning, a refusal, a call, audio. text becomes the place
 // of one that is a string.
-func says(c *cursor, text *wire.Span) bool {
+func (d *CopyDecoder) says(c *cursor, text *wire.Span) bool {
 	if c.kind() != '{' {
 		c.value()
+		d.beside = true
 		return false
 	}
 	content := false
 	for c.enter('{'); c.member(); {
 		switch string(c.key) {
-		case "content", "reasoning_content", "reasoning", "reasoning_text", "reasoning_details",
+		case "content":
+			v := c.value()
+			noteText(c, v, text)
+			content = filled(v.Of(c.p)) || content
+		case "reasoning_content", "reasoning", "reasoning_text", "reasoning_details",
 			"refusal", "tool_calls", "function_call", "audio":
 			v := c.value()
 			noteText(c, v, text)
 			content = filled(v.Of(c.p)) || content
+			d.beside = d.beside || !v.Present() || c.p[v.Start] != 'n'
 		default:
 			c.value()
 		}
