@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 )
 
@@ -119,8 +120,10 @@ func Scan(body []byte, lim ScanLimits, env *Envelope) error {
 				if id, err = seen.add(p, env.Fields, field.Key, slack > 0); err != nil {
 					return err
 				}
-				talks = id == fieldMessages
-				prompt = talks || id == fieldInput
+				if talks = id == fieldMessages; talks && n > math.MaxUint32 {
+					talks, env.Talk = false, TalkAny
+				}
+				prompt = id == fieldMessages || id == fieldInput
 			} else {
 				if talks && depth <= 5 && depth&1 == 1 {
 					talk.member(p[start:start+size], slack > 0, depth)

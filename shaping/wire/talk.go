@@ -23,7 +23,14 @@ const (
 
 // talkCalls bounds the calls that are open at once; with more TalkUnpaired is
 // set.
-const talkCalls = 32
+const talkCalls = 16
+
+// place is a Span that takes less of Scan's stack; bodies are smaller than 4 GiB.
+type place struct{ start, end uint32 }
+
+func (at place) of(p []byte) []byte { return p[at.start:at.end] }
+
+func placeOf(at Span) place { return place{uint32(at.Start), uint32(at.End)} }
 
 // talkKey is a member of a message that matters.
 type talkKey uint8
@@ -54,7 +61,7 @@ type talker struct {
 	n   int          // messages
 	was talkRoleKind // of the last message
 
-	open  [talkCalls]Span // ids of the calls that are not answered yet
+	open  [talkCalls]place // ids of the calls that are not answered yet
 	opens int
 
 	// Of the present message:
@@ -64,12 +71,12 @@ type talker struct {
 	has    bool // a content that is not null
 	says   bool
 	calls  bool
-	answer Span // tool_call_id
-	mine   [talkCalls]Span
+	answer place // tool_call_id
+	mine   [talkCalls]place
 	mines  int
 	lost   bool  // a call without an id, or one too many
 	inside uint8 // what the last key of an object within it was
-	id     Span  // of the present call
+	id     place // of the present call
 }
 
 // Keys of objects within a message.
@@ -125,7 +132,7 @@ func (t *talker) text(p []byte, at Span, escaped bool, depth int) {
 	case depth == 5 && t.inside == insideText && t.key == talkContent:
 		t.says = t.says || tells(said)
 	case depth == 5 && t.inside == insideID && t.key == talkCallList:
-		t.id = at
+		t.id = placeOf(at)
 		t.lost = t.lost || escaped || len(said) == 0
 	case depth == 4 && t.key == talkContent: // a part that is a bare string
 		t.says = true
@@ -150,7 +157,7 @@ func (t *talker) text(p []byte, at Span, escaped bool, depth int) {
 	case t.key == talkContent:
 		t.has, t.says = true, tells(said)
 	case t.key == talkID:
-		t.answer = at
+		t.answer = placeOf(at)
 		t.lost = t.lost || escaped
 	case t.key == talkReason:
 		t.all |= TalkReasons
@@ -182,7 +189,7 @@ func (t *talker) enter(c byte, depth int) {
 		if c != '{' {
 			t.all = TalkAny
 		}
-		t.key, t.seen, t.role, t.answer, t.mines = talkOther, 0, talkNobody, Span{}, 0
+		t.key, t.seen, t.role, t.answer, t.mines = talkOther, 0, talkNobody, place{}, 0
 		t.has, t.says, t.calls, t.lost = false, false, false, false
 	case 3:
 		switch t.key {
@@ -200,7 +207,7 @@ func (t *talker) enter(c byte, depth int) {
 		}
 	case 4:
 		if t.key == talkCallList && c == '{' {
-			t.calls, t.id = true, Span{}
+			t.calls, t.id = true, place{}
 			t.all |= TalkTools
 		}
 		if c == '{' {
@@ -217,7 +224,7 @@ func (t *talker) leave(p []byte, depth int) {
 	case depth == 2:
 		t.message(p)
 	case depth == 4 && t.key == talkCallList:
-		if !t.id.Present() || t.mines == talkCalls {
+		if t.id.end == 0 || t.mines == talkCalls {
 			t.lost = true
 			return
 		}
@@ -262,10 +269,10 @@ func (t *talker) message(p []byte) {
 
 // answered takes a result's id off those of the open calls.
 func (t *talker) answered(p []byte) {
-	if !t.lost && t.answer.Present() {
-		id := string(t.answer.Of(p))
+	if !t.lost && t.answer.end > 0 {
+		id := string(t.answer.of(p))
 		for i, open := range t.open[:t.opens] {
-			if string(open.Of(p)) == id {
+			if string(open.of(p)) == id {
 				t.opens--
 				t.open[i] = t.open[t.opens]
 				return
