@@ -104,7 +104,7 @@ func TestQuirksOfAnswersAreMendedForEveryClient(t *testing.T) {
 					}
 					got := ask(t, p, client.name, c.user, stream)
 					if c.quirks == "calls-and-content-in-one-delta" {
-						w.text = got.text
+						w.text = "Let me look."
 					}
 					if got != w {
 						t.Errorf("%s, stream %v:\n got %+v\nwant %+v", client.name, stream, got, w)

@@ -206,8 +206,8 @@ func (m *Mender) Delta(d Delta) []Delta {
 		o := m.choice(p, it.Value)
 		says = says || o.says
 		drop = o.drops && n == 1 && !d.Usage
-		if len(o.extra) > 0 {
-			m.out = append(m.out, Delta{Name: d.Name, Data: m.chunk(p, o.index, o.extra), Content: true})
+		for _, delta := range o.extra {
+			m.out = append(m.out, Delta{Name: d.Name, Data: m.chunk(p, o.index, delta), Content: true})
 		}
 		if n == 1 && o.plain && d.Like != 0 {
 			m.plain, m.plainText = d.Like, nil
@@ -262,7 +262,7 @@ func (c *mendChoice) holds() bool {
 	if c.over {
 		return false
 	}
-	return len(c.text.tag) > 0 || len(c.text.lead) > 0 || len(c.text.held) > 0 || len(c.calls) > 0
+	return c.text.holds() || len(c.calls) > 0
 }
 
 // at returns the choice of an index, perhaps a new one; nil beyond the bound.
@@ -311,7 +311,7 @@ type mended struct {
 	plain   bool // it tells one text, or one piece of reasoning, and nothing else
 	text    bool // of the two, text
 
-	extra []byte    // a delta to tell before it
+	extra [][]byte  // deltas to tell before it
 	at    wire.Span // of delta or message
 	key   string    // which of the two, when it is missing
 	delta []byte    // in its place; empty to leave it

@@ -96,7 +96,7 @@ func TestToolCallsAreRepairedInStreams(t *testing.T) {
 		{"empty tool_calls", `"stop"`, []string{`{"content":"hello","tool_calls":[]}`, `{"tool_calls":[]}`}, `hello stop`, "empty_tool_calls"},
 		{"legacy", `"stop"`, []string{`{"function_call":{"name":"ls","arguments":"{}"}}`}, `function_call`, "finish_reason"},
 		{"text and calls at once", `"tool_calls"`, []string{`{"content":"hello","tool_calls":[{"index":0,` + id + `"function":{"name":"ls","arguments":"{}"}}]}`},
-			`hello ls({}) tool_calls`, ""},
+			`hello ls({}) tool_calls`, "text_beside_calls"},
 		{"no finish", "", []string{`{"tool_calls":[{"index":0,` + id + `"function":{"name":"ls","arguments":"{}"}}]}`}, `ls({}) tool_calls`, "finish_reason"},
 		{"no finish, half a call", "", []string{`{"tool_calls":[{"index":0,` + id + `"function":{"name":"ls","arguments":"{\"a"}}]}`}, `ls({"a)`, ""},
 		{"no finish, text", "", []string{`{"content":"hello"}`}, `hello`, ""},

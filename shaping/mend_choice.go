@@ -87,12 +87,16 @@ func (m *Mender) choice(p []byte, at wire.Span) mended {
 		reason = m.joined(reason)
 	}
 	switch {
-	case len(m.late) == 0:
-	case len(m.elems) > 0 || m.whole:
+	case len(m.late) > 0 && (len(m.elems) > 0 || m.whole):
 		m.elems = append(appendComma(m.elems), m.late...)
 		w.called = true
-	default:
-		o.extra = m.bare(reason, x.key)
+	case len(m.late) > 0 || m.mixes(p, &x, &w):
+		first := m.bare(reason, x.key)
+		if x.role && !c.roled {
+			first = append([]byte(`{"role":"assistant",`), first[1:]...)
+			w.roled, c.roled, x.role = true, true, false
+		}
+		o.extra = append(o.extra, first)
 		w.content, w.reason = w.content || len(m.content) > 0, w.reason || len(reason) > 0
 		m.content, reason = m.content[:0], nil
 	}
@@ -118,11 +122,14 @@ func (m *Mender) choice(p []byte, at wire.Span) mended {
 // that is a string.
 func (m *Mender) hear(p []byte, x *mendDelta, w *rewritten, o *mended, said []byte) {
 	c := m.now
-	if x.content.Present() && p[x.content.Start] == '[' && filled(x.content.Of(p)) { // parts
-		if c.text.end(m, true); len(m.content) > 0 {
-			o.extra = m.bare(nil, "")
-			m.content = m.content[:0]
+	parts := x.content.Present() && p[x.content.Start] == '[' && filled(x.content.Of(p))
+	if !m.whole && (parts || x.thoughts > 0 || filled(x.details.Of(p)) || filled(x.refusal.Of(p)) || filled(x.call.Of(p))) {
+		if m.release(c); len(m.content)+len(m.reason) > 0 {
+			o.extra = append(o.extra, m.bare(m.joined(nil), ""))
+			m.content, m.reason = m.content[:0], m.reason[:0]
 		}
+	}
+	if parts {
 		c.text.exact, x.others = true, true
 	}
 	if len(m.opt.Visible) > 0 && x.details.Present() && p[x.details.Start] == '[' {
@@ -139,9 +146,33 @@ func (m *Mender) hear(p []byte, x *mendDelta, w *rewritten, o *mended, said []by
 		}
 	}
 	if x.calls.Present() && p[x.calls.Start] == '[' {
+		if !m.whole && filled(x.calls.Of(p)) {
+			m.release(c)
+		}
 		w.called = m.toolCalls(p, x.calls)
 	}
 	c.legacy = c.legacy || filled(x.call.Of(p))
+}
+
+// release tells what is held back of a choice's text, since something comes
+// that stands behind it. It becomes no call any more.
+func (m *Mender) release(c *mendChoice) {
+	if m.text && c.text.holds() {
+		m.cut = true
+		c.text.end(m, true)
+	}
+}
+
+// mixes says whether a delta tells text and calls at once. They are told one
+// after the other: some clients read one of the two.
+func (m *Mender) mixes(p []byte, x *mendDelta, w *rewritten) bool {
+	if m.whole || len(m.content) == 0 || !filled(x.calls.Of(p)) || w.called && len(m.elems) == 0 {
+		return false
+	}
+	if len(inside(x.content.Of(p))) > 0 && m.opt.Repair {
+		m.notes.repair(RepairMixed)
+	}
+	return m.opt.Repair || !bytes.Equal(m.content, m.words(p, x.content))
 }
 
 // close ends a choice: what is held back of it is told or becomes calls. finish
@@ -162,6 +193,7 @@ func (m *Mender) close(c *mendChoice, finish []byte) {
 // rewritten says which members of a delta are written anew.
 type rewritten struct {
 	content, reason, detailed, called bool
+	roled                             bool   // the role was told before
 	details                           []byte // what is left of them
 }
 
@@ -315,6 +347,10 @@ func (m *Mender) write(p []byte, at wire.Span, x *mendDelta, w *rewritten, reaso
 	if at.Present() && p[at.Start] == '{' {
 		for it := wire.Members(p, at); it.Next(); {
 			switch string(it.Key.Of(p)) {
+			case "role":
+				if w.roled {
+					continue
+				}
 			case "content":
 				if w.content {
 					if len(m.content) > 0 || m.whole || x.role {

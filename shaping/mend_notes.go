@@ -31,12 +31,13 @@ const (
 	RepairArguments
 	RepairFinish
 	RepairEmpty
+	RepairMixed
 	repairs
 )
 
 // String returns the kind's name as logs and metrics show it.
 func (r Repair) String() string {
-	return [...]string{"index", "id", "name", "arguments", "finish_reason", "empty_tool_calls"}[r]
+	return [...]string{"index", "id", "name", "arguments", "finish_reason", "empty_tool_calls", "text_beside_calls"}[r]
 }
 
 func (n *Notes) repair(r Repair) { n.repairs[r]++ }

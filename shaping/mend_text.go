@@ -34,6 +34,9 @@ func (t *textMender) reset() {
 	*t = textMender{tag: t.tag[:0], unclosed: t.unclosed[:0], orphans: t.orphans[:0], lead: t.lead[:0], held: t.held[:0]}
 }
 
+// holds says whether some of the text is held back.
+func (t *textMender) holds() bool { return len(t.tag)+len(t.lead)+len(t.held) > 0 }
+
 // passes says whether text, a string's inside, goes on as it is, and takes note
 // of it. It is quick where it can be: tokens mostly have no marks.
 func (t *textMender) passes(m *Mender, inside []byte) bool {

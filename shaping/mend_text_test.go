@@ -104,3 +104,43 @@ func TestWhatWasHeldOfABrokenStreamIsTold(t *testing.T) {
 		}
 	}
 }
+
+// What is held back stood before what comes next in the stream: a client that
+// puts items in order, as those of Responses and Messages do, must hear it first.
+func TestHeldTextIsToldBeforeWhatComesBehindIt(t *testing.T) {
+	m := &Mender{}
+	const call = `{"tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"search","arguments":"{}"}}]}`
+	f := func(want string, deltas ...string) {
+		t.Helper()
+		for _, repair := range []bool{true, false} {
+			opt := mendsNear
+			opt.Repair = repair
+			resetMender(m, opt, "search")
+			_, chunks := mendEvents(t, m, deltaEvents(`"tool_calls"`, deltas...)...)
+			var got []string
+			for _, c := range chunks[1 : len(chunks)-1] {
+				_, c, _ = strings.Cut(c, `"delta":`)
+				got = append(got, strings.TrimSuffix(strings.TrimSuffix(c, `}]}`), `,"finish_reason":null`))
+			}
+			if s := strings.Join(got, " "); s != want {
+				t.Errorf("repair %v, %s\n got %s\nwant %s", repair, deltas, s, want)
+			}
+		}
+	}
+	f(`{"content":"\n\n"} `+call, `{"content":"\n\n"}`, call)
+	f(`{"content":"a "} {"content":"<"} `+call, `{"content":"a <"}`, call)
+	f(`{"content":"[search]\n"} `+call, `{"content":"[search]\n"}`, call)
+	f(`{"content":"a\n"} {"content":"[x]\n"} {"reasoning_content":"b"} `+call, `{"content":"a\n[x]\n"}`, `{"reasoning_content":"b"}`, call)
+	f(`{"content":"\n"} {"function_call":{"name":"search","arguments":"{}"}}`, `{"content":"\n"}`, `{"function_call":{"name":"search","arguments":"{}"}}`)
+}
+
+// Text beside a call in one delta comes first, and the role with it.
+func TestTextBesideACallIsToldFirst(t *testing.T) {
+	m := &Mender{}
+	resetMender(m, mendsNear, "search")
+	events := deltaEvents(`"tool_calls"`, `{"role":"assistant","content":"hi","reasoning_content":"a","tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"search","arguments":"{}"}}]}`)
+	_, chunks := mendEvents(t, m, events[1:]...)
+	if len(chunks) != 3 || !strings.Contains(chunks[0], `"delta":{"role":"assistant","reasoning_content":"a","content":"hi"},`) || !strings.Contains(chunks[1], `"delta":{"tool_calls":[{`) {
+		t.Errorf("got\n%s", strings.Join(chunks, "\n"))
+	}
+}

@@ -159,7 +159,7 @@ func phaseLabel(s string) string {
 }
 
 func repairLabel(s string) string {
-	return oneOf(s, "index", "id", "name", "arguments", "finish_reason", "empty_tool_calls")
+	return oneOf(s, "index", "id", "name", "arguments", "finish_reason", "empty_tool_calls", "text_beside_calls")
 }
 
 func lookLabel(s string) string {
