@@ -97,7 +97,7 @@ type Mender struct {
 	visible, raw    []byte
 	input           []byte // arguments that came as something else than a string
 	cut             bool   // the choice was ended by a limit
-	work            int    // see blockWorkMax
+	work            search // for blocks
 	blocks          []calledText
 
 	out  []Delta
@@ -136,7 +136,7 @@ func (m *Mender) Reset(opt *MendOptions, body []byte, tools wire.Span) {
 	for i := range m.choices {
 		m.choices[i].text.reset()
 	}
-	m.opt, m.off, m.whole, m.work = opt, opt.none(), false, 0
+	m.opt, m.off, m.whole, m.work = opt, opt.none(), false, search{}
 	m.text = opt.Split || opt.Calls != CallsNone
 	m.choices, m.now = m.choices[:0], nil
 	m.plain, m.plainText = 0, nil

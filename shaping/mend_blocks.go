@@ -50,19 +50,26 @@ const (
 	blockWorkMax = 16 << 20
 )
 
+// A search is what the search for blocks in one answer comes to.
+type search struct {
+	bytes int  // that were searched for an end
+	open  int  // of the last one, where the object or array begins that lacks its end; -1 when none does
+	param bool // or it is a parameter that does
+}
+
 // blockParser reads blocks from front to back. dry says that the text ended
 // where more was expected.
 type blockParser struct {
 	p    []byte
 	i    int
 	dry  bool
-	work *int // bytes that were searched for an end
+	work *search
 }
 
 // blocks reads a text that is to consist of blocks alone, white space aside, and
 // appends them to dst. n is where the last whole one ends. isOne says that there
 // are blocks and nothing else, isNot that something else came behind them.
-func blocks(dst []calledText, p []byte, all bool, work *int) (found []calledText, n int, v verdict) {
+func blocks(dst []calledText, p []byte, all bool, work *search) (found []calledText, n int, v verdict) {
 	for {
 		at := n + blanks(p[n:])
 		switch {
@@ -83,13 +90,14 @@ func blocks(dst []calledText, p []byte, all bool, work *int) (found []calledText
 }
 
 // spent says whether enough was searched.
-func spent(work *int) bool { return *work > blockWorkMax }
+func (w *search) spent() bool { return w.bytes > blockWorkMax }
 
 // blockAt reads the block that begins at i, or the several of a list.
-func blockAt(dst []calledText, p []byte, i int, all bool, work *int) (found []calledText, end int, v verdict) {
-	if v = isNot; spent(work) {
+func blockAt(dst []calledText, p []byte, i int, all bool, work *search) (found []calledText, end int, v verdict) {
+	if v = isNot; work.spent() {
 		return dst, i, v
 	}
+	work.open, work.param = -1, false
 	try := func(form blockForm, f func(s *blockParser, b *calledText) bool) bool {
 		s := blockParser{p: p, i: i, work: work}
 		b := calledText{form: form}
@@ -226,8 +234,9 @@ func (s *blockParser) params(b *calledText) bool {
 		value := wire.Span{Start: s.i}
 		n := indexFold(s.p[s.i:], "</parameter>")
 		if n < 0 {
-			*s.work += len(s.p) - s.i
+			s.work.bytes += len(s.p) - s.i
 			s.dry = len(s.p)-s.i <= toolTextMax
+			s.work.param = s.dry
 			return false
 		}
 		value.End = s.i + n
@@ -405,7 +414,11 @@ func (s *blockParser) object(at *wire.Span) bool {
 	}
 	at.Start = s.i
 	i := s.i + 1 + blanks(s.p[s.i+1:])
-	if i < len(s.p) && s.p[i] != '"' && s.p[i] != '}' {
+	switch {
+	case i == len(s.p):
+		s.dry = true
+		return false
+	case s.p[i] != '"' && s.p[i] != '}':
 		return false // it need not be waited for
 	}
 	if !s.value() {
@@ -419,8 +432,10 @@ func (s *blockParser) object(at *wire.Span) bool {
 func (s *blockParser) value() bool {
 	n := balanced(s.p[s.i:])
 	if n == 0 {
-		*s.work += len(s.p) - s.i
-		s.dry = len(s.p)-s.i <= toolTextMax
+		s.work.bytes += len(s.p) - s.i
+		if len(s.p)-s.i <= toolTextMax {
+			s.dry, s.work.open = true, s.i
+		}
 		return false
 	}
 	if n > toolTextMax || !isJSON(s.p[s.i:s.i+n]) {

@@ -12,26 +12,45 @@ func isJSON(p []byte) bool {
 // balanced returns the length of the object or array that p begins with, by its
 // brackets alone, and 0 when it does not end.
 func balanced(p []byte) int {
-	depth, quoted := 0, false
-	for i := 0; i < len(p); i++ {
-		switch b := p[i]; {
+	var b brackets
+	return b.feed(p)
+}
+
+// brackets follows an object or array through its pieces.
+type brackets struct {
+	depth           int
+	quoted, escaped bool
+}
+
+// feed goes on with p and returns where the value ends in it, 0 when it does not.
+func (b *brackets) feed(p []byte) int {
+	depth, quoted := b.depth, b.quoted
+	i := 0
+	if b.escaped {
+		i = min(1, len(p))
+		b.escaped = i == 0
+	}
+	for ; i < len(p); i++ {
+		switch c := p[i]; {
 		case quoted:
-			switch b {
+			switch c {
 			case '\\':
 				i++
+				b.escaped = i == len(p)
 			case '"':
 				quoted = false
 			}
-		case b == '"':
+		case c == '"':
 			quoted = true
-		case b == '{' || b == '[':
+		case c == '{' || c == '[':
 			depth++
-		case b == '}' || b == ']':
+		case c == '}' || c == ']':
 			if depth--; depth <= 0 {
 				return i + 1
 			}
 		}
 	}
+	b.depth, b.quoted = depth, quoted
 	return 0
 }
 

@@ -174,6 +174,8 @@ func TestTextGoesOnOnceItCannotBeACall(t *testing.T) {
 	f(mendsNear, "[search]\n[1]", "[search]\n")
 	f(mendsNear, "[search]\n{q:1}", "[search]\n{")
 	f(mendsNear, "[search]\n{\"q\":1}\nhello", "[search]\n{\"q\":1}\n")
+	long := "[search]\n{\"q\":\"" + strings.Repeat("x}\\\"", 1000) + "\"}\n"
+	f(mendsNear, long+"hello", long)
 	f(mendsNear, "[\"a\", \"b\"]", "[")
 	f(mendsNear, "{\"a\":1}", "")
 	f(mendsNear, "<thx", "<th")
@@ -212,8 +214,8 @@ func TestEndlessBeginningsOfCallsCostLittle(t *testing.T) {
 		if got.content != text {
 			t.Errorf("got %d bytes of %d", len(got.content), len(text))
 		}
-		if m.work > blockWorkMax+len(text) {
-			t.Errorf("%d bytes were searched", m.work)
+		if m.work.bytes > blockWorkMax+len(text) {
+			t.Errorf("%d bytes were searched", m.work.bytes)
 		}
 	}
 }

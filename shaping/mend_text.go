@@ -19,10 +19,12 @@ type textMender struct {
 	orphans  []int  // places in the text outside of tags where closers without an opener were; whole answers only
 
 	// Calls.
-	held  []byte // what may become one
-	next  int    // its length at which it is worth another look
-	lines fences // of the text that went on
-	said  bool   // some did that is more than white space: the text is no call
+	held  []byte   // what may become one
+	next  int      // its length at which it is worth another look
+	value brackets // of the object in it that has no end yet
+	open  bool     // there is one: another look is worth it where it ends
+	lines fences   // of the text that went on
+	said  bool     // some did that is more than white space: the text is no call
 
 	exact bool // the text goes with log probabilities of its tokens, so it is left as it is
 }
@@ -298,10 +300,15 @@ func (t *textMender) sift(m *Mender, text []byte, last bool) {
 	}
 	all := m.opt.Calls == CallsAll
 	t.held = append(t.held, text...)
+	if t.open && t.value.feed(text) > 0 {
+		t.next = 0
+	}
 	if len(t.held) == 0 || !last && len(t.held) < t.next {
 		return
 	}
-	t.next = 0
+	if t.next, t.open = 0, false; len(t.held) > 256 {
+		m.work.bytes += len(t.held)
+	}
 	p, i := t.held, 0
 	if !t.said {
 		var v verdict
@@ -309,7 +316,7 @@ func (t *textMender) sift(m *Mender, text []byte, last bool) {
 		m.blocks, n, v = blocks(m.blocks[:0], p, all, &m.work)
 		switch {
 		case v != isNot && !last && len(p) <= toolTextMax:
-			t.wait(0)
+			t.wait(m, 0)
 			return
 		case v == isOne && last && m.promote(p):
 			t.held = t.held[:0]
@@ -333,7 +340,7 @@ func (t *textMender) sift(m *Mender, text []byte, last bool) {
 		switch {
 		case v == mayBe && !last && len(p)-i <= toolTextMax:
 			m.content = append(m.content, p[from:i]...)
-			t.wait(i)
+			t.wait(m, i)
 			return
 		case v == isOne && found[0].bracketed():
 			m.hide(found[0].name.Of(p))
@@ -349,12 +356,18 @@ func (t *textMender) sift(m *Mender, text []byte, last bool) {
 	t.held = t.held[:0]
 }
 
-// wait holds back what is held from i on.
-func (t *textMender) wait(i int) {
+// wait holds back what is held from i on. There is no need to look at it with
+// each token: an object must end first, by its brackets, and the end of a
+// parameter is looked for now and then.
+func (t *textMender) wait(m *Mender, i int) {
+	open := m.work.open - i
 	t.held = append(t.held[:0], t.held[i:]...)
-	t.next = len(t.held) + len(t.held)/8
-	if t.next < 256 {
-		t.next = 0
+	switch {
+	case m.work.open >= 0:
+		t.open, t.value, t.next = true, brackets{}, toolTextMax+1
+		t.value.feed(t.held[open:])
+	case m.work.param && len(t.held) > 256:
+		t.next = len(t.held) + len(t.held)/8
 	}
 }
 
