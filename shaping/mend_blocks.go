@@ -138,8 +138,8 @@ func blockAt(dst []calledText, p []byte, i int, all bool, work *search) (found [
 	return found, end, v
 }
 
-// bracketed says whether a block has the form that is hidden wherever it begins
-// a line.
+// bracketed says whether a block has a form that is written for a call and
+// nothing else.
 func (b *calledText) bracketed() bool { return b.form == formNamed || b.form == formTool }
 
 func (s *blockParser) named(b *calledText, all bool) bool {

@@ -342,7 +342,7 @@ func (t *textMender) sift(m *Mender, text []byte, last bool) {
 			m.content = append(m.content, p[from:i]...)
 			t.wait(m, i)
 			return
-		case v == isOne && found[0].bracketed():
+		case v == isOne && m.hides(p, &found[0]):
 			m.hide(found[0].name.Of(p))
 			m.content = append(m.content, p[from:i]...)
 			i, from = end, end
@@ -371,11 +371,23 @@ func (t *textMender) wait(m *Mender, i int) {
 	}
 }
 
+// hides says whether a block is hidden wherever it begins a line. Where nothing
+// can be called, one that ends like an element of BBCode is more likely that.
+func (m *Mender) hides(p []byte, b *calledText) bool {
+	if !b.bracketed() {
+		return false
+	}
+	if m.tools.Present() || b.form == formTool {
+		return true
+	}
+	return bytes.HasSuffix(b.at.Of(p), []byte("[END_TOOL_REQUEST]")) || len(b.params) > 0
+}
+
 // hide takes the blocks away that a text begins with and returns where the rest
 // begins. A form that is written about more than it is meant stays.
 func (t *textMender) hide(m *Mender, p []byte, n int) int {
 	for _, b := range m.blocks {
-		if b.form == formHermes || b.form == formList {
+		if b.form == formHermes || b.form == formList || b.bracketed() && !m.hides(p, &b) {
 			return max(0, b.at.Start)
 		}
 		m.hide(b.name.Of(p))

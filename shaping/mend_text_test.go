@@ -92,6 +92,34 @@ func TestTextIsNotPromotedEverywhere(t *testing.T) {
 		`{"tool_calls":[{"index":0,"id":"call_1","type":"function","function":{"name":"search","arguments":"{}"}}]}`), "search")
 }
 
+// Without tools there is nothing to call: what ends like an element of BBCode is
+// text that was asked for. The marker is for calls alone, whoever asks.
+func TestWithoutToolsMarkupIsText(t *testing.T) {
+	m := &Mender{}
+	f := func(text, want string, tools ...string) {
+		t.Helper()
+		for _, opt := range []MendOptions{mendsNear, mendsAll} {
+			splits(text, func(how string, parts ...string) {
+				resetMender(m, opt, tools...)
+				if got, _ := mendEvents(t, m, textEvents("stop", parts...)...); got.content != want {
+					t.Errorf("%q, %s, tools %q: got %q, want %q", text, how, tools, got.content, want)
+				}
+			})
+			resetMender(m, opt, tools...)
+			if got, _ := mendWhole(t, m, wholeText(text, "stop")); got.content != want {
+				t.Errorf("%q whole, tools %q: got %q, want %q", text, tools, got.content, want)
+			}
+		}
+	}
+	const code = "[code]\n{\"a\":1}\n[/code]"
+	f(code, code)
+	f(code, "", "search")
+	f("So:\n"+code+"\nok", "So:\n"+code+"\nok")
+	f("So:\n"+code+"\nok", "So:\n\nok", "search")
+	f("[search]\n{}\n[END_TOOL_REQUEST]\n"+code, code)
+	f(code+"\n[search]\n{}\n[END_TOOL_REQUEST]", code+"\n")
+}
+
 // A stream that breaks off tells what was held back, as it came.
 func TestWhatWasHeldOfABrokenStreamIsTold(t *testing.T) {
 	m := &Mender{}
