@@ -200,3 +200,32 @@ func TestHeldTextIsProgress(t *testing.T) {
 		t.Errorf("got %s\n%s", a.same(), got.body)
 	}
 }
+
+// A client that hears nothing while a long block is held back in the middle of
+// an answer is shown signs of life: many give up after a minute of silence.
+func TestHeartbeatsGoOutWhileTextIsHeld(t *testing.T) {
+	for _, client := range wireDialects {
+		t.Run(client.name, func(t *testing.T) {
+			t.Parallel()
+			frames := []string{sseHead + chunked(chatRole, said("See:\n"))}
+			for range 8 {
+				frames = append(frames, chunked(said("[rm]\n{\"p\":\"")))
+				for range 8 {
+					frames = append(frames, chunked(said("x")))
+				}
+				frames = append(frames, chunked(said("\"}\n[END_TOOL_REQUEST]\n")))
+			}
+			b := newBackend(t, drip(20*time.Millisecond, append(frames, chunked(said("ok"), chunk(`{}`, "stop"), chatUsage, chatDone)+lastChunk)...))
+			p := start(t, configOf(`heartbeat: {firstMs: 100, everyMs: 50}`, provider("chat", b.url, "openai-completions")))
+			got := p.post(client.path, question{model: "chat/m", user: "hi", stream: true, tools: []offer{weatherTool}}.in(client.name))
+			if a := got.answered(t, client.name, true); strings.TrimSpace(a.text) != "See:\n"+strings.Repeat("\n", 8)+"ok" || a.finish != "stop" {
+				t.Errorf("got %s\n%s", a.same(), got.body)
+			}
+			_, behind, _ := strings.Cut(got.body, "See:")
+			beat := map[string]string{"chat": `"delta":{},"finish_reason":null`, "responses": `"type":"response.in_progress"`, "messages": `"type": "ping"`}[client.name]
+			if !strings.Contains(behind, beat) && !strings.Contains(behind, strings.ReplaceAll(beat, " ", "")) {
+				t.Errorf("no heartbeat:\n%s", got.body)
+			}
+		})
+	}
+}

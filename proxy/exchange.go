@@ -91,6 +91,7 @@ type exchange struct {
 	readAt    time.Time
 	lastEvent time.Time
 	nextTick  time.Time
+	mute      bool      // content goes on and none of it can be told yet
 	deadline  time.Time // of the exchange over all targets; zero for none
 	gaps      meter.Gaps
 	opaque    bool // a body that is copied as it is
@@ -370,10 +371,16 @@ func (x *exchange) Flush() error {
 // Wake returns the next heartbeat or the end of the exchange's total time.
 func (x *exchange) Wake() time.Time {
 	t := x.deadline
-	if !x.content && x.receipt.Stream && !x.nextTick.IsZero() && (t.IsZero() || x.nextTick.Before(t)) {
+	if x.silent() && (t.IsZero() || x.nextTick.Before(t)) {
 		t = x.nextTick
 	}
 	return t
+}
+
+// silent says whether the client waits in a stream and hears nothing: before the
+// first content, and while text is held back behind it.
+func (x *exchange) silent() bool {
+	return (!x.content || x.mute) && x.receipt.Stream && !x.nextTick.IsZero()
 }
 
 // Tick sends a heartbeat, or leaves the handler for the stream so that one can
@@ -385,7 +392,7 @@ func (x *exchange) Tick(now time.Time) error {
 	if !x.deadline.IsZero() && !now.Before(x.deadline) {
 		return errExchange
 	}
-	if x.content || !x.receipt.Stream || x.nextTick.IsZero() || now.Before(x.nextTick) {
+	if !x.silent() || now.Before(x.nextTick) {
 		return nil
 	}
 	if x.w == nil {
@@ -462,7 +469,7 @@ func (x *exchange) release() {
 	x.attempt, x.lastReq, x.failed, x.checked, x.saying = time.Time{}, time.Time{}, outcome{}, false, false
 	x.encoding, x.w = false, nil
 	x.enc.Reset(shaping.EncoderOptions{})
-	x.content, x.committed, x.finished, x.closed, x.opaque, x.settled = false, false, false, false, false, false
+	x.content, x.committed, x.finished, x.closed, x.opaque, x.settled, x.mute = false, false, false, false, false, false, false
 	x.mend.Reset(nil, nil, wire.Span{})
 	x.heard = time.Time{}
 	x.readAt, x.lastEvent, x.nextTick, x.deadline = time.Time{}, time.Time{}, time.Time{}, time.Time{}

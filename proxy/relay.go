@@ -157,11 +157,14 @@ func (x *exchange) relay(enc *shaping.StreamEncoder) error {
 			x.at.Progress(x.readAt)
 		}
 		if x.mend.Passes(&d) {
+			x.mute = false
 			x.out = enc.Delta(x.out, d)
 		} else {
-			for _, d := range x.mend.Delta(d) {
+			told := x.mend.Delta(d)
+			for _, d := range told {
 				x.out = enc.Delta(x.out, d)
 			}
+			x.muted(len(told) == 0)
 		}
 		if d.Finish {
 			x.finished = true
@@ -176,6 +179,15 @@ func (x *exchange) relay(enc *shaping.StreamEncoder) error {
 			}
 		}
 	}
+}
+
+// muted notes whether an event was held back: a client that hears nothing for
+// long is shown signs of life again.
+func (x *exchange) muted(held bool) {
+	if held && !x.mute && !x.nextTick.IsZero() {
+		x.nextTick = x.readAt.Add(x.snap.Config.Beat.First)
+	}
+	x.mute = held
 }
 
 // over judges the end of a stream, once what was held back of it is told. One
