@@ -31,8 +31,21 @@ func (m *Mender) judge(c *mendChoice) {
 		return
 	}
 	if kind, tool := looksLike(m.seen); kind != "" {
+		if !named(tool) {
+			tool = ""
+		}
 		m.notes.Look = Look{Kind: kind, Tool: tool, Known: tool != "" && m.resolve(tool, false) != ""}
 	}
+}
+
+// named says whether a text may be a tool's name. Logs show names and no content.
+func named(s string) bool {
+	for i := range len(s) {
+		if !blockNameByte(s[i], true) && s[i] != '/' {
+			return false
+		}
+	}
+	return len(s) <= blockNameMax
 }
 
 var (

@@ -172,3 +172,21 @@ func TestTextBesideACallIsToldFirst(t *testing.T) {
 		t.Errorf("got\n%s", strings.Join(chunks, "\n"))
 	}
 }
+
+// Of a text that looks like a call the log shows the tool's name, and nothing
+// that cannot be one: it would be what somebody asked for.
+func TestLookalikesShowNamesAlone(t *testing.T) {
+	m := &Mender{}
+	f := func(name, want string) {
+		t.Helper()
+		resetMender(m, mendsNear, "search")
+		mendWhole(t, m, wholeText(`{"name":"`+name+`","input":{"q":1}}`, "stop"))
+		if look := m.Notes().Look; look.Kind != "json_tool_call" || look.Tool != want {
+			t.Errorf("%q: got %+v, want %q", name, look, want)
+		}
+	}
+	f("search", "search")
+	f("mcp/files.read:1", "mcp/files.read:1")
+	f("Jane Doe, born 1970", "")
+	f(strings.Repeat("x", blockNameMax+1), "")
+}
