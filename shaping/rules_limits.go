@@ -155,6 +155,8 @@ func typesRule(s *Shape, r *Request) error {
 		n, err := strconv.ParseFloat(string(v), 64)
 		_, whole := strconv.ParseInt(string(v), 10, 64)
 		switch {
+		case n < 0 && (f.name == "max_tokens" || f.name == "max_completion_tokens"):
+			return refusal(f.name, "invalid_value", f.name+" must not be negative")
 		case f.kind == 'w' && whole != nil:
 			if err != nil || n != float64(int64(n)) || n > 1<<53 || n < -1<<53 {
 				return wrongType(f.name, "an integer")
