@@ -97,6 +97,74 @@ func TestMendingDoesNotDependOnHowTheStreamIsCut(t *testing.T) {
 	}
 }
 
+// Nor does the order depend on it in which a client hears text, thinking and
+// calls that come in turn.
+func TestTheOrderDoesNotDependOnHowTheStreamIsCut(t *testing.T) {
+	m := &Mender{}
+	for seed := range uint64(500) {
+		r := rand.New(rand.NewPCG(seed, 9))
+		var long, short []string
+		calls := 0
+		for range 1 + r.IntN(9) {
+			var d string
+			switch r.IntN(7) {
+			case 0:
+				d = `{"reasoning_content":"R"}`
+			case 1:
+				d = fmt.Sprintf(`{"tool_calls":[{"index":%d,"id":"call_%d","type":"function","function":{"name":"search","arguments":"{}"}}]}`, calls, calls)
+				calls++
+			default:
+				text := cutsOfText[r.IntN(len(cutsOfText))]
+				long = append(long, `{"content":`+string(wire.AppendString(nil, text))+`}`)
+				for _, c := range text {
+					short = append(short, `{"content":`+string(wire.AppendString(nil, string(c)))+`}`)
+				}
+				continue
+			}
+			long, short = append(long, d), append(short, d)
+		}
+		for _, opt := range []MendOptions{mendsNear, mendsAll, {Calls: CallsBracketed}, {Split: true}} {
+			resetMender(m, opt, "search")
+			_, chunks := mendEvents(t, m, deltaEvents(`"stop"`, long...)...)
+			want := inTurn(chunks)
+			resetMender(m, opt, "search")
+			_, chunks = mendEvents(t, m, deltaEvents(`"stop"`, short...)...)
+			if got := inTurn(chunks); got != want {
+				t.Fatalf("%+v: %q one by one:\n got %s\nwant %s", opt, long, got, want)
+			}
+		}
+	}
+}
+
+// inTurn is what chunks tell, in their order; what is told of one kind in a row
+// is put together.
+func inTurn(chunks []string) string {
+	var b strings.Builder
+	last := ""
+	for _, c := range chunks {
+		p := []byte(c)
+		choices, _ := wire.Get(p, wire.Whole(p), "choices")
+		for it := wire.Elements(p, choices); it.Next(); {
+			for _, key := range [...]string{"reasoning_content", "content", "tool_calls"} {
+				v, _ := wire.Get(p, it.Value, "delta", key)
+				said := v.Of(p)
+				if !filled(said) {
+					continue
+				}
+				if key != last {
+					fmt.Fprintf(&b, " %s: ", key)
+				}
+				if last = key; key == "tool_calls" {
+					b.WriteString("call ")
+				} else {
+					b.WriteString(plainText(said))
+				}
+			}
+		}
+	}
+	return b.String()
+}
+
 func FuzzMendingDoesNotDependOnHowTheStreamIsCut(f *testing.F) {
 	f.Add("<think>a</think>b", uint64(1))
 	f.Add("[search]\n{\"q\":\"x\"}\n[END_TOOL_REQUEST]", uint64(2))
