@@ -532,8 +532,9 @@ func (x *exchange) said() error {
 	e.said = *wire.ParseError(h.Status, ct, x.answer)
 	e.said.Status = h.Status
 	if h.Status < 300 {
-		e.inBand = true
-		e.said.Status = 502
+		if e.inBand = true; !e.html {
+			e.said.Status = 502
+		}
 		var told *wire.Error
 		if _, _, err := shaping.Answer(wire.Plain, x.answer, "", nil); errors.As(err, &told) && !e.html {
 			e.said = *told // with the status that its code means

@@ -140,6 +140,7 @@ func TestWhatBackendsSayIsWhatTheyMean(t *testing.T) {
 		{name: "an error inside an error in a 200", server: sim.Generic, does: asJSON(200, `{"error":{"message":"{\"error\":{\"code\":400,\"message\":\"prompt is too long: 9 tokens > 8 maximum\"}}","type":"invalid_request_error"}}`),
 			status: 400, code: "context_length_exceeded", text: "prompt is too long: 9 tokens > 8 maximum", then: "asked"},
 		{name: "FastAPI", server: sim.Generic, does: asJSON(422, `{"detail":[{"type":"missing","loc":["body","messages",0,"role"],"msg":"Field required"}]}`), status: 422, code: "missing", text: "Field required", then: "asked"},
+		{name: "a page for an answer", server: sim.Generic, does: reply(200, "text/html", "<html><body>Hello</body></html>"), status: 502, code: "upstream_html", kind: "server_error", text: "HTML page (status 200)", next: true, then: "breaker_open"},
 		{name: "a page for a path", server: sim.Generic, does: reply(404, "text/html", "<html><body>Not Found</body></html>"), status: 502, code: "upstream_html", kind: "server_error", text: "a /v1 may be missing", next: true, then: "breaker_open"},
 		{name: "Express", server: sim.Generic, does: reply(404, "text/plain", "Cannot POST /chat/completions"), status: 502, code: "upstream_no_endpoint", kind: "server_error", text: "Cannot POST", next: true, then: "asked"},
 		{name: "OpenAI's unknown path", server: sim.Generic, does: asJSON(404, `{"error":{"message":"Unknown request URL: POST /x","type":"invalid_request_error","param":null,"code":"unknown_url"}}`),
