@@ -46,9 +46,13 @@ func AnswerFits(answer, schema []byte) Fit {
 	return fit
 }
 
-// fitStepsMax bounds the work of holding one value against one schema, which a
-// client may have made to grow without end.
-const fitStepsMax = 20_000
+// What bounds the work of holding one value against one schema, which a client
+// may have made to grow without end: the schemas that are looked at, and the
+// bytes that are looked through for it.
+const (
+	fitStepsMax = 20_000
+	fitBytesMax = 256 << 20
+)
 
 // Fits says whether a text is JSON that fits a schema; without one it has to be
 // an object.
@@ -79,17 +83,17 @@ func Fits(said, schema []byte) Fit {
 type fitting struct {
 	root   []byte
 	steps  int
+	bytes  int
 	beyond bool // something was not understood, or was too much
 }
 
 // fits says whether a value fits a schema. Once beyond is set its word is of no
 // use.
 func (f *fitting) fits(v, schema []byte, depth int) bool {
-	f.steps++
-	if f.steps > fitStepsMax || depth > translatedDepth {
+	if f.steps++; f.steps > fitStepsMax || depth > translatedDepth {
 		f.beyond = true
 	}
-	if f.beyond {
+	if f.costs(len(schema)) {
 		return false
 	}
 	if schema[0] != '{' {
@@ -103,6 +107,14 @@ func (f *fitting) fits(v, schema []byte, depth int) bool {
 	return true
 }
 
+// costs notes that so many bytes are looked through, and says whether that is
+// too much, or something else was.
+func (f *fitting) costs(n int) (beyond bool) {
+	f.bytes += n
+	f.beyond = f.beyond || f.bytes > fitBytesMax
+	return f.beyond
+}
+
 // keyword says whether a value fits one member of a schema.
 func (f *fitting) keyword(name string, with, v, schema []byte, depth int) bool {
 	kind := wire.Kind(v[0])
@@ -110,6 +122,9 @@ func (f *fitting) keyword(name string, with, v, schema []byte, depth int) bool {
 	case "type":
 		return f.typed(with, v)
 	case "enum":
+		if f.costs(len(with)) {
+			return false
+		}
 		for it := wire.Elements(with, wire.Whole(with)); it.Next(); {
 			if sameJSON(it.Value.Of(with), v) {
 				return true
@@ -119,6 +134,9 @@ func (f *fitting) keyword(name string, with, v, schema []byte, depth int) bool {
 	case "const":
 		return sameJSON(with, v)
 	case "$ref":
+		if f.costs(len(f.root)) {
+			return false
+		}
 		c := cleaning{root: f.root}
 		to := c.local(text(with))
 		if to == nil {
@@ -186,6 +204,9 @@ func (f *fitting) object(name string, with, v, schema []byte, depth int) bool {
 	switch name {
 	case "properties":
 		for it := wire.Members(with, wire.Whole(with)); it.Next(); {
+			if f.costs(len(v)) {
+				return false
+			}
 			one, ok := wire.Get(v, at, string(plainKey(it.Key.Of(with))))
 			if ok && !f.fits(one.Of(v), it.Value.Of(with), depth+1) {
 				return false
@@ -193,6 +214,9 @@ func (f *fitting) object(name string, with, v, schema []byte, depth int) bool {
 		}
 	case "required":
 		for it := wire.Elements(with, wire.Whole(with)); it.Next(); {
+			if f.costs(len(v)) {
+				return false
+			}
 			if _, ok := wire.Get(v, at, text(it.Value.Of(with))); !ok {
 				return false
 			}
@@ -200,7 +224,9 @@ func (f *fitting) object(name string, with, v, schema []byte, depth int) bool {
 	case "additionalProperties":
 		named, _ := wire.Get(schema, wire.Whole(schema), "properties")
 		for it := wire.Members(v, at); it.Next(); {
-			f.steps++
+			if f.steps++; f.costs(named.End - named.Start) {
+				return false
+			}
 			if _, ok := wire.Get(schema, named, string(plainKey(it.Key.Of(v)))); !ok && !f.fits(it.Value.Of(v), with, depth+1) {
 				return false
 			}

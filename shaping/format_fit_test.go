@@ -59,6 +59,9 @@ func TestFits(t *testing.T) {
 		fmt.Fprintf(&defs, `"d%d":{"allOf":[{"$ref":"#/$defs/d%d"},{"$ref":"#/$defs/d%d"}]},`, i, i+1, i+1)
 	}
 	f(`{}`, `{"$ref":"#/$defs/d0","$defs":{`+defs.String()+`"d40":{}}}`, FitUnknown)
+	// And so does one that is looked through again and again.
+	refs := strings.Repeat(`{"$ref":"#/$defs/d"},`, 10_000) + `{}`
+	f(`{}`, `{"allOf":[`+refs+`],"$defs":{"long":"`+strings.Repeat("x", 1<<20)+`","d":{}}}`, FitUnknown)
 }
 
 // Only what was to be JSON is judged.

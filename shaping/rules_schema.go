@@ -105,17 +105,21 @@ func definition(item []byte, list string) (at wire.Span, key string, ok bool) {
 // cleaning fits one schema after another.
 type cleaning struct {
 	*schemas
-	root    []byte // the schema that local references point into
-	changed bool
-	steps   int      // schemas seen; beyond schemaStepsMax no further reference is followed
-	gone    []string // the keywords that were taken out
+	root     []byte            // the schema that local references point into
+	targets  map[string][]byte // what they point at
+	searched int               // bytes looked through for them, in all schemas of the request
+	followed int               // bytes that they brought in, in all schemas of the request
+	changed  bool
+	gone     []string // the keywords that were taken out
 }
 
-// schemaStepsMax bounds what following references can make of one schema, and
-// schemaRefsMax how many are followed into each other.
+// What following references may cost in all schemas of a request together: a few
+// bytes can refer to many. Beyond that a reference says that any value will do.
 const (
-	schemaStepsMax = 10_000
-	schemaRefsMax  = 16
+	schemaSearchedMax = 256 << 20
+	schemaFollowedMax = 4 << 20
+	schemaFollowedMin = 256 // what one counts at the least
+	schemaRefsMax     = 16  // followed into each other
 )
 
 // clean returns what to send instead of a schema, or nil when it may stay. No
@@ -130,7 +134,7 @@ func (c *cleaning) clean(v []byte) []byte {
 	if v[0] != '{' || !c.matters(v) {
 		return nil
 	}
-	c.root, c.changed, c.steps = v, false, 0
+	c.root, c.targets, c.changed = v, nil, false
 	if c.object {
 		v = c.outermost(v)
 	}
@@ -200,26 +204,27 @@ func (c *cleaning) outermost(v []byte) []byte {
 // which only those are required that all of them require. It says false when one
 // of them is no object.
 func (c *cleaning) merged(m members, union string) (members, bool) {
-	props := membersOf(m.get("properties"))
+	props := unionOfProperties(m.get("properties"))
 	var required []string
-	for n, it := 0, wire.Elements(m.get(union), wire.Whole(m.get(union))); it.Next(); n++ {
+	in := map[string]int{} // the variants up to here that require it, when it is all of them
+	n := 0
+	for it := wire.Elements(m.get(union), wire.Whole(m.get(union))); it.Next(); n++ {
 		one := membersOf(it.Value.Of(m.get(union)))
 		if of := one.get("properties"); of == nil && string(one.get("type")) != `"object"` {
 			return nil, false
 		}
-		for _, p := range membersOf(one.get("properties")) {
-			if have := props.get(p.name()); have == nil {
-				props = append(props, p)
-			} else if both := enumsTogether(have, p.value); both != nil {
-				props.put(p.name(), both)
-			}
-		}
+		props.add(membersOf(one.get("properties")))
 		theirs := stringsOf(one.get("required"))
 		if n == 0 {
 			required = theirs
 		}
-		required = slices.DeleteFunc(required, func(s string) bool { return !slices.Contains(theirs, s) })
+		for _, s := range theirs {
+			if in[s] == n {
+				in[s] = n + 1
+			}
+		}
 	}
+	required = slices.DeleteFunc(required, func(s string) bool { return in[s] < n })
 	m.cut("anyOf")
 	m.cut("oneOf")
 	m.put("type", []byte(`"object"`))
@@ -233,27 +238,61 @@ func (c *cleaning) merged(m members, union string) (members, bool) {
 	return m, true
 }
 
-// enumsTogether returns the schema a with the values of both enums, or nil when
-// one of the two has none.
-func enumsTogether(a, b []byte) []byte {
-	m, other := membersOf(a), membersOf(b)
-	have, more := m.get("enum"), other.get("enum")
-	if have == nil || more == nil {
-		return nil
-	}
-	m.put("enum", unitedValues(have, more))
-	return m.object()
+// properties are those of several objects together: of a property that more than
+// one has the first schema counts, with the values of all their enums.
+type properties struct {
+	members
+	index map[string]int
+	enums map[int][][]byte // of the properties that were there before, by their places
 }
 
-// unitedValues returns two arrays as one, without what is in both.
-func unitedValues(a, b []byte) []byte {
+func unionOfProperties(v []byte) *properties {
+	p := &properties{index: map[string]int{}, enums: map[int][][]byte{}}
+	p.add(membersOf(v))
+	return p
+}
+
+func (p *properties) add(others members) {
+	for _, x := range others {
+		name := x.name()
+		i, there := p.index[name]
+		if !there {
+			p.index[name] = len(p.members)
+			p.members = append(p.members, x)
+			continue
+		}
+		enums, looked := p.enums[i]
+		if !looked {
+			if have := membersOf(p.members[i].value).get("enum"); have != nil {
+				enums = [][]byte{have}
+			}
+		}
+		if more := membersOf(x.value).get("enum"); more != nil && enums != nil {
+			enums = append(enums, more)
+		}
+		p.enums[i] = enums
+	}
+}
+
+func (p *properties) object() []byte {
+	for i, enums := range p.enums {
+		if len(enums) > 1 {
+			m := membersOf(p.members[i].value)
+			m.put("enum", unitedValues(enums))
+			p.members[i].value = m.object()
+		}
+	}
+	return p.members.object()
+}
+
+// unitedValues returns arrays as one, in which each value stands once.
+func unitedValues(lists [][]byte) []byte {
 	out := []byte{'['}
-	var seen [][]byte
-	for _, list := range [...][]byte{a, b} {
+	seen := map[string]bool{}
+	for _, list := range lists {
 		for it := wire.Elements(list, wire.Whole(list)); it.Next(); {
-			v := it.Value.Of(list)
-			if !slices.ContainsFunc(seen, func(s []byte) bool { return bytes.Equal(s, v) }) {
-				seen = append(seen, v)
+			if v := it.Value.Of(list); !seen[string(v)] {
+				seen[string(v)] = true
 				out = append(appendSeparator(out), v...)
 			}
 		}
@@ -268,7 +307,6 @@ func (c *cleaning) schema(dst, v []byte, refs []string) []byte {
 		return append(dst, v...)
 	}
 	m := membersOf(v)
-	c.steps++
 	if c.plain {
 		m, refs = c.flat(m, refs)
 	}

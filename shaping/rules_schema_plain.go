@@ -16,11 +16,12 @@ func (c *cleaning) flat(m members, refs []string) (members, []string) {
 		m.cut("$ref")
 		c.changed = true
 		to := text(ref)
-		target := c.local(to)
-		if target == nil || c.steps > schemaStepsMax || len(refs) == schemaRefsMax || slices.Contains(refs, to) {
+		target := c.target(to)
+		if target == nil || len(refs) == schemaRefsMax || slices.Contains(refs, to) || c.followed > schemaFollowedMax {
 			c.lost("$ref") // any value will do
 			break
 		}
+		c.followed += max(len(target), schemaFollowedMin)
 		refs = append(slices.Clip(refs), to)
 		m = m.over(membersOf(target))
 	}
@@ -93,15 +94,15 @@ func (c *cleaning) oneOf(list []byte, refs []string) members {
 			return merged
 		}
 	case sameType && every(func(m members) bool { return m.get("enum") != nil }):
-		enum := first.get("enum")
-		for _, m := range all[1:] {
-			enum = unitedValues(enum, m.get("enum"))
+		var enums [][]byte
+		for _, m := range all {
+			enums = append(enums, m.get("enum"))
 		}
 		one := members{}
 		if kind := first.get("type"); kind != nil {
 			one.put("type", kind)
 		}
-		one.put("enum", enum)
+		one.put("enum", unitedValues(enums))
 		return one
 	case sameType && first.get("type") != nil && string(first.get("type")) != `"array"`:
 		return members{{key: []byte(`"type"`), value: first.get("type")}}
@@ -113,6 +114,21 @@ func (c *cleaning) oneOf(list []byte, refs []string) members {
 func isNullSchema(m members) bool {
 	enum := m.get("enum")
 	return string(m.get("type")) == `"null"` || string(m.get("const")) == "null" || len(enum) > 0 && string(bytes.TrimSpace(enum[1:len(enum)-1])) == "null"
+}
+
+// target is local, which looks through the whole schema, once for each reference.
+func (c *cleaning) target(ref string) []byte {
+	at, known := c.targets[ref]
+	if known || c.searched > schemaSearchedMax {
+		return at
+	}
+	c.searched += len(c.root)
+	if c.targets == nil {
+		c.targets = map[string][]byte{}
+	}
+	at = c.local(ref)
+	c.targets[ref] = at
+	return at
 }
 
 // local returns what a reference within the schema points at, or nil.
@@ -181,8 +197,13 @@ func (m *members) cut(name string) {
 // over returns m laid over others: what both have is m's.
 func (m members) over(others members) members {
 	all := slices.Clone(m)
+	has := make(map[string]bool, len(m)+len(others))
+	for i := range m {
+		has[m[i].name()] = true
+	}
 	for _, x := range others {
-		if all.find(x.name()) < 0 {
+		if name := x.name(); !has[name] {
+			has[name] = true
 			all = append(all, x)
 		}
 	}
