@@ -20,6 +20,10 @@ const (
 	// AnswerLeast is what an answer is worth trying with: max_tokens is not made
 	// less than it for want of room.
 	AnswerLeast = 256
+	// answerShare of a window is room enough for an answer, whatever a client asks
+	// for: many ask for the most that any model can say, with every request, and
+	// would never be answered by a model with a window of that size.
+	answerShare = 8
 )
 
 // The bounds of what a Gauge learns, as tokens for each four bytes.
@@ -125,7 +129,7 @@ type Fit uint8
 
 // The fits, the best first.
 const (
-	Fits    Fit = iota // both, as estimated
+	Fits    Fit = iota // both, as estimated: an answer of which much more was asked, a part of it
 	MayFit             // if the estimate is too high, or the answer is shorter than it may be
 	TooLong            // not even the least that the prompt can come to
 )
@@ -135,7 +139,7 @@ const (
 func (m *Model) Fit(e Estimate, output int) Fit {
 	w := m.Window().Effective
 	switch {
-	case w <= 0, e.Tokens <= w && output <= w-e.Tokens: // a client may ask for any output
+	case w <= 0, e.Tokens <= w && min(output, max(AnswerLeast, w/answerShare)) <= w-e.Tokens: // a client may ask for any output
 		return Fits
 	case e.Least <= w && min(output, AnswerLeast) <= w-e.Least:
 		return MayFit

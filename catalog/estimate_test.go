@@ -31,11 +31,14 @@ func TestFitsAreThreefold(t *testing.T) {
 	f(9000, 6000, 1000, Fits)
 	f(9001, 6000, 1000, MayFit)
 	f(9001, 6000, 0, Fits)
+	f(8750, 6000, 9000, Fits) // an eighth is left
+	f(8751, 6000, 9000, MayFit)
 	f(11000, 6600, 0, MayFit)
 	f(16000, 9800, 100, MayFit)
 	f(16000, 9800, 1000, TooLong) // 200 are not worth an answer of which more was asked
 	f(17000, 10001, 0, TooLong)
-	f(1, 1, math.MaxInt, MayFit)
+	f(1, 1, math.MaxInt, Fits)
+	f(9999, 1, math.MaxInt, MayFit)
 	f(math.MaxInt, math.MaxInt, 1, TooLong)
 	if got := (&Model{}).Fit(Estimate{1 << 40, 1 << 40}, 1<<40); got != Fits {
 		t.Errorf("an unknown window fits: %d", got)

@@ -86,6 +86,8 @@ func TestPlansWeighWhatTargetsReadAndHold(t *testing.T) {
 	f("three that may fit", "", bytes(40000), "a/m b/m -not_tried", small, small, small)
 	f("too long", "", bytes(80000), "-does_not_fit -does_not_fit = context_length_exceeded", small, small)
 	f("too long here, may fit there", "", bytes(500000), "-does_not_fit b/m", small, large)
+	f("as much asked for as clients do with every request", "", request{size: catalog.Prompt{TextBytes: 4000}, output: 8192}, "a/m b/m", small, large)
+	f("no room for it", "", request{size: catalog.Prompt{TextBytes: 28000}, output: 8192}, "-does_not_fit b/m", small, large)
 	f("too much asked for", "", request{size: catalog.Prompt{TextBytes: 400}, output: 1 << 20}, "a/m", small)
 	f("OpenAI's window is the prompt's", "", request{size: catalog.Prompt{TextBytes: 350000}, output: 50000}, "a/m -does_not_fit", catalog.Model{ID: "m", Input: image, ContextWindow: 100000, Name: "openai"}, small)
 	f("others' is the answer's, too", "", request{size: catalog.Prompt{TextBytes: 350000}, output: 50000}, "a/m b/m", large, large)
