@@ -169,7 +169,7 @@ func (d *draft) amended(i int) bool {
 	return slices.ContainsFunc(d.inside, func(n nested) bool { return n.slot == i })
 }
 
-// remove drops a member, when it is there.
+// remove drops a member, when it is there. One that says null is no loss.
 func (r *Request) remove(name string) {
 	d := &r.draft
 	i := d.find(name)
@@ -177,10 +177,11 @@ func (r *Request) remove(name string) {
 		return
 	}
 	d.slots[i].state = dropped
-	if d.own(i) {
+	lost := d.own(i) && d.slots[i].value[0] != 'n'
+	if lost {
 		d.drops = append(d.drops, drop{slot: i, path: name})
 	}
-	r.change(Change{Edit: wire.Edit{Span: d.span(i)}, Path: name, Dropped: d.own(i)})
+	r.change(Change{Edit: wire.Edit{Span: d.span(i)}, Path: name, Dropped: lost})
 }
 
 // take leaves out a member of which nothing is lost: it is said elsewhere, or

@@ -175,7 +175,7 @@ func typesRule(s *Shape, r *Request) error {
 // topLogprobsRule takes out a number of alternatives where no probabilities are
 // asked for: servers refuse the one without the other.
 func topLogprobsRule(_ *Shape, r *Request) error {
-	if string(r.value("logprobs")) != "true" {
+	if r.says("top_logprobs") && string(r.value("logprobs")) != "true" {
 		r.remove("top_logprobs")
 	}
 	return nil
