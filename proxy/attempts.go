@@ -142,7 +142,7 @@ func (x *exchange) shape(t *target) *wire.Error {
 	x.talk, x.retell = s.Backend(), s.Retells()
 	body, env := x.request()
 	if x.surface.dialect != wire.Plain && x.snap.Config.Context.Preflight {
-		_, size := t.size(catalog.Prompt{TextBytes: env.TextBytes, Images: x.media.Images}, env.Tools.Len(), x.surface.dialect)
+		_, size := t.size(catalog.Prompt{TextBytes: env.TextBytes, Images: x.media.Images}, body, env, x.surface.dialect)
 		x.shaped.Room = size.ForAnswer()
 	}
 	x.shaped.Images = x.fetched()

@@ -287,7 +287,7 @@ func (x *exchange) choose() (*wire.Error, time.Duration) {
 				x.media = shaping.MediaOf(body, env)
 			}
 			r.media, r.size = x.media, catalog.Prompt{TextBytes: env.TextBytes, Images: x.media.Images}
-			r.tools = env.Tools.Len()
+			r.body, r.env = body, env
 		}
 		if err := x.s.plan(x.snap, r, x.start, &x.plan); err != nil {
 			return resolveError(err), 0

@@ -246,15 +246,16 @@ type request struct {
 	dialect  wire.Dialect
 	size     catalog.Prompt
 	media    shaping.Media
-	tools    int  // bytes of tools, which not every model is sent
-	output   int  // max tokens asked for
-	firm     bool // it can be made shorter: what may not fit is not tried
+	body     []byte         // where size is said: for what not every model is sent
+	env      *wire.Envelope // its scan
+	output   int            // max tokens asked for
+	firm     bool           // it can be made shorter: what may not fit is not tried
 }
 
 // size says how a prompt of a dialect stands to the target.
-func (t *target) size(p catalog.Prompt, tools int, d wire.Dialect) (catalog.Estimate, Size) {
-	if tools > 0 && t.shapes[d] != nil && t.shape(d).DropsTools() {
-		p.TextBytes = max(0, p.TextBytes-int64(tools))
+func (t *target) size(p catalog.Prompt, body []byte, env *wire.Envelope, d wire.Dialect) (catalog.Estimate, Size) {
+	if env != nil && t.shapes[d] != nil {
+		p.TextBytes = max(0, p.TextBytes-t.shape(d).LeftOut(body, env))
 	}
 	g, w := t.gauge.load(), t.model.Window()
 	e := g.Estimate(p)

@@ -32,7 +32,7 @@ func (s *Server) weighInput(snap *Snapshot, st *Step, r request) {
 	if m.Provider.Kind == catalog.KindOpenAI { // whose windows are its prompts' alone
 		r.output = 0
 	}
-	e, size := t.size(r.size, r.tools, r.dialect)
+	e, size := t.size(r.size, r.body, r.env, r.dialect)
 	st.Size = size
 	switch fit := m.Fit(e, r.output); {
 	case fit == catalog.TooLong:

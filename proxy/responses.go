@@ -198,7 +198,7 @@ func (s *Server) inputTokens(d wire.Dialect) func(*fasthttp.RequestCtx) {
 		size := catalog.Prompt{TextBytes: x.env.TextBytes, Images: shaping.MediaOf(x.body, &x.env).Images}
 		n := catalog.Gauge{}.Estimate(size).Tokens
 		if len(x.plan.Steps) > 0 { // as the first would count, so far as it has been heard counting
-			e, _ := x.plan.Steps[0].target.size(size, x.env.Tools.Len(), d)
+			e, _ := x.plan.Steps[0].target.size(size, x.body, &x.env, d)
 			n = e.Tokens
 		}
 		if d == wire.Messages {

@@ -24,11 +24,10 @@ type wireError = wire.Error
 
 // ExplainRequest is what Server.Explain must know of a request.
 type ExplainRequest struct {
-	Dialect   wire.Dialect
-	TextBytes int64
-	Media     shaping.Media
-	Tools     int // bytes of them
-	Output    int
+	Dialect wire.Dialect
+	Body    []byte
+	Env     *wire.Envelope // its scan
+	Media   shaping.Media
 }
 
 // surface is one inference endpoint.

@@ -296,7 +296,8 @@ func (s *Server) breakerChanged(c breaker.Change) {
 func (s *Server) Explain(model, fallback string, x ExplainRequest) (*Plan, error) {
 	p := new(Plan)
 	err := s.plan(s.snap.Load(), request{model: model, fallback: fallback, dialect: x.Dialect,
-		size: catalog.Prompt{TextBytes: x.TextBytes, Images: x.Media.Images}, media: x.Media, tools: x.Tools, output: x.Output}, time.Now(), p)
+		size: catalog.Prompt{TextBytes: x.Env.TextBytes, Images: x.Media.Images}, media: x.Media, body: x.Body, env: x.Env,
+		output: int(min(x.Env.MaxTokens, 1<<30))}, time.Now(), p)
 	return p, err
 }
 

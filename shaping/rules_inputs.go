@@ -2,6 +2,7 @@ package shaping
 
 import (
 	"fmt"
+	"slices"
 
 	"nearside/catalog"
 	"nearside/shaping/wire"
@@ -36,11 +37,31 @@ func (s *Shape) UnsupportedImages() string {
 // request, as data: URLs: the caller then fetches remote ones.
 func (s *Shape) DataImages() bool { return yes(s.compat.RequiresDataImages) }
 
-// DropsTools says whether tools, or some of them, are left out for this model, so
-// that they are not to be counted for its prompt.
-func (s *Shape) DropsTools() bool {
+// LeftOut is how much of a request's text (Envelope.TextBytes) this model is not
+// sent: its tools, or those of them that are left out. Which ones a cap keeps is
+// known when the request is shaped; until then they are the first.
+func (s *Shape) LeftOut(body []byte, env *wire.Envelope) (bytes int64) {
 	c := &s.compat
-	return no(c.SupportsTools) || yes(c.Lean) || len(c.DropTools) > 0 || c.MaxTools > 0 || c.MaxToolSchemaBytes > 0
+	if !env.Tools.Present() || !no(c.SupportsTools) && !yes(c.Lean) && len(c.DropTools) == 0 && c.MaxTools == 0 && c.MaxToolSchemaBytes == 0 {
+		return 0
+	}
+	count, size := 0, 0
+	for it := wire.Elements(body, env.Tools); it.Next(); {
+		tool := it.Value.Of(body)
+		name := nameOfTool(tool)
+		switch {
+		case no(c.SupportsTools), name != "" && slices.Contains(c.DropTools, name), yes(c.Lean) && slices.Contains(leanTools, name),
+			c.MaxTools > 0 && count == c.MaxTools, c.MaxToolSchemaBytes > 0 && size+len(tool) > c.MaxToolSchemaBytes:
+			var in wire.Envelope
+			if wire.Scan(tool, wire.ScanLimits{}, &in) == nil {
+				bytes += in.TextBytes
+			}
+		default:
+			count++
+			size += len(tool)
+		}
+	}
+	return bytes
 }
 
 // omits says whether images are left out for this model.

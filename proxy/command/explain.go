@@ -173,7 +173,7 @@ func (c *Explain) Run(env *Env) error {
 	if dialect != wire.Plain && dialect != wire.Completions {
 		media = shaping.MediaOf(body, &e)
 	}
-	plan, err := srv.Explain(e.ModelName, c.Fallback, proxy.ExplainRequest{Dialect: dialect, TextBytes: e.TextBytes, Media: media, Tools: e.Tools.Len(), Output: int(min(e.MaxTokens, 1<<30))})
+	plan, err := srv.Explain(e.ModelName, c.Fallback, proxy.ExplainRequest{Dialect: dialect, Body: body, Env: &e, Media: media})
 	if err != nil {
 		return err // 404: the error names the nearest names
 	}
