@@ -27,6 +27,9 @@ func New(m *catalog.Model, client wire.Dialect, opt Options) (*Shape, error) {
 		if r.in(backend) && r.applies(s) {
 			s.rules = append(s.rules, r)
 		}
+		if r.Name == pairsName && client == wire.Chat && backend != wire.Chat && r.applies(s) {
+			s.pairsFirst = &r
+		}
 	}
 	return s, nil
 }
@@ -62,6 +65,10 @@ func (s *Shape) Request(body []byte, env *wire.Envelope, out *Request) error {
 	// An answer that is copied has the backend's own envelopes, or none.
 	out.Turn.Seal = s.client == wire.Responses && s.Retells() && wantsSealed(body, env)
 	if way := s.way(body, env); way != nil {
+		if s.pairsFirst != nil {
+			body, env = s.pairFirst(body, env, out)
+			out.draft.room, out.draft.images = room, images
+		}
 		if err := s.translate(way, body, env, out); err != nil {
 			out.reset()
 			return err

@@ -68,8 +68,8 @@ func (r *Request) reset() {
 	if cap(r.scratch) > keptScratchBytes {
 		r.scratch = nil
 	}
-	if cap(r.Body) > keptScratchBytes || cap(r.hub) > keptScratchBytes {
-		r.Body, r.hub = nil, nil
+	if cap(r.Body) > keptScratchBytes || cap(r.hub) > keptScratchBytes || cap(r.paired) > keptScratchBytes {
+		r.Body, r.hub, r.paired = nil, nil, nil
 	}
 	if cap(r.Edits) > keptEdits {
 		r.Edits, d.inside = nil, nil

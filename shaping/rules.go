@@ -331,7 +331,7 @@ func Rules() []Rule {
 			applies: func(s *Shape) bool { return s.hoistsSystem() || s.tellsSystemAsUser() }, apply: systemRule,
 		},
 		{
-			Name: "paired-tool-results", Dialects: chat, Setting: "compat.requiresPairedToolResults",
+			Name: pairsName, Dialects: chat, Setting: "compat.requiresPairedToolResults",
 			Why:     "every call is answered once, right behind it; compat.requiresPairedToolResults: false sends the history as it came",
 			Source:  "OpenAI's API, templates of model servers",
 			applies: func(s *Shape) bool { return yes(s.compat.RequiresPairedToolResults) && !strict(s) }, apply: pairsRule,

@@ -33,6 +33,31 @@ func pairsRule(_ *Shape, r *Request) error {
 	return nil
 }
 
+const pairsName = "paired-tool-results"
+
+// pairFirst applies the rule to a chat request before its translation, and
+// returns what is to be translated.
+func (s *Shape) pairFirst(body []byte, env *wire.Envelope, out *Request) ([]byte, *wire.Envelope) {
+	d := &out.draft
+	d.begin(body, env)
+	d.from, d.rule = s.from, s.pairsFirst
+	_ = s.pairsFirst.apply(s, out) // it refuses nothing
+	out.finish()
+	d.inside, d.drops = d.inside[:0], d.drops[:0]
+	if len(out.Edits) == 0 {
+		return body, env
+	}
+	out.paired = wire.Splice(out.paired[:0], body, out.Edits)
+	out.Edits = out.Edits[:0]
+	for i := range out.Changes { // what they cover is not in the body that is sent
+		out.Changes[i].Span = wire.Span{}
+	}
+	if wire.Scan(out.paired, wire.ScanLimits{Depth: translatedDepth}, &out.before) != nil {
+		panic("BUG: the paired request does not scan")
+	}
+	return out.paired, &out.before
+}
+
 // callsQuick bounds the calls of a turn for which a conversation is found to be
 // in order without a list of them.
 const callsQuick = 32

@@ -61,6 +61,8 @@ type Request struct {
 	scratch []byte
 	hub     []byte // a request between two translations
 	origins []int  // see translation
+	paired  []byte // a request before its translation, and its scan
+	before  wire.Envelope
 	draft   draft
 }
 
@@ -82,11 +84,14 @@ type Shape struct {
 	client  wire.Dialect
 	backend wire.Dialect // the same, or another one that requests are translated to
 	opt     Options
-	path    string      // see Request.Path
-	native  bool        // an OpenAI address: nothing is stripped there
-	rules   []Rule      // those that can apply, in order
-	facts               // what the rules precomputed
-	mend    MendOptions // see Mend
+	path    string // see Request.Path
+	native  bool   // an OpenAI address: nothing is stripped there
+	rules   []Rule // those that can apply, in order
+	// pairsFirst is the rule that puts results behind their calls, for a chat
+	// request which is translated: no other dialect can say one in disorder.
+	pairsFirst *Rule
+	facts                  // what the rules precomputed
+	mend       MendOptions // see Mend
 }
 
 // Options are the settings of translations.
