@@ -164,3 +164,51 @@ func (s *Shape) AnswerRules() []AnswerRule {
 	}
 	return all
 }
+
+// readElsewhere are the dialects of backends in which a flag is read elsewhere than in a
+// rule that names it.
+var readElsewhere = map[string][]wire.Dialect{
+	"supportsDeveloperRole":            {wire.Responses},
+	"supportsJsonSchemaResponseFormat": {wire.Messages},
+	"thinkingFormat":                   {wire.Messages},
+	"supportsReasoningEffort":          {wire.Messages},
+	"supportedReasoningEfforts":        {wire.Messages},
+	"reasoningEffortMap":               {wire.Messages},
+	"supportsTemperature":              {wire.Messages},
+	"supportsLongCacheRetention":       {wire.Messages},
+	"requiresPairedToolResults":        {wire.Responses, wire.Messages},
+
+	// Answers are mended where they are a chat backend's.
+	"thinkTags": {wire.Chat}, "toolText": {wire.Chat}, "repairToolCalls": {wire.Chat}, "answerReasoning": {wire.Chat},
+	"toolCallArgumentsEncoding": {wire.Chat}, "visibleReasoningDetailTypes": {wire.Chat},
+}
+
+// Idle returns the flags that the configuration says of a model and that change
+// nothing, since they are about another dialect than the one in which its backend
+// is asked: thinkTags where the api is openai-responses.
+func Idle(m *catalog.Model) []string {
+	to := m.Dialect()
+	if to == 0 {
+		return nil
+	}
+	of := map[string][]wire.Dialect{}
+	for flag, dialects := range readElsewhere {
+		of[flag] = append(of[flag], dialects...)
+	}
+	for _, r := range Rules() {
+		if flag, ok := strings.CutPrefix(r.Setting, "compat."); ok {
+			for _, flag := range append([]string{flag}, r.also...) {
+				of[flag] = append(of[flag], r.Dialects...)
+			}
+		}
+	}
+	var idle []string
+	for _, c := range [...]*catalog.Compat{&m.Provider.Compat, &m.Compat, &m.OwnCompat} {
+		c.Each(func(name string, _ any) {
+			if of[name] != nil && !slices.Contains(of[name], to) && !slices.Contains(idle, name) {
+				idle = append(idle, name)
+			}
+		})
+	}
+	return idle
+}

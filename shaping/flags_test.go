@@ -29,6 +29,27 @@ func TestRulesSayWhereTheyAreFrom(t *testing.T) {
 	}
 }
 
+// A flag that nobody reads where it is said must not look as if it did something,
+// and one that does something must not be called idle.
+func TestIdleFlagsAreThoseOfOtherDialects(t *testing.T) {
+	on, off := true, false
+	c := catalog.Compat{RequiresStringContent: &on, SupportsTools: &off, SupportsInstructions: &off, SupportsReasoningEffort: &on, ThinkingFormat: "budget",
+		SupportsEagerToolInputStreaming: &off, CacheControlFormat: "none", CodeMode: true,
+		Own: catalog.Own{ThinkTags: "keep", RequiresPairedToolResults: &on, UnsupportedImages: "next", SupportsNulls: &off}}
+	f := func(api catalog.API, want string) {
+		t.Helper()
+		m := story{API: api}.model()
+		m.Provider.Compat, m.OwnCompat = c, c
+		if got := strings.Join(Idle(m), " "); got != want {
+			t.Errorf("%s\n got %s\nwant %s", api, got, want)
+		}
+	}
+	f(catalog.Completions, "supportsEagerToolInputStreaming supportsInstructions")
+	f(catalog.Responses, "requiresStringContent thinkingFormat supportsEagerToolInputStreaming supportsNulls thinkTags")
+	f(catalog.Messages, "requiresStringContent supportsInstructions supportsNulls thinkTags")
+	f("google-generative-ai", "")
+}
+
 // Each line of explain comes with the line of the configuration that turns it
 // off; and that line does turn it off.
 func TestExplainSaysHowToTurnOff(t *testing.T) {

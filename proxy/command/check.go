@@ -10,6 +10,7 @@ import (
 	"nearside/catalog"
 	"nearside/proxy"
 	"nearside/proxy/config"
+	"nearside/shaping"
 	"nearside/upstream"
 )
 
@@ -115,6 +116,7 @@ func report(w io.Writer, file *config.Config, snap *proxy.Snapshot, problems con
 	reportProviders(w, snap)
 	reportNames(w, file, snap)
 	reportWindows(w, snap)
+	reportIdle(w, snap)
 	for _, part := range []struct {
 		title string
 		notes []config.Note
@@ -214,6 +216,25 @@ func reportWindows(w io.Writer, snap *proxy.Snapshot) {
 	}
 	if len(rows) > 0 {
 		fmt.Fprintln(w, "\ncontext windows:")
+		table(w, "  ", rows)
+	}
+}
+
+// reportIdle prints the compat flags that the api of their provider has no use for.
+func reportIdle(w io.Writer, snap *proxy.Snapshot) {
+	var rows [][]string
+	for _, p := range snap.Catalog.Providers {
+		if p.Source != catalog.FromConfig {
+			continue
+		}
+		for _, m := range p.Models {
+			if idle := shaping.Idle(m); len(idle) > 0 {
+				rows = append(rows, []string{m.Ref(), string(m.API), strings.Join(idle, ", ")})
+			}
+		}
+	}
+	if len(rows) > 0 {
+		fmt.Fprintln(w, "\ncompat flags without an effect, since they are about another api than that of the provider:")
 		table(w, "  ", rows)
 	}
 }

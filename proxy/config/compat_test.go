@@ -124,6 +124,15 @@ func TestCompatFlagsOfEveryPlace(t *testing.T) {
 	}
 }
 
+// Our own flags are none that OpenClaw would take in its block; whoever says one
+// there is told where it belongs.
+func TestOwnFlagsInOpenClawsPlace(t *testing.T) {
+	_, problems := load(`{models: {providers: {gpu: {baseUrl: 'http://127.0.0.1:8000/v1', models: [{id: 'm', compat: {lean: true, leen: true}}]}}}}`)
+	if len(problems) != 2 || !strings.Contains(problems[0].Text, `proxy.models["<provider>/<model>"].compat`) || !strings.Contains(problems[1].Text, "unknown key") {
+		t.Errorf("problems: %v", problems)
+	}
+}
+
 // Parameters hold for models that discovery finds as well: a server that nobody
 // configured is the one that needs tool_choice forced.
 func TestParamsOfFoundModels(t *testing.T) {

@@ -3,9 +3,11 @@ package config
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
+	"nearside/catalog"
 	"nearside/proxy/config/json5"
 )
 
@@ -175,6 +177,8 @@ func (l *loader) checkGroup(v *json5.Value, s *shape, path string) {
 		switch {
 		case f == nil && s.rest != nil:
 			l.check(m.Value, s.rest, at)
+		case f == nil && strings.HasSuffix(path, ".compat") && slices.Contains(catalog.FlagNames(), m.Key):
+			l.at(m.Pos, at, "is no flag of OpenClaw's: say it in proxy.models[\"<provider>/<model>\"].compat or proxy.providers.<provider>.compat")
 		case f == nil:
 			problem := l.at(m.Pos, at, "unknown key")
 			problem.like(m.Key, s.names())
