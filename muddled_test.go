@@ -39,6 +39,8 @@ func TestMuddledHistoriesReachStrictServers(t *testing.T) {
 		{sim.LlamaCPP, "alternating-roles", `requiresAlternatingRoles: true`, []string{user, user, said, said, user}},
 		{sim.VLLM, "assistant-after-tool", `requiresAssistantAfterToolResult: true`, []string{user, called, result, user}},
 		{sim.LMStudio, "paired-tool-results", ``, []string{result, user, called, user, result, called}},
+		{sim.MLX, "", ``, []string{user, strings.Replace(called, `"{}"`, `"{\"city\":\"Os"`, 1), result, user}},
+		{sim.VLLM, "bad-arguments-400", ``, []string{user, strings.Replace(called, `"{}"`, `"no object"`, 1), result, user}},
 		{sim.VLLM, "tool-result-name-400", `requiresToolResultName: true`, []string{user, called, result}},
 		{sim.VLLM, "mistral-tool-ids", `requiresMistralToolIds: true`, []string{user, called, result}},
 		{sim.VLLM, "tool-id-length-400=40", `requiresPlainToolIds: true`, []string{user, long.Replace(called), long.Replace(result)}},

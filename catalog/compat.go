@@ -81,6 +81,7 @@ type Own struct {
 	RequiresAlternatingRoles   *bool    `json:"requiresAlternatingRoles,omitempty"`
 	RequiresPairedToolResults  *bool    `json:"requiresPairedToolResults,omitempty"`
 	RequiresNonEmptyMessages   *bool    `json:"requiresNonEmptyMessages,omitempty"`
+	RequiresObjectArguments    *bool    `json:"requiresObjectArguments,omitempty"`
 	RequiresPlainToolIDs       *bool    `json:"requiresPlainToolIds,omitempty"` // at most 40 letters, digits, _ and -
 
 	// Answers: how what the backend says is told.

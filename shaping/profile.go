@@ -102,9 +102,10 @@ func api(o catalog.Own) catalog.Own {
 }
 
 // near are our own flags of a model server. Templates refuse a history whose
-// calls and results do not match, or show the model a muddle.
+// calls and results do not match, or show the model a muddle, and want arguments
+// as objects.
 func near(o catalog.Own) catalog.Own {
-	o.RequiresPairedToolResults = isTrue
+	o.RequiresPairedToolResults, o.RequiresObjectArguments = isTrue, isTrue
 	o.RepairToolCalls, o.ThinkTags, o.ToolText = isTrue, "split", "bracketed"
 	return o
 }

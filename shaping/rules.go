@@ -381,6 +381,12 @@ func Rules() []Rule {
 			}, apply: plainIDRule,
 		},
 		{
+			Name: "object-arguments", Dialects: chat, Setting: "compat.requiresObjectArguments",
+			Why:     "the backend parses the arguments of earlier calls; compat.requiresObjectArguments: false sends them as they came",
+			Source:  "the source of vLLM, SGLang, mlx_lm, Ollama and llama.cpp",
+			applies: func(s *Shape) bool { return yes(s.compat.RequiresObjectArguments) && !strict(s) }, apply: argumentsRule,
+		},
+		{
 			Name: "tool-result-name", Dialects: chat, Setting: "compat.requiresToolResultName",
 			Why:     "compat.requiresToolResultName is true for this model, so results have the name of the tool; remove it to send none",
 			Source:  "Gemini's refusals, older Mistral",

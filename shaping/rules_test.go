@@ -55,7 +55,7 @@ func models() map[string]story {
 // history switches on everything that mends a conversation.
 func history(on *bool, reasoning string) catalog.Own {
 	return catalog.Own{RequiresSystemFirst: on, RequiresUserFirst: on, RequiresAlternatingRoles: on, RequiresPairedToolResults: on,
-		RequiresNonEmptyMessages: on, RequiresPlainToolIDs: on, ReasoningField: reasoning}
+		RequiresNonEmptyMessages: on, RequiresObjectArguments: on, RequiresPlainToolIDs: on, ReasoningField: reasoning}
 }
 
 // check holds a shaped request against what is true of every one of them. It

@@ -220,6 +220,7 @@ func ownCompatShape() *shape {
 		want("requiresAlternatingRoles", yes),
 		want("requiresPairedToolResults", yes),
 		want("requiresNonEmptyMessages", yes),
+		want("requiresObjectArguments", yes),
 		want("requiresPlainToolIds", yes),
 		want("thinkTags", oneOf("split", "opened", "keep")),
 		want("toolText", oneOf("bracketed", "all", "off")),
