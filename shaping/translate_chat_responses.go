@@ -8,6 +8,9 @@ import (
 	"nearside/shaping/wire"
 )
 
+// hintChatAPI says how a request gets where it can be said.
+const hintChatAPI = `; api: "openai-completions" of its provider asks /chat/completions, which takes it`
+
 // responsesFromChat writes a chat request as Responses. The input comes last:
 // from one turn to the next the bytes before its end stay the same.
 func responsesFromChat(t *translation, dst, body []byte, env *wire.Envelope) ([]byte, error) {
@@ -105,11 +108,11 @@ func (w *responsesDraft) settings() error {
 			}
 		case "n":
 			if k, _ := wire.Int(v.Of(w.body)); k > 1 {
-				return refusal("n", "unsupported_value", "n is more than 1, and a Responses backend gives one answer")
+				return refusal("n", "unsupported_value", "n is more than 1, and a Responses backend gives one answer"+hintChatAPI)
 			}
 		case "stop":
 			if filled(v.Of(w.body)) {
-				return refusal(w.t.member("stop"), "unsupported_parameter", fmt.Sprintf("%s cannot be sent to %q: Responses has no stop sequences", w.t.member("stop"), w.t.shape.model.Ref()))
+				return refusal(w.t.member("stop"), "unsupported_parameter", fmt.Sprintf("%s cannot be sent to %q: Responses has no stop sequences%s", w.t.member("stop"), w.t.shape.model.Ref(), hintChatAPI))
 			}
 		case "modalities":
 			if hasWord(w.body, v, `"audio"`) {
