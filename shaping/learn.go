@@ -18,6 +18,7 @@ type Lesson struct {
 	Source string // whose words these are
 
 	says     []string       // regular expressions, without regard to case; a group is what is complained about
+	unless   string         // words with which the refusal is about something else, mostly about a value of the client's
 	dialects []wire.Dialect // in which the backend was asked; nil for chat
 	teach    func(q *question) *catalog.Compat
 }
@@ -67,7 +68,7 @@ func (s *Shape) Learn(e *wire.Error, body []byte, env *wire.Envelope, r *Request
 	}
 	q := question{text: textOf(e), s: s, sent: sent{body, env, r.Edits}}
 	for _, l := range lessons() {
-		if !l.about(s.backend) {
+		if !l.about(s.backend) || l.unless != nil && l.unless.MatchString(q.text) {
 			continue
 		}
 		for _, says := range l.patterns {
@@ -110,6 +111,7 @@ func (s *Shape) taught(l Lesson, flags *catalog.Compat) (Taught, bool) {
 type compiled struct {
 	Lesson
 	patterns []*regexp.Regexp
+	unless   *regexp.Regexp
 }
 
 func (c *compiled) about(d wire.Dialect) bool {
@@ -130,12 +132,18 @@ var lessons = sync.OnceValue(func() []*compiled {
 	out := make([]*compiled, len(all))
 	for i, l := range all {
 		out[i] = &compiled{Lesson: l}
+		if l.unless != "" {
+			out[i].unless = regexp.MustCompile(`(?is)` + l.unless)
+		}
 		for _, says := range l.says {
 			out[i].patterns = append(out[i].patterns, regexp.MustCompile(`(?is)`+says))
 		}
 	}
 	return out
 })
+
+// Persists says whether a later refusal says again what this was taught by.
+func (t *Taught) Persists(e *wire.Error) bool { return strings.Contains(textOf(e), t.Words) }
 
 // textOf is what a refusal says: its message, and the param and code where the
 // message does not have them.

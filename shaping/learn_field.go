@@ -144,6 +144,10 @@ func (q *question) topLevel(name string) *catalog.Compat {
 // effortWords are the efforts that a list may hold.
 var effortWords = regexp.MustCompile(`(?i)\b(none|off|minimal|low|medium|high|xhigh|max|default|on)\b`)
 
+// effortList tells a list of efforts from a sentence: on, off, none and default
+// are words of every sentence.
+var effortList = regexp.MustCompile(`(?i)\b(?:minimal|low|medium|high|xhigh|max)\b|['"\x60](?:none|off|default|on)['"\x60]`)
+
 // effortsTaught reads the list of efforts that a refusal names.
 func effortsTaught(q *question) *catalog.Compat {
 	asked := q.sent.effort()
@@ -156,7 +160,7 @@ func effortsTaught(q *question) *catalog.Compat {
 			list = append(list, w)
 		}
 	}
-	if len(list) == 0 || slices.Contains(list, asked) {
+	if len(list) == 0 || slices.Contains(list, asked) || !effortList.MatchString(q.about[1]) {
 		return nil
 	}
 	return &catalog.Compat{SupportedReasoningEfforts: list}

@@ -190,6 +190,28 @@ func TestRefusalsTeach(t *testing.T) {
 	f(askFields, "metadata: invalid type: null, expected a map", "", "nulls", "supportsNulls: false")
 	f(askPlain, "temperature must not be null", "", "", "")
 
+	// What is about a value, a name or a schema that the client wrote is the
+	// client's to put right: what it set must not be taken away for all.
+	const askAll = `{"model":"m","temperature":3,"top_p":2,"seed":-1,"top_k":3,"metadata":{"a":1},"reasoning_effort":"low","messages":[{"role":"user","name":"ann","content":[{"type":"text","text":"hi"}]}],` +
+		`"response_format":{"type":"json_schema","json_schema":{"name":"x","schema":{}}},"tool_choice":{"type":"function","function":{"name":"g"}},"tools":[{"type":"function","function":{"name":"f","strict":true,"parameters":{"type":"object"}}}]}`
+	for _, message := range []string{
+		"Invalid temperature: must be between 0 and 1",
+		"Invalid type for 'temperature': expected a decimal, but got a string instead.",
+		"temperature: 3 is not allowed, the range is 0 to 1",
+		"Invalid parameter: temperature must be between 0 and 1",
+		"Invalid argument: top_p must be in (0,1]",
+		"Invalid parameter 'seed': must be a positive integer",
+		"Invalid property: metadata must have string values",
+		"Invalid schema for function 'f': In strict mode, required must include every key",
+		"Invalid schema for response_format 'x': In context=(), 'additionalProperties' is required to be supplied and to be false.",
+		"Invalid value for 'tool_choice': tool 'g' not found in 'tools' parameter.",
+		"Invalid 'messages[0].name': string does not match pattern. Expected a string that matches the pattern '^[^ ]+$'.",
+		"invalid value for 'reasoning_effort': must be used only on models that think",
+		"Custom tools are not supported by this model",
+	} {
+		f(askAll, message, "", "", "")
+	}
+
 	// What is no lesson, whatever its words.
 	f(askParts, "model 'x' not found, try pulling it first", "model", "", "")
 	f(askTools, "Rate limit reached for requests", "", "", "")

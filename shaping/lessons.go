@@ -18,6 +18,15 @@ func set(flags catalog.Compat, when func(s *sent) bool) func(*question) *catalog
 	}
 }
 
+// The words of refusals that are about what the client wrote, not about what the
+// server takes: with another value, name or schema it would have been answered.
+const (
+	valueWords = `must be (?:in|an?|at|[<>]|between|positive|less|greater)\b|must have|non-?negative|\bbetween\b|(?:greater|less|larger|smaller|higher|lower) than|at (?:most|least)\b|` +
+		`(?:maximum|minimum) (?:value|length)|out of range|\brange\b|too (?:large|small|long|short|many|few|high|low)\b|invalid (?:type|value) for|match(?:es)? (?:the )?pattern|[<>]=?\s*-?\d`
+	schemaWords = `invalid schema|schema must|required to be`
+	choiceWords = `not found|does not match|not exist|is not (?:in|among|one of the) `
+)
+
 func own(o catalog.Own) catalog.Compat { return catalog.Compat{Own: o} }
 
 // Lessons returns all lessons in the order in which a refusal is held against
@@ -30,6 +39,7 @@ func Lessons() []Lesson {
 	return []Lesson{
 		{
 			Name: "tools", Why: "the model takes no tools", Source: "Ollama, OpenRouter, vLLM without a tool parser, Groq",
+			unless: `(?:custom|parallel|hosted|built-?in|mcp) tool|tools? with\b`,
 			says: []string{
 				`does not support (?:tools|tool use|tool calling|tool calls|function calling|functions)\b`,
 				`(?:tools|tool use|tool calling|function calling)\b.{0,20}(?:is|are) not (?:supported|enabled|available)`,
@@ -40,6 +50,7 @@ func Lessons() []Lesson {
 		},
 		{
 			Name: "tool-choice-object", Why: "tool_choice must be a string", Source: "LM Studio, llama.cpp before --jinja, Qwen",
+			unless: choiceWords,
 			says: []string{
 				`invalid tool_choice type`,
 				`tool_choice.{0,80}(?:must be|should be|expected|is not|valid).{0,30}string`,
@@ -53,6 +64,7 @@ func Lessons() []Lesson {
 		},
 		{
 			Name: "tool-choice-required", Why: "the model cannot be made to call a tool", Source: "Moonshot, Qwen and DeepSeek while they think, Mistral's imitators",
+			unless: choiceWords,
 			says: []string{
 				`tool_choice.{0,120}(?:not support|unsupported|does not support|invalid|incompatible|must be|should be|only)`,
 				`(?:not support|unsupported|invalid|incompatible|only).{0,80}tool_choice`,
@@ -208,6 +220,7 @@ func Lessons() []Lesson {
 		},
 		{
 			Name: "string-content", Why: "the content of a message must be a string", Source: "the page of local models, NVIDIA NIM, Cerebras, MLX, older TGI and llama-cpp-python",
+			unless: `match(?:es)? (?:the )?pattern`,
 			says: []string{
 				`content.{0,160}(?:expected a string|must be (?:a )?(?:valid )?string|should be (?:a )?(?:valid )?string|is not of type .string)`,
 				`(?:expected a string|should be a valid string|invalid type: sequence|is not of type .string).{0,120}content`,
@@ -220,20 +233,23 @@ func Lessons() []Lesson {
 		},
 		{
 			Name: "strict-tools", Why: "tools have no member strict", Source: "Gemini, Cerebras, Mistral, SGLang",
-			says: []string{`(?:tools?|function)\S*.{0,40}\bstrict\b`, `\bstrict\b.{0,60}(?:not permitted|unknown|unsupported|unexpected|not supported|unrecognized|cannot find)`, `(?:unknown|unexpected|unsupported|unrecognized).{0,40}\bstrict\b`},
+			unless: schemaWords,
+			says:   []string{`(?:not permitted|cannot find).{0,60}\bstrict\b`, `\bstrict\b.{0,60}(?:not permitted|unknown|unsupported|unexpected|not supported|unrecognized|cannot find)`, `(?:unknown|unexpected|unsupported|unrecognized).{0,40}\bstrict\b`},
 			teach: set(catalog.Compat{SupportsStrictMode: isFalse}, func(s *sent) bool {
 				return s.any("tools", func(t []byte) bool { return memberOf(t, "function", "strict") != nil || memberOf(t, "strict") != nil })
 			}),
 		},
 		{
 			Name: "json-object", Why: "response_format json_object is not taken", Source: "LM Studio",
-			says:  []string{`response_format.{0,160}(?:must be|should be|not support|unsupported|unavailable|invalid|expected)`, `(?:not support|unsupported|invalid|unavailable).{0,80}response_format`, `json mode.{0,40}not (?:supported|available|enabled)`, `unknown variant .json_object`},
-			teach: set(own(catalog.Own{SupportsJSONObjectFormat: isFalse}), func(s *sent) bool { return s.format("json_object") }),
+			unless: schemaWords,
+			says:   []string{`response_format.{0,160}(?:must be|should be|not support|unsupported|unavailable|invalid|expected)`, `(?:not support|unsupported|invalid|unavailable).{0,80}response_format`, `json mode.{0,40}not (?:supported|available|enabled)`, `unknown variant .json_object`},
+			teach:  set(own(catalog.Own{SupportsJSONObjectFormat: isFalse}), func(s *sent) bool { return s.format("json_object") }),
 		},
 		{
 			Name: "json-schema-format", Why: "response_format json_schema is not taken", Source: "DeepSeek, Azure's older versions, Moonshot, Groq's older models",
-			says:  []string{`response_format.{0,160}(?:must be|should be|not support|unsupported|unavailable|invalid|expected|only)`, `(?:not support|unsupported|invalid|unavailable).{0,80}response_format`, `(?:structured outputs?|json_schema|json schema).{0,60}not (?:supported|available|enabled)`, `unknown variant .json_schema`},
-			teach: set(catalog.Compat{SupportsJSONSchemaResponseFormat: isFalse}, func(s *sent) bool { return s.format("json_schema") }),
+			unless: schemaWords,
+			says:   []string{`response_format.{0,160}(?:must be|should be|not support|unsupported|unavailable|invalid|expected|only)`, `(?:not support|unsupported|invalid|unavailable).{0,80}response_format`, `(?:structured outputs?|json_schema|json schema).{0,60}not (?:supported|available|enabled)`, `unknown variant .json_schema`},
+			teach:  set(catalog.Compat{SupportsJSONSchemaResponseFormat: isFalse}, func(s *sent) bool { return s.format("json_schema") }),
 		},
 		{
 			Name: "schema-keyword", Why: "a keyword of the tools' schemas is not taken", Source: "Gemini, xgrammar, llguidance, Cerebras, OpenAI's strict mode",
@@ -274,13 +290,15 @@ func Lessons() []Lesson {
 		},
 		{
 			Name: "temperature", Why: "the temperature cannot be set", Source: "OpenAI's reasoning models, Moonshot, Anthropic's newest behind gateways",
-			says:  []string{`temperature.{0,100}(?:does not support|not support|unsupported|only the default|only 1|deprecated|not permitted|not allowed|unrecognized)`, `(?:unsupported|invalid|unrecognized|unknown)\S*.{0,40}temperature.{0,60}(?:only|$)`, `(?:not support|unsupported).{0,60}temperature`},
-			teach: set(catalog.Compat{SupportsTemperature: isFalse}, func(s *sent) bool { return s.has("temperature") }),
+			unless: valueWords,
+			says:   []string{`temperature.{0,100}(?:does not support|not support|unsupported|only the default|only 1|deprecated|not permitted|not allowed|unrecognized)`, `(?:unsupported|invalid|unrecognized|unknown)\S*.{0,40}temperature.{0,60}(?:only|$)`, `(?:not support|unsupported).{0,60}temperature`},
+			teach:  set(catalog.Compat{SupportsTemperature: isFalse}, func(s *sent) bool { return s.has("temperature") }),
 		},
 		{
 			Name: "field", Why: "a field is not known", Source: "OpenAI, pydantic (Mistral, Cerebras, Anthropic's imitators), serde, Go, Groq, Gemini, LiteLLM, Bedrock", dialects: openAI,
-			says:  fieldSays,
-			teach: fieldTaught,
+			unless: valueWords,
+			says:   fieldSays,
+			teach:  fieldTaught,
 		},
 		{
 			Name: "nulls", Why: "a field must not be null", Source: "SGLang, MLX's imitators, jsonschema, serde, pydantic", dialects: openAI,
