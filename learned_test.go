@@ -234,3 +234,40 @@ func TestImagesAreFetchedOnceTheyAreRefused(t *testing.T) {
 	f(`, inputs: {fetchImages: true, fetchPrivate: true}`, "near/m=learned, near/m=ok", "seen")
 	f(``, "near/m=status_400", "")
 }
+
+// Whether a lesson helped is told by what the next refusal is about. Servers say
+// the same words of one field after the other, and put numbers of their own into
+// words that stay the same; what a user wrote comes back in some of them, and
+// must not change what others are answered.
+func TestNextRefusalTellsWhetherALessonHelped(t *testing.T) {
+	f := func(refusal func(body string, n int) string, attempts string, kept int) {
+		t.Helper()
+		n := 0
+		near := newBackend(t, func(b *backend, c net.Conn, a asked) bool {
+			n++
+			if e := refusal(string(a.body), n); e != "" {
+				return whole(422, `{"error":{`+e+`}}`)(b, c, a)
+			}
+			return chat("pong")(b, c, a)
+		})
+		p := start(t, configOf(quick, provider("near", near.url, "openai-completions")))
+		got := p.post("/v1/chat/completions", `{"model":"near/m","seed":1,"top_k":2,"temperature":1,"messages":[{"role":"user","content":"hi"}]}`)
+		if a := got.header.Get("X-Nearside-Attempts"); a != attempts {
+			t.Errorf("attempts %q, want %q\n%s", a, attempts, got.body)
+		}
+		if body := p.get("/proxy/learned").body; strings.Count(body, `"lesson"`) != kept {
+			t.Errorf("kept %s, want %d", body, kept)
+		}
+	}
+	f(func(body string, _ int) string {
+		for _, name := range []string{"seed", "top_k"} {
+			if strings.Contains(body, `"`+name+`"`) {
+				return `"message":"Extra inputs are not permitted","param":"` + name + `"`
+			}
+		}
+		return ""
+	}, "near/m=learned, near/m=learned, near/m=ok", 2)
+	f(func(body string, n int) string {
+		return fmt.Sprintf(`"message":"this prompt is refused: why does it say temperature is not supported, and then unknown parameter: seed? (request %d)"`, n)
+	}, "near/m=learned, near/m=learned, near/m=status_422", 0)
+}

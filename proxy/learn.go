@@ -192,8 +192,7 @@ type trial struct {
 	// The last lesson, of which it is not known yet whether it helps.
 	open    bool
 	taught  shaping.Taught
-	note    int // its place in Receipt.Learned
-	said    string
+	note    int             // its place in Receipt.Learned
 	without *catalog.Compat // flags before it
 }
 
@@ -216,15 +215,13 @@ func (x *exchange) learn(err error) bool {
 	now := x.as // another exchange may have learned the same meanwhile
 	body, env := x.request()
 	taught, ok := now.Learn(e, body, env, &x.shaped)
-	ok = ok && !(tr.open && tr.taught.Flag == taught.Flag && tr.said == e.Message)
-	if !ok {
+	if !ok || tr.open && tr.taught.Persists(e) {
 		x.unlearn()
-		return false
-	}
-	if tr.open && tr.said != e.Message {
+	} else {
 		x.learned() // the refusal is another one: the last lesson helped
-	} else if tr.open {
-		x.unlearn()
+	}
+	if !ok || x.unhelpful(t, taught.Flag) {
+		return false
 	}
 	if tr.times == lessonTries {
 		return false
@@ -242,13 +239,18 @@ func (x *exchange) learn(err error) bool {
 	}
 	words := clip(x.cur.backend.Mask(taught.Words))
 	tr.times++
-	tr.open, tr.taught, tr.said, tr.without = true, taught, e.Message, without
+	tr.open, tr.taught, tr.without = true, taught, without
 	tr.note = len(x.receipt.Learned)
 	x.receipt.Learned = append(x.receipt.Learned, Learned{Model: t.ref, Lesson: taught.Lesson.Name, Why: taught.Lesson.Why, Flag: taught.Flag,
 		Setting: taught.Setting(t.ref), Words: words, At: time.Now()})
 	x.abandonFor("learned", "the backend refused it: "+clip(x.cur.backend.Mask(e.Message))+"; tried again with "+taught.Flag+": "+taught.Value)
 	x.step--
 	return true
+}
+
+// unhelpful says whether a flag was tried out at the target and did not help.
+func (x *exchange) unhelpful(t *target, flag string) bool {
+	return slices.ContainsFunc(x.receipt.Learned, func(n Learned) bool { return n.Model == t.ref && n.Flag == flag && !n.Helped })
 }
 
 // shapeOf returns the shape of the present request for a target.
