@@ -33,6 +33,11 @@ type Edits struct {
 	list  []Edit
 	buf   []byte // what additions are made of
 	seq   int    // of the last operation
+
+	// Containers mostly come in the order of the body, each with its operations
+	// together: what was done in one is then found without looking at all.
+	beyond int // behind the start of the last container in parts; 0 without one
+	from   int // where its operations begin in parts, at the earliest
 }
 
 // change is one operation. In parts, the span of a removal is that of the whole
@@ -113,14 +118,14 @@ func (e *Edits) RemoveIn(in Span, key string) bool {
 // RemoveElement takes the element at at out of the array at in.
 func (e *Edits) RemoveElement(in, at Span) {
 	e.seq++
-	e.parts = append(e.parts, change{Edit: Edit{Span: at}, in: e.at(in), remove: true, seq: e.seq})
+	e.part(change{Edit: Edit{Span: at}, in: e.at(in), remove: true, seq: e.seq})
 }
 
 // Append adds value at the end of the array at in. A value that is no array
 // stays as it is.
 func (e *Edits) Append(in Span, value []byte) {
 	e.seq++
-	e.parts = append(e.parts, change{Edit: Edit{With: value}, in: e.at(in), seq: e.seq})
+	e.part(change{Edit: Edit{With: value}, in: e.at(in), seq: e.seq})
 }
 
 func (e *Edits) top() int { return space(e.body, 0) }
@@ -136,10 +141,30 @@ func (e *Edits) find(key string) (Field, bool) {
 	return Field{}, false
 }
 
+// part keeps an operation that needs its neighbours.
+func (e *Edits) part(c change) {
+	if c.in >= e.beyond {
+		e.beyond, e.from = c.in+1, len(e.parts)
+	}
+	e.parts = append(e.parts, c)
+}
+
+// done returns the operations among which are those in the container at in.
+func (e *Edits) done(in int) []change {
+	switch {
+	case in >= e.beyond:
+		return nil
+	case in+1 == e.beyond:
+		return e.parts[e.from:]
+	}
+	return e.parts
+}
+
 func (e *Edits) set(in int, f Field, has bool, key string, value []byte) {
 	whole := Span{f.Key.Start - 1, f.Value.End}
-	for i := range e.parts {
-		switch c := &e.parts[i]; {
+	done := e.done(in)
+	for i := range done {
+		switch c := &done[i]; {
 		case c.in != in || c.seq < 0:
 		case has && c.remove && c.Span == whole:
 			c.seq = -1
@@ -153,17 +178,18 @@ func (e *Edits) set(in int, f Field, has bool, key string, value []byte) {
 		return
 	}
 	e.seq++
-	e.parts = append(e.parts, change{Edit: Edit{With: value}, in: in, key: key, seq: e.seq})
+	e.part(change{Edit: Edit{With: value}, in: in, key: key, seq: e.seq})
 }
 
 func (e *Edits) drop(in int, f Field, has bool, key string) {
 	if has {
 		e.seq++
-		e.parts = append(e.parts, change{Edit: Edit{Span: Span{f.Key.Start - 1, f.Value.End}}, in: in, key: key, remove: true, seq: e.seq})
+		e.part(change{Edit: Edit{Span: Span{f.Key.Start - 1, f.Value.End}}, in: in, key: key, remove: true, seq: e.seq})
 		return
 	}
-	for i := range e.parts {
-		if c := &e.parts[i]; c.in == in && c.key == key && !c.remove {
+	done := e.done(in)
+	for i := range done {
+		if c := &done[i]; c.in == in && c.key == key && !c.remove {
 			c.seq = -1
 		}
 	}
@@ -172,6 +198,7 @@ func (e *Edits) drop(in int, f Field, has bool, key string) {
 // List returns the edits. They are valid until the next Reset or List.
 func (e *Edits) List() []Edit {
 	free := len(e.free)
+	e.from = 0 // parts are put in another order
 	e.parts = slices.DeleteFunc(e.parts, func(c change) bool { return c.seq < 0 })
 	for i := range e.parts {
 		if !e.parts[i].remove {

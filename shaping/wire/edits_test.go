@@ -212,3 +212,48 @@ func BenchmarkSpliceModel(b *testing.B) {
 		segs = Segments(segs[:0], body, e.List())
 	}
 }
+
+// Operations on one object count together wherever those on others stand between
+// them, also after a List, which orders them anew.
+func TestEditsGoBackToAnObject(t *testing.T) {
+	e, p := editing(t, `{"l":[{"a":1},{"a":2},{"a":3}]}`)
+	var objects []Span
+	for it := Elements(p, Span{5, len(p)}); it.Next(); {
+		objects = append(objects, it.Value)
+	}
+	f := func(want string) {
+		t.Helper()
+		if got := string(Splice(nil, p, e.List())); got != want {
+			t.Fatalf("\n got %s\nwant %s", got, want)
+		}
+	}
+	for _, i := range []int{0, 1, 0, 2, 1} {
+		e.SetIn(objects[i], "b", []byte(`7`))
+		e.RemoveIn(objects[i], "a")
+	}
+	f(`{"l":[{"b":7},{"b":7},{"b":7}]}`)
+	e.SetIn(objects[2], "b", []byte(`8`))
+	e.SetIn(objects[0], "a", []byte(`9`))
+	e.RemoveIn(objects[1], "b")
+	f(`{"l":[{"a":9,"b":7},{},{"b":8}]}`)
+}
+
+// What is done to each object of a long list costs by its length, not its
+// square.
+func BenchmarkEditsInManyObjects(b *testing.B) {
+	for _, n := range []int{1000, 32000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			p := []byte("[" + strings.Repeat(`{"name":"a"},`, n-1) + `{"name":"a"}]`)
+			var e Edits
+			for b.Loop() {
+				e.Reset(p, nil)
+				for it := Elements(p, Whole(p)); it.Next(); {
+					e.RemoveIn(it.Value, "name")
+					e.SetIn(it.Value, "nick", []byte(`"a"`))
+				}
+				e.List()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/object")
+		})
+	}
+}
