@@ -105,6 +105,7 @@ func TestExplainSaysHowToTurnOff(t *testing.T) {
 		`proxy.models["local/m"].compat.supportsReasoningEffort: true`, nil)
 	f(story{Params: []byte(`{"extra_body":{"top_k":1}}`)}, askPlain, "top_k", "remove params.extra_body", nil)
 	f(story{}, `{"model":"x","messages":[]}`, "model", "", nil) // no matter of choice
+	f(story{}, `{"model":"m","messages":[],"service_tier":"auto"}`, "service_tier", "", nil)
 }
 
 // What is done to answers is told from the flags; a word that does nothing is

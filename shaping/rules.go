@@ -253,10 +253,16 @@ func Rules() []Rule {
 			applies: func(s *Shape) bool { return yes(s.compat.ZaiToolStream) }, apply: toolStreamRule,
 		},
 		{
-			Name: "native-only", Dialects: openAI, Setting: "compat.supportsPromptCacheKey",
-			Why:     "only OpenAI itself takes this field; compat.supportsPromptCacheKey: true sends prompt-cache hints, params.extra_body any field",
+			Name: "native-only", Dialects: openAI,
+			Why:     "only OpenAI itself takes this field; params.extra_body sends it all the same",
 			Source:  "OpenClaw's policy for routes that are not OpenAI's; strict servers answer 400",
 			applies: proxied, apply: nativeOnlyRule,
+		},
+		{
+			Name: "prompt-cache", Dialects: openAI, Setting: "compat.supportsPromptCacheKey",
+			Why:     "the backend is not known to take hints for its prompt cache; compat.supportsPromptCacheKey: true sends them",
+			Source:  "OpenClaw's policy for routes that are not OpenAI's; strict servers answer 400",
+			applies: func(s *Shape) bool { return proxied(s) && !yes(s.compat.SupportsPromptCacheKey) }, apply: promptCacheRule,
 		},
 		{
 			Name: "sealed", Dialects: []wire.Dialect{wire.Responses},

@@ -9,14 +9,16 @@ import (
 // base URL means OpenAI's.
 func native(baseURL string) bool { return baseURL == "" || catalog.IsOpenAI(baseURL) }
 
-// nativeOnlyRule takes away what only OpenAI itself understands: service tiers,
-// prompt-cache hints and safety identifiers.
-func nativeOnlyRule(s *Shape, r *Request) error {
+// nativeOnlyRule takes away what only OpenAI itself understands: service tiers
+// and safety identifiers.
+func nativeOnlyRule(_ *Shape, r *Request) error {
 	r.remove("service_tier")
 	r.remove("safety_identifier")
-	if yes(s.compat.SupportsPromptCacheKey) {
-		return nil
-	}
+	return nil
+}
+
+// promptCacheRule takes away hints for a prompt cache.
+func promptCacheRule(_ *Shape, r *Request) error {
 	r.remove("prompt_cache_key")
 	r.remove("prompt_cache_retention")
 	r.remove("prompt_cache_options")
