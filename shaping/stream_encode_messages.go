@@ -2,6 +2,7 @@ package shaping
 
 import (
 	"bytes"
+	"strings"
 
 	"nearside/shaping/wire"
 )
@@ -163,10 +164,17 @@ func AppendMessagesError(dst []byte, e *wire.Error, requestID string) []byte {
 // conversation and try again.
 const promptTooLong = "prompt is too long"
 
+// appendMessagesErrorFields appends an error's members. There is none for the
+// param, which stands in front of the words then, as Anthropic writes it.
 func appendMessagesErrorFields(dst []byte, e *wire.Error) []byte {
 	message := e.Message
-	if e.Code == "context_length_exceeded" && !bytes.Contains([]byte(message), []byte(promptTooLong)) {
-		message = promptTooLong + ": " + message
+	switch {
+	case e.Code == "context_length_exceeded":
+		if !strings.Contains(message, promptTooLong) {
+			message = promptTooLong + ": " + message
+		}
+	case e.Param != "" && !strings.Contains(message, e.Param):
+		message = e.Param + ": " + message
 	}
 	dst = append(dst, `{"type":"`...)
 	dst = append(dst, messagesErrorType(e.Status)...)

@@ -90,6 +90,9 @@ func TestAppendMessagesError(t *testing.T) {
 	} {
 		f(wire.Error{Status: status, Message: `a "b"`}, body(kind, `a \"b\"`))
 	}
+	// pydantic names the field beside its words.
+	f(wire.Error{Status: 422, Message: "Extra inputs are not permitted", Param: "seed"}, body("invalid_request_error", "seed: Extra inputs are not permitted"))
+	f(wire.Error{Status: 400, Message: "seed is unknown", Param: "seed"}, body("invalid_request_error", "seed is unknown"))
 	// What clients look for before they compact and try again.
 	f(wire.Error{Status: 400, Code: "context_length_exceeded", Message: "too much"}, body("invalid_request_error", "prompt is too long: too much"))
 	f(wire.Error{Status: 400, Code: "context_length_exceeded", Message: "prompt is too long: 5 > 4"}, body("invalid_request_error", "prompt is too long: 5 > 4"))
