@@ -408,7 +408,10 @@ func (m *Mender) Minds(info *AnswerInfo, body []byte) bool {
 		return !m.off
 	}
 	said := info.Text.Of(body)
-	if m.text && (bytes.IndexByte(said, '<') >= 0 || bytes.IndexByte(said, '[') >= 0 || bytes.Contains(said, escapedLess)) {
+	if m.text && (bytes.IndexByte(said, '<') >= 0 || bytes.IndexByte(said, '[') >= 0 || bytes.Contains(said, escapedASCII)) {
+		return true
+	}
+	if m.opt.Calls == CallsAll && bytes.Contains(said, []byte("to=")) { // formChannel
 		return true
 	}
 	return m.tools.Present() && (bytes.Contains(said, escapedQuote) || lookable(said))

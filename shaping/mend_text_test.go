@@ -190,3 +190,26 @@ func TestLookalikesShowNamesAlone(t *testing.T) {
 	f("Jane Doe, born 1970", "")
 	f(strings.Repeat("x", blockNameMax+1), "")
 }
+
+// A call without arguments in gpt-oss' form has no mark in it that others have.
+func TestChannelCallsWithoutMarksArePromoted(t *testing.T) {
+	m := &Mender{}
+	resetMender(m, mendsAll, "search")
+	got, _ := mendWhole(t, m, wholeText("commentary to=search code {}", "stop"))
+	if want := (mendedAnswer{calls: []mendedCall{{"", "search", "{}"}}, finish: "tool_calls"}).String(); got.unnamed() != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// Writers of JSON for web pages escape brackets, with digits in either case.
+func TestEscapedTagsAreTags(t *testing.T) {
+	m := &Mender{}
+	for _, tag := range []string{`\u003cthink\u003e`, `\u003Cthink\u003E`} {
+		resetMender(m, mendsNear, "search")
+		text := tag + "a" + strings.Replace(tag, "think", "/think", 1) + "b"
+		got, _ := mendWhole(t, m, strings.Replace(wholeText("TEXT", "stop"), "TEXT", text, 1))
+		if got.content != "b" || got.reasoning != "a" {
+			t.Errorf("%s: got %s", text, got)
+		}
+	}
+}

@@ -146,7 +146,7 @@ func (t *thought) untag() {
 		return
 	}
 	said := inside(t.content)
-	if bytes.Contains(said, escapedLess) {
+	if bytes.Contains(said, escapedASCII) {
 		plain, _ := wire.AppendUnquoted(nil, t.content)
 		said = inside(wire.AppendQuoted(nil, plain))
 	}
@@ -167,8 +167,9 @@ func (t *thought) untag() {
 // tagsDeep bounds the thinking tags within one another that are taken off a text.
 const tagsDeep = 8
 
-// escapedLess is how some JSON writers spell the beginning of a tag.
-var escapedLess = []byte(`\u003c`)
+// escapedASCII is how some JSON writers spell the beginning of a tag, with their
+// digits in either case.
+var escapedASCII = []byte(`\u00`)
 
 // thoughtMembers are the members in which a backend wants it; none when it does
 // not want it in one.
