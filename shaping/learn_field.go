@@ -41,14 +41,23 @@ var unguessedFields = []string{"model", "messages", "input", "prompt", "stream",
 	"instructions", "text", "background", "truncation"}
 
 // fieldTaught answers a complaint about a field: by the flag that the field has,
-// or else by leaving it out.
-func fieldTaught(q *question) *catalog.Compat {
+// or else by leaving it out, with the others that are named beside it.
+func fieldTaught(q *question) (taught *catalog.Compat) {
 	for _, path := range pathWords.FindAllString(q.about[1], 8) {
-		if c := q.field(path); c != nil {
-			return c
+		c := q.field(path)
+		switch {
+		case c == nil:
+		case taught == nil:
+			taught = c
+		case taught.UnsupportedFields != nil:
+			for _, name := range c.UnsupportedFields {
+				if !slices.Contains(taught.UnsupportedFields, name) {
+					taught.UnsupportedFields = append(taught.UnsupportedFields, name)
+				}
+			}
 		}
 	}
-	return nil
+	return taught
 }
 
 var pathWords = regexp.MustCompile(`[\w$]+(?:(?:\[\d+\]|\.[\w$]+|', '?[\w$]+|, \d+))*`)

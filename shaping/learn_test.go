@@ -81,6 +81,7 @@ func TestRefusalsTeach(t *testing.T) {
 	// Fields.
 	const field = "field"
 	f(askFields, "Unrecognized request argument supplied: seed", "", field, `unsupportedFields: ["seed"]`)
+	f(askFields, "Unrecognized request arguments supplied: logit_bias, model, seed, top_k", "", field, `unsupportedFields: ["logit_bias","seed","top_k"]`)
 	f(askFields, "Unrecognized request arguments supplied: model, top_k", "", field, `unsupportedFields: ["top_k"]`)
 	f(askFields, "Unknown parameter: 'top_k'.", "top_k", field, `unsupportedFields: ["top_k"]`)
 	f(askFields, "Unsupported parameter: 'logit_bias' is not supported with this model.", "logit_bias", field, `unsupportedFields: ["logit_bias"]`)
