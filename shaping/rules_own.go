@@ -2,6 +2,7 @@ package shaping
 
 import (
 	"bytes"
+	"errors"
 	"regexp"
 	"slices"
 	"strconv"
@@ -136,7 +137,7 @@ func clamped(c *catalog.Clamping, v []byte) ([]byte, bool) {
 	}
 	n, err := strconv.ParseFloat(string(v), 64)
 	switch {
-	case err != nil:
+	case err != nil && !errors.Is(err, strconv.ErrRange): // 1e999 is infinite, and too much
 	case c.Min != nil && n < *c.Min:
 		return strconv.AppendFloat(nil, *c.Min, 'f', -1, 64), true
 	case c.Max != nil && n > *c.Max:

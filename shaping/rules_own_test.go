@@ -110,6 +110,7 @@ func TestOwnRules(t *testing.T) {
 	f(clamp, `{"temperature":0}`, `{"temperature":0.5}`, "temperature: 0 -> 0.5")
 	f(clamp, `{"temperature":1.5}`, `{"temperature":1.5}`, "")
 	f(clamp, `{"temperature":"hot"}`, `{"temperature":"hot"}`, "")
+	f(clamp, `{"temperature":1e999}`, `{"temperature":2}`, "temperature: 1e999 -> 2")
 }
 
 // A rule is for some models, kinds, dialects and requests only.
