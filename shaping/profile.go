@@ -27,6 +27,10 @@ var (
 	isFalse = new(false)
 )
 
+// effortsOrNone are the efforts of servers that turn thinking off for the word
+// none. Which of their models think at all is the model's to say.
+var effortsOrNone = []string{"none", "low", "medium", "high"}
+
 // Profiles returns the profiles of all kinds, the generic one last.
 func Profiles() []Profile {
 	return []Profile{
@@ -41,7 +45,7 @@ func Profiles() []Profile {
 			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", ToolSchemaProfile: "llamacpp",
 			Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, SupportsJSONObjectFormat: isFalse, RequiresDataImages: isTrue})}},
 		{Kind: catalog.KindOllama, Name: "ollama", Source: recorded, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", ToolSchemaProfile: "llamacpp",
+			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", ToolSchemaProfile: "llamacpp", SupportedReasoningEfforts: effortsOrNone,
 			Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, RequiresDataImages: isTrue,
 				RequiresNonEmptyMessages: isTrue, ReasoningField: "reasoning"})}},
 		{Kind: catalog.KindMLX, Name: "mlx", Source: recorded, Compat: catalog.Compat{
@@ -49,7 +53,7 @@ func Profiles() []Profile {
 			SupportsJSONSchemaResponseFormat: isFalse,
 			Own:                              near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, SupportsNulls: isFalse, SupportsJSONObjectFormat: isFalse})}},
 		{Kind: catalog.KindVLLM, Name: "vllm", Source: fromSource, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, Own: near(catalog.Own{ReasoningField: "both"})}},
+			SupportsDeveloperRole: isFalse, SupportedReasoningEfforts: effortsOrNone, Own: near(catalog.Own{ReasoningField: "both"})}},
 		{Kind: catalog.KindSGLang, Name: "sglang", Source: fromSource, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, Own: near(catalog.Own{SupportsNulls: isFalse,
 				RequiresNonEmptyMessages: isTrue, ReasoningField: "reasoning_content"})}},

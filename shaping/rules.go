@@ -449,7 +449,7 @@ type facts struct {
 
 func learn(s *Shape) {
 	f := &s.facts
-	*f = facts{id: wire.AppendString(nil, s.model.ID), effort: effortsOf(s.model, &s.compat, s.native)}
+	*f = facts{id: wire.AppendString(nil, s.model.ID), effort: effortsOf(s.model, &s.compat, s.native, s.because("supportedReasoningEfforts"))}
 	if s.backend == wire.Chat {
 		f.extra = extraOf(s.model)
 	}

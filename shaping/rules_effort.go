@@ -18,20 +18,23 @@ type efforts struct {
 	switched bool              // thinking is asked for in another field, which can turn it off (thinkingFormatRule)
 	levels   bool              // that field stands beside the effort
 	without  bool              // the model takes no effort beside tools
+	declared bool              // the list is the model's, and not that of its kind of server
 }
 
 // effortsOf works out a model's efforts. Said by compat.supportsReasoningEffort,
 // that holds. Otherwise OpenAI takes what it is sent, and a model elsewhere
-// takes an effort when it is declared to reason: reasoning, a list or a map.
-func effortsOf(m *catalog.Model, c *catalog.Compat, native bool) efforts {
+// takes an effort when it is declared to reason: reasoning, a list or a map. The
+// list of a kind of server (listOf is its profile) says what words are known there,
+// and nothing of the model.
+func effortsOf(m *catalog.Model, c *catalog.Compat, native bool, listOf string) efforts {
 	e := efforts{mapped: c.ReasoningEffortMap}
 	for _, v := range c.SupportedReasoningEfforts {
 		if v = strings.TrimSpace(v); v != "" && !slices.Contains(e.list, v) {
 			e.list = append(e.list, v)
 		}
 	}
-	declared := len(e.list) > 0
-	hints := declared || len(e.mapped) > 0
+	e.declared = len(e.list) > 0 && !strings.HasPrefix(listOf, "profile ")
+	hints := e.declared || len(e.mapped) > 0
 	switch {
 	case no(c.SupportsReasoningEffort):
 		e.why = whyNoEffort
@@ -39,12 +42,14 @@ func effortsOf(m *catalog.Model, c *catalog.Compat, native bool) efforts {
 		e.why = whyNoReason
 	}
 	e.asIs = native && e.why == "" && !hints
-	if declared {
+	if e.declared {
 		return e
 	}
 	// Without a list of its own the configuration is taken at its word for what
 	// it maps to.
-	e.list = slices.Clone(catalog.KnownEfforts(m.ID))
+	if len(e.list) == 0 {
+		e.list = slices.Clone(catalog.KnownEfforts(m.ID))
+	}
 	for _, v := range slices.Sorted(maps.Values(e.mapped)) {
 		if !off(v) && v != "" && !slices.Contains(e.list, v) {
 			e.list = append(e.list, v)

@@ -25,7 +25,7 @@ func (f *facts) thinkingOf(s *Shape) {
 		return
 	}
 	e.switched, e.asIs = true, false
-	e.levels = yes(s.compat.SupportsReasoningEffort) || len(s.compat.SupportedReasoningEfforts) > 0
+	e.levels = yes(s.compat.SupportsReasoningEffort) || e.declared
 	switch {
 	case e.why == whyNoEffort:
 		// No reasoning_effort; the switch is another field.
@@ -33,7 +33,7 @@ func (f *facts) thinkingOf(s *Shape) {
 	case e.why == whyNoReason && !strings.HasPrefix(s.because("thinkingFormat"), "profile "):
 		e.why = "" // whoever says how the model is asked to think says that it thinks
 	}
-	if s.compat.ThinkingFormat == "deepseek" && len(s.compat.SupportedReasoningEfforts) == 0 {
+	if s.compat.ThinkingFormat == "deepseek" && !e.declared {
 		e.list = []string{"high", "max"}
 		e.levels = !no(s.compat.SupportsReasoningEffort)
 	}

@@ -257,7 +257,7 @@ func TestStringContentBoundsChanges(t *testing.T) {
 func TestEffortsOfModels(t *testing.T) {
 	f := func(id, asked, want string) {
 		t.Helper()
-		e := effortsOf(story{ID: id, Reasoning: true}.model(), &catalog.Compat{}, false)
+		e := effortsOf(story{ID: id, Reasoning: true}.model(), &catalog.Compat{}, false, "")
 		if got := e.resolve(asked); got != want {
 			t.Fatalf("effort %q for %s = %q, want %q (of %v)", asked, id, got, want, e.list)
 		}

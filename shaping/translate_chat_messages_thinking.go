@@ -125,7 +125,7 @@ func (w *messagesDraft) wanted() string {
 	}
 	asked := text(w.effort.Of(w.body))
 	c := &w.t.shape.compat
-	if len(c.SupportedReasoningEfforts) == 0 && len(c.ReasoningEffortMap) == 0 {
+	if !e.declared && len(c.ReasoningEffortMap) == 0 {
 		if level, _ := thinkingLevel(asked); level == "" && !off(asked) {
 			w.t.drop(path, "Messages knows no such effort")
 			return ""
