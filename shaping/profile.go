@@ -47,11 +47,12 @@ func Profiles() []Profile {
 		{Kind: catalog.KindOllama, Name: "ollama", Source: recorded, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", ToolSchemaProfile: "llamacpp", SupportedReasoningEfforts: effortsOrNone,
 			Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, RequiresDataImages: isTrue,
-				RequiresNonEmptyMessages: isTrue, ReasoningField: "reasoning"})}},
+				RequiresNonEmptyMessages: isTrue, ReasoningField: "reasoning", UnsupportedFields: []string{"n", "logit_bias"}})}},
 		{Kind: catalog.KindMLX, Name: "mlx", Source: recorded, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens",
 			SupportsJSONSchemaResponseFormat: isFalse,
-			Own:                              near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, SupportsNulls: isFalse, SupportsJSONObjectFormat: isFalse})}},
+			Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, SupportsNulls: isFalse, SupportsJSONObjectFormat: isFalse,
+				UnsupportedFields: []string{"n"}})}},
 		{Kind: catalog.KindVLLM, Name: "vllm", Source: fromSource, Compat: catalog.Compat{
 			SupportsDeveloperRole: isFalse, SupportedReasoningEfforts: effortsOrNone, Own: near(catalog.Own{ReasoningField: "both"})}},
 		{Kind: catalog.KindSGLang, Name: "sglang", Source: fromSource, Compat: catalog.Compat{
