@@ -223,16 +223,16 @@ func TestImagesAreFetchedOnceTheyAreRefused(t *testing.T) {
 		}
 		return chat("seen")(b, c, a)
 	})
-	f := func(settings, attempts, text string) {
+	f := func(settings, attempts, answer string) {
 		t.Helper()
 		p := start(t, configOf(quick+settings, provider("near", near.url, "openai-completions", `, input: ["text", "image"]`)))
 		got := p.post("/v1/chat/completions", seeing(images.URL + "/a.png")["/v1/chat/completions"])
-		if got.header.Get("X-Nearside-Attempts") != attempts || got.text() != text {
+		if got.header.Get("X-Nearside-Attempts") != attempts || !strings.Contains(got.body, answer) {
 			t.Errorf("%s: %d %q\n%s", settings, got.status, got.header.Get("X-Nearside-Attempts"), got.body)
 		}
 	}
 	f(`, inputs: {fetchImages: true, fetchPrivate: true}`, "near/m=learned, near/m=ok", "seen")
-	f(``, "near/m=status_400", "")
+	f(``, "near/m=status_400", "invalid image input (the backend seems to take images as data alone: proxy.inputs.fetchImages: true")
 }
 
 // Whether a lesson helped is told by what the next refusal is about. Servers say

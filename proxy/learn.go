@@ -231,8 +231,11 @@ func (x *exchange) learn(err error) bool {
 	tr.flags, _ = without.Grown(&taught.Flags)
 	tr.shape = now.With(tr.flags)
 	fetches := tr.shape.DataImages() && !now.DataImages() && x.media.Remote > 0 && x.snap.Config.Inputs.FetchImages
-	if e := x.shape(t); e != nil || sum(x.parts) == was && !fetches { // images are fetched before the next try
+	if x.shape(t) != nil || sum(x.parts) == was && !fetches { // images are fetched before the next try
 		// The flag does nothing for this request: what was refused stands.
+		if tr.shape.DataImages() && !now.DataImages() {
+			e.Message += " (the backend seems to take images as data alone: proxy.inputs.fetchImages: true lets the proxy fetch those that are at an address)"
+		}
 		tr.shape, tr.flags = shape, without
 		_ = x.shape(t)
 		return false
