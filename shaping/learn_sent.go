@@ -145,6 +145,13 @@ func (s *sent) parts() bool {
 // tools says whether tools were sent.
 func (s *sent) tools() bool { return s.any("tools", func([]byte) bool { return true }) }
 
+// freeTools says whether tools were sent of which none must be called: without
+// them the model answers in words. Who forces a call wants a backend that can.
+func (s *sent) freeTools() bool {
+	choice := s.get("tool_choice")
+	return s.tools() && !s.is("tool_choice", "required") && !s.is("tool_choice", "any") && (choice == nil || choice[0] != '{')
+}
+
 // schemas says whether a tool's schema has a word as a key.
 func (s *sent) schemas(word string) bool {
 	quoted := wire.AppendString(nil, word)

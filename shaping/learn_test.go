@@ -128,6 +128,8 @@ func TestRefusalsTeach(t *testing.T) {
 	f(askTools, `"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set`, "", "tools", "supportsTools: false")
 	f(askTools, "`tool calling` is not supported with this model", "", "tools", "supportsTools: false")
 	f(askPlain, "x does not support tools", "", "", "")
+	f(askNamed, "x does not support tools", "", "", "") // a call is forced: another backend may make it
+	f(`{"model":"m","messages":[],"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"required"}`, "x does not support tools", "", "", "")
 	f(askNamed, "Invalid tool_choice type: 'object'. Supported string values: none, auto, required", "", "tool-choice-object", "supportsToolChoiceObject: false")
 	f(askNamed, "tool_choice must be a string", "", "tool-choice-object", "supportsToolChoiceObject: false")
 	f(askNamed, "Input should be 'none', 'auto' or 'required'", "tool_choice", "tool-choice-object", "supportsToolChoiceObject: false")
@@ -342,4 +344,42 @@ func FuzzLearn(f *testing.F) {
 			t.Errorf("%q of %s teaches %+v", message, body, got)
 		}
 	})
+}
+
+// Tools that were refused to one client are not taken from one who forces a
+// call: that request is another target's.
+func TestForcedCallsAreNotLearnedAway(t *testing.T) {
+	no := false
+	for _, c := range []struct {
+		learned bool
+		choice  string
+		refused bool
+	}{
+		{true, `"auto"`, false},
+		{true, `"required"`, true},
+		{true, `{"type":"function","function":{"name":"f"}}`, true},
+		{false, `"required"`, false},
+	} {
+		m := story{ID: "m"}.model()
+		var opt Options
+		if c.learned {
+			opt.Learned = &catalog.Compat{SupportsTools: &no}
+		} else {
+			m.Compat.SupportsTools = &no
+		}
+		s, err := New(m, wire.Chat, opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := []byte(`{"model":"m","messages":[],"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":` + c.choice + `}`)
+		var env wire.Envelope
+		if err := wire.Scan(body, wire.ScanLimits{}, &env); err != nil {
+			t.Fatal(err)
+		}
+		var r Request
+		err = s.Request(body, &env, &r)
+		if (err != nil) != c.refused {
+			t.Errorf("learned %v, tool_choice %s: %v", c.learned, c.choice, err)
+		}
+	}
 }

@@ -46,7 +46,7 @@ func Lessons() []Lesson {
 				`no endpoints found that support tool use`,
 				`"auto" tool choice requires --enable-auto-tool-choice`,
 			},
-			teach: set(catalog.Compat{SupportsTools: isFalse}, (*sent).tools),
+			teach: set(catalog.Compat{SupportsTools: isFalse}, (*sent).freeTools),
 		},
 		{
 			Name: "tool-choice-object", Why: "tool_choice must be a string", Source: "LM Studio, llama.cpp before --jinja, Qwen",

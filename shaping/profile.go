@@ -143,6 +143,9 @@ func profileOf(p *catalog.Provider, native bool) Profile {
 	return generic
 }
 
+// fromRefusals is the source of what was learned.
+const fromRefusals = "learned from the backend's refusals"
+
 // compatOf lays what is known of a model over each other.
 func compatOf(m *catalog.Model, native bool, opt *Options) (catalog.Compat, map[string]string) {
 	p := profileOf(m.Provider, native)
@@ -153,7 +156,7 @@ func compatOf(m *catalog.Model, native bool, opt *Options) (catalog.Compat, map[
 	return catalog.Lay(
 		catalog.Layer{Compat: &p.Compat, From: "profile " + p.Name},
 		catalog.Layer{Compat: lean, From: "agents.defaults.experimental.localModelLean"},
-		catalog.Layer{Compat: addedTo(&p.Compat, opt.Learned), From: "learned from the backend's refusals"},
+		catalog.Layer{Compat: addedTo(&p.Compat, opt.Learned), From: fromRefusals},
 		catalog.Layer{Compat: &m.Provider.Compat, From: "proxy.providers." + m.Provider.ID + ".compat"},
 		catalog.Layer{Compat: &m.Compat, From: "compat of " + m.Ref()},
 		catalog.Layer{Compat: &m.OwnCompat, From: "proxy.models." + m.Ref() + ".compat"},

@@ -2,12 +2,18 @@ package shaping
 
 import (
 	"bytes"
+	"fmt"
 
 	"nearside/shaping/wire"
 )
 
-// noToolsRule takes away tools and what only makes sense with them.
-func noToolsRule(_ *Shape, r *Request) error {
+// noToolsRule takes away tools and what only makes sense with them. A call that
+// is forced may not become an answer in words because somebody else's request
+// was refused: another target may make it. Who configures the flag chose that.
+func noToolsRule(s *Shape, r *Request) error {
+	if w := r.wished(); s.because("supportsTools") == fromRefusals && (w.word == "required" || w.named != "") {
+		return refusal("tool_choice", "unsupported_parameter", fmt.Sprintf("%s has refused tools, so none can be forced; name a model that takes them, or set compat.supportsTools: true for it to be asked all the same", s.model.Ref()))
+	}
 	r.remove("tools")
 	r.remove("tool_choice")
 	r.remove("parallel_tool_calls")
