@@ -17,6 +17,9 @@ const (
 // that parse them: a model may have been cut in the middle of one, and a
 // conversation that repeats it would be refused ever after.
 func argumentsRule(_ *Shape, r *Request) error {
+	if !r.talks(wire.TalkTools) {
+		return nil
+	}
 	v := r.revision("messages")
 	var edits wire.Edits
 	for v.next() {
