@@ -146,7 +146,7 @@ func (x *exchange) shape(t *target) *wire.Error {
 		x.shaped.Room = size.ForAnswer()
 	}
 	x.shaped.Images = x.fetched()
-	if err := s.Request(body, env, &x.shaped); err != nil {
+	if err := s.Request(body, env, x.shaped); err != nil {
 		var e *wire.Error
 		if errors.As(err, &e) {
 			return e
@@ -376,7 +376,7 @@ func (x *exchange) commit() {
 	r.Provider, r.Model, r.Route, r.Simulated, r.declared = m.Provider.ID, x.cur.ref, x.cur.route, x.cur.simulated, m.Declared
 	if x.form == "" { // a form is not shaped
 		r.Dropped = append(r.Dropped, x.shaped.Dropped...)
-		r.Format = formatted(&x.shaped, x.fit)
+		r.Format = formatted(x.shaped, x.fit)
 		x.cut()
 	}
 	clear(x.parts)
@@ -392,6 +392,10 @@ func (x *exchange) commit() {
 	}
 	if cap(x.shaped.Body) > keptBytesMax {
 		x.shaped.Body = nil
+	}
+	if x.streams() { // which may take long: others can shape with it meanwhile
+		x.turn, x.shaped.Turn = x.shaped.Turn, shaping.Turn{}
+		x.unshape(x.s)
 	}
 	if x.surface.dialect != wire.Responses { // whose resource echoes the request
 		x.body = nil

@@ -49,7 +49,8 @@ type exchange struct {
 	form     string    // content type of a multipart body
 	model    wire.Span
 	plan     Plan
-	shaped   shaping.Request
+	shaped   *shaping.Request // nil once a stream is committed
+	turn     shaping.Turn     // what the stream needs of it then
 	parts    [][]byte
 	sent     int    // bytes of the body that the present attempt sends
 	extra    []byte // header lines for the present target
@@ -163,6 +164,7 @@ func newID() (id [4 + 24]byte) {
 }
 
 func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
+	x.shaped = s.requests.Get().(*shaping.Request)
 	x.s, x.ctx, x.surface = s, ctx, sf
 	x.snap = s.snap.Load()
 	x.client, _ = ctx.Conn().(*clientConn)
@@ -482,7 +484,17 @@ func (x *exchange) release() {
 		x.answer = nil
 	}
 	x.held.reset()
+	x.unshape(s)
+	x.turn = shaping.Turn{}
 	s.exchanges.Put(x)
+}
+
+// unshape gives back what the request was shaped with.
+func (x *exchange) unshape(s *Server) {
+	if x.shaped != nil {
+		s.requests.Put(x.shaped)
+		x.shaped = nil
+	}
 }
 
 // keptBytesMax bounds a buffer that an exchange keeps for the next.

@@ -214,7 +214,7 @@ func (x *exchange) learn(err error) bool {
 	}
 	now := x.as // another exchange may have learned the same meanwhile
 	body, env := x.request()
-	taught, ok := now.Learn(e, body, env, &x.shaped)
+	taught, ok := now.Learn(e, body, env, x.shaped)
 	if !ok || tr.open && tr.taught.Persists(e) {
 		x.unlearn()
 	} else {

@@ -101,7 +101,7 @@ func (x *exchange) WriteTo(w io.Writer) (int64, error) {
 		x.enc.SetModel(x.served())
 	}
 	enc := x.encoder()
-	enc.Source(x.talk, x.retell, &x.shaped.Turn)
+	enc.Source(x.talk, x.retell, &x.turn)
 	x.held.each(func(d shaping.Delta) { x.out = enc.Delta(x.out, d) })
 	x.receipt.Events += len(x.held.deltas)
 	x.held.reset()

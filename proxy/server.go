@@ -59,6 +59,7 @@ type Server struct {
 	refused   sync.Map                 // provider id or ref → refusal
 	learned   learning                 // what backends taught by refusing
 	exchanges sync.Pool
+	requests  sync.Pool // *shaping.Request
 	ring      ring
 	gauges    gauges
 	dialer    upstream.Dialer // for images; its Policy is set there
@@ -93,6 +94,7 @@ const connsMax = 1 << 30
 func New(snap *Snapshot, opt Options) *Server {
 	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, dialer: opt.Dialer, shaping: opt.Shaping, store: opt.Store, started: time.Now(),
 		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}}
+	s.requests.New = func() any { return new(shaping.Request) }
 	s.exchanges.New = func() any {
 		x := new(exchange)
 		x.departed = x.depart
