@@ -45,6 +45,7 @@ type call struct {
 	unwrap bool // its input is the answer's text
 	text   bool // to the client its input is text, not JSON
 	plain  bool // to the backend it is
+	own    bool // the backend speaks as the client does: it was given the client's own tools
 	closed bool // the client was told its end
 	decode inputDecoder
 	nest   nesting
@@ -52,10 +53,13 @@ type call struct {
 
 // kind returns what the call is to the client.
 func (c *call) kind() toolKind {
-	if c.tool == nil {
-		return toolFunction
+	switch {
+	case c.tool != nil:
+		return c.tool.Kind
+	case c.own && c.plain:
+		return toolCustom
 	}
-	return c.tool.Kind
+	return toolFunction
 }
 
 // deferred says that the client is told of the call only when it is whole: its
@@ -164,7 +168,7 @@ func (e *StreamEncoder) call(p *piece) bool {
 	c := &s.calls[p.call]
 	*c = call{
 		id: c.id[:0], name: c.name[:0], space: c.space[:0], half: c.half[:0], item: c.item[:0], input: c.input[:0],
-		index: -1, tool: e.turn.tool(p.name), plain: p.custom, decode: c.decode.fresh(),
+		index: -1, tool: e.turn.tool(p.name), plain: p.custom, own: e.from == e.opt.Dialect, decode: c.decode.fresh(),
 	}
 	switch {
 	case e.turn != nil && e.turn.Unwrap != "" && e.turn.Unwrap == string(p.name):

@@ -488,3 +488,22 @@ func lawfulMessages(frames []string, failed bool) error {
 	}
 	return errors.New("no end")
 }
+
+// A server whose Responses are retold was given the client's own tools: a call
+// of one of text stays that, though no translation noted the tool.
+func TestRetoldCustomCallsStayCustom(t *testing.T) {
+	var e StreamEncoder
+	e.Reset(EncoderOptions{Dialect: wire.Responses, Model: "near/m", ID: "x", Now: func() int64 { return 1 }})
+	e.Source(wire.Responses, true, &Turn{})
+	out, err := e.Whole(nil, []byte(`{"id":"resp_1","object":"response","status":"completed","output":[`+
+		`{"type":"custom_tool_call","id":"ctc_1","call_id":"call_1","name":"apply_patch","input":"*** Begin"},`+
+		`{"type":"function_call","id":"fc_1","call_id":"call_2","name":"ls","arguments":"{}"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"type":"custom_tool_call"`, `"input":"*** Begin"`, `"type":"function_call"`, `"arguments":"{}"`} {
+		if !bytes.Contains(out, []byte(want)) {
+			t.Errorf("no %s in %s", want, out)
+		}
+	}
+}
