@@ -97,6 +97,12 @@ type target struct {
 // target returns the target of a model. Those of declared models are made once
 // a snapshot; those of passed-through ids each time, so that nothing grows.
 func (s *Server) target(snap *Snapshot, m *catalog.Model) *target {
+	return s.targetFor(snap, m, wire.Chat, wire.Plain)
+}
+
+// targetFor is target for requests of some dialects, the first to the last: a
+// passed-through id is shaped for no others.
+func (s *Server) targetFor(snap *Snapshot, m *catalog.Model, first, last wire.Dialect) *target {
 	if t, ok := snap.targets.Load(m); ok {
 		return t.(*target)
 	}
@@ -112,7 +118,10 @@ func (s *Server) target(snap *Snapshot, m *catalog.Model) *target {
 	t.windowWarn, t.windowBad = m.Window().Verdict()
 	t.known = s.learned.of(m, ref)
 	opt := snap.Shaping(s.shaping)
-	for d := wire.Chat; d <= wire.Plain; d++ {
+	if m.Declared { // kept for all
+		first, last = wire.Chat, wire.Plain
+	}
+	for d := max(first, wire.Chat); d <= last; d++ {
 		t.shapes[d], t.shapeErrs[d] = shaping.New(m, d, opt)
 	}
 	if m.Declared {
@@ -276,7 +285,7 @@ func (s *Server) plan(snap *Snapshot, r request, now time.Time, p *Plan) error {
 	}
 	tried, halt := 0, ""
 	for i, m := range res.Models {
-		t := s.target(snap, m)
+		t := s.targetFor(snap, m, r.dialect, r.dialect)
 		st := Step{target: t, Ref: t.ref, Route: t.route}
 		s.consider(snap, &st, r, now)
 		switch {

@@ -1,6 +1,8 @@
 package shaping
 
 import (
+	"slices"
+
 	"nearside/catalog"
 )
 
@@ -32,69 +34,69 @@ var (
 var effortsOrNone = []string{"none", "low", "medium", "high"}
 
 // Profiles returns the profiles of all kinds, the generic one last.
-func Profiles() []Profile {
-	return []Profile{
-		{Kind: catalog.KindOpenAI, Name: "openai", Source: openClaw},
-		{Kind: catalog.KindAzure, Name: "azure", Source: openClaw, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse}},
-		{Kind: catalog.KindAnthropic, Name: "anthropic", Source: documented},
-		{Kind: catalog.KindOpenRouter, Name: "openrouter", Source: openClaw, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, ThinkingFormat: "openrouter",
-			VisibleReasoningDetailTypes: []string{"response.output_text", "response.text"}, Own: hosted}},
-		{Kind: catalog.KindLMStudio, Name: "lmstudio", Source: fromSource, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", ToolSchemaProfile: "llamacpp",
-			Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, SupportsJSONObjectFormat: isFalse, RequiresDataImages: isTrue})}},
-		{Kind: catalog.KindOllama, Name: "ollama", Source: recorded, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", ToolSchemaProfile: "llamacpp", SupportedReasoningEfforts: effortsOrNone,
-			Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, RequiresDataImages: isTrue,
-				RequiresNonEmptyMessages: isTrue, ReasoningField: "reasoning", UnsupportedFields: []string{"n", "logit_bias"}})}},
-		{Kind: catalog.KindMLX, Name: "mlx", Source: recorded, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens",
-			SupportsJSONSchemaResponseFormat: isFalse,
-			Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, SupportsNulls: isFalse, SupportsJSONObjectFormat: isFalse,
-				UnsupportedFields: []string{"n"}})}},
-		{Kind: catalog.KindVLLM, Name: "vllm", Source: fromSource, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, SupportedReasoningEfforts: effortsOrNone, Own: near(catalog.Own{ReasoningField: "both"})}},
-		{Kind: catalog.KindSGLang, Name: "sglang", Source: fromSource, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, Own: near(catalog.Own{SupportsNulls: isFalse,
-				RequiresNonEmptyMessages: isTrue, ReasoningField: "reasoning_content"})}},
-		{Kind: catalog.KindLlamaCPP, Name: "llamacpp", Source: recorded, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, ToolSchemaProfile: "llamacpp",
-			Own: near(catalog.Own{ToolChoiceNoneOmitsTools: isTrue, RequiresSchemaInJSONObject: isTrue,
-				ReasoningField: "reasoning_content"})}},
-		{Kind: catalog.KindLiteLLM, Name: "litellm", Source: documented, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, Own: hosted}},
-		{Kind: catalog.KindDeepSeek, Name: "deepseek", Source: openClawAndDocs, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, ThinkingFormat: "deepseek", SupportsJSONSchemaResponseFormat: isFalse,
-			RequiresReasoningContentOnAssistantMessages: isTrue, Own: hosted}},
-		{Kind: catalog.KindMoonshot, Name: "moonshot", Source: openClawAndDocs, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, ThinkingFormat: "moonshot",
-			Own: api(catalog.Own{RequiresNonEmptyMessages: isTrue})}},
-		{Kind: catalog.KindMiniMax, Name: "minimax", Source: documented, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse,
-			// Its thinking stands in <think> tags, and must come back in them.
-			Own: api(catalog.Own{ThinkTags: "split", ReasoningField: "tags"})}},
-		{Kind: catalog.KindZAI, Name: "zai", Source: openClawAndDocs, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, ThinkingFormat: "zai", ZaiToolStream: isTrue, SupportsJSONSchemaResponseFormat: isFalse,
-			// Only auto is documented as tool_choice.
-			Own: api(catalog.Own{SupportsToolChoiceObject: isFalse, SupportsToolChoiceRequired: isFalse})}},
-		{Kind: catalog.KindQwen, Name: "qwen", Source: openClawAndDocs, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, ThinkingFormat: "qwen",
-			Own: api(catalog.Own{SupportsToolChoiceRequired: isFalse})}},
-		{Kind: catalog.KindMistral, Name: "mistral", Source: openClawAndDocs, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", RequiresMistralToolIds: isTrue, RequiresToolResultName: isTrue, RequiresThinkingAsText: isTrue,
-			// It answers 422 to every field that it does not know.
-			Own: api(catalog.Own{UnsupportedFields: []string{"logprobs", "top_logprobs", "logit_bias", "user"}})}},
-		{Kind: catalog.KindGroq, Name: "groq", Source: documented, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse,
-			Own:                   api(catalog.Own{UnsupportedFields: []string{"logprobs", "top_logprobs", "logit_bias"}, UnsupportedMessageKeys: []string{"name"}, ReasoningField: "reasoning"})}},
-		{Kind: catalog.KindXAI, Name: "xai", Source: openClaw, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, ToolSchemaProfile: "xai", ToolCallArgumentsEncoding: "html-entities", Own: hosted}},
-		{Kind: catalog.KindGemini, Name: "gemini", Source: openClawAndDocs, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, ToolSchemaProfile: "gemini", RequiresToolResultName: isTrue, Own: hosted}},
-		{Kind: catalog.KindUnknown, Name: "generic", Source: openClaw, Compat: catalog.Compat{
-			SupportsDeveloperRole: isFalse, Own: hosted}},
-	}
+func Profiles() []Profile { return slices.Clone(profiles) }
+
+var profiles = []Profile{
+	{Kind: catalog.KindOpenAI, Name: "openai", Source: openClaw},
+	{Kind: catalog.KindAzure, Name: "azure", Source: openClaw, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse}},
+	{Kind: catalog.KindAnthropic, Name: "anthropic", Source: documented},
+	{Kind: catalog.KindOpenRouter, Name: "openrouter", Source: openClaw, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse, ThinkingFormat: "openrouter",
+		VisibleReasoningDetailTypes: []string{"response.output_text", "response.text"}, Own: hosted}},
+	{Kind: catalog.KindLMStudio, Name: "lmstudio", Source: fromSource, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", ToolSchemaProfile: "llamacpp",
+		Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, SupportsJSONObjectFormat: isFalse, RequiresDataImages: isTrue})}},
+	{Kind: catalog.KindOllama, Name: "ollama", Source: recorded, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", ToolSchemaProfile: "llamacpp", SupportedReasoningEfforts: effortsOrNone,
+		Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, RequiresDataImages: isTrue,
+			RequiresNonEmptyMessages: isTrue, ReasoningField: "reasoning", UnsupportedFields: []string{"n", "logit_bias"}})}},
+	{Kind: catalog.KindMLX, Name: "mlx", Source: recorded, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens",
+		SupportsJSONSchemaResponseFormat: isFalse,
+		Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, SupportsNulls: isFalse, SupportsJSONObjectFormat: isFalse,
+			UnsupportedFields: []string{"n"}})}},
+	{Kind: catalog.KindVLLM, Name: "vllm", Source: fromSource, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse, SupportedReasoningEfforts: effortsOrNone, Own: near(catalog.Own{ReasoningField: "both"})}},
+	{Kind: catalog.KindSGLang, Name: "sglang", Source: fromSource, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse, Own: near(catalog.Own{SupportsNulls: isFalse,
+			RequiresNonEmptyMessages: isTrue, ReasoningField: "reasoning_content"})}},
+	{Kind: catalog.KindLlamaCPP, Name: "llamacpp", Source: recorded, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse, ToolSchemaProfile: "llamacpp",
+		Own: near(catalog.Own{ToolChoiceNoneOmitsTools: isTrue, RequiresSchemaInJSONObject: isTrue,
+			ReasoningField: "reasoning_content"})}},
+	{Kind: catalog.KindLiteLLM, Name: "litellm", Source: documented, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse, Own: hosted}},
+	{Kind: catalog.KindDeepSeek, Name: "deepseek", Source: openClawAndDocs, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse, ThinkingFormat: "deepseek", SupportsJSONSchemaResponseFormat: isFalse,
+		RequiresReasoningContentOnAssistantMessages: isTrue, Own: hosted}},
+	{Kind: catalog.KindMoonshot, Name: "moonshot", Source: openClawAndDocs, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse, ThinkingFormat: "moonshot",
+		Own: api(catalog.Own{RequiresNonEmptyMessages: isTrue})}},
+	{Kind: catalog.KindMiniMax, Name: "minimax", Source: documented, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse,
+		// Its thinking stands in <think> tags, and must come back in them.
+		Own: api(catalog.Own{ThinkTags: "split", ReasoningField: "tags"})}},
+	{Kind: catalog.KindZAI, Name: "zai", Source: openClawAndDocs, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse, ThinkingFormat: "zai", ZaiToolStream: isTrue, SupportsJSONSchemaResponseFormat: isFalse,
+		// Only auto is documented as tool_choice.
+		Own: api(catalog.Own{SupportsToolChoiceObject: isFalse, SupportsToolChoiceRequired: isFalse})}},
+	{Kind: catalog.KindQwen, Name: "qwen", Source: openClawAndDocs, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse, ThinkingFormat: "qwen",
+		Own: api(catalog.Own{SupportsToolChoiceRequired: isFalse})}},
+	{Kind: catalog.KindMistral, Name: "mistral", Source: openClawAndDocs, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", RequiresMistralToolIds: isTrue, RequiresToolResultName: isTrue, RequiresThinkingAsText: isTrue,
+		// It answers 422 to every field that it does not know.
+		Own: api(catalog.Own{UnsupportedFields: []string{"logprobs", "top_logprobs", "logit_bias", "user"}})}},
+	{Kind: catalog.KindGroq, Name: "groq", Source: documented, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse,
+		Own:                   api(catalog.Own{UnsupportedFields: []string{"logprobs", "top_logprobs", "logit_bias"}, UnsupportedMessageKeys: []string{"name"}, ReasoningField: "reasoning"})}},
+	{Kind: catalog.KindXAI, Name: "xai", Source: openClaw, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse, ToolSchemaProfile: "xai", ToolCallArgumentsEncoding: "html-entities", Own: hosted}},
+	{Kind: catalog.KindGemini, Name: "gemini", Source: openClawAndDocs, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse, ToolSchemaProfile: "gemini", RequiresToolResultName: isTrue, Own: hosted}},
+	{Kind: catalog.KindUnknown, Name: "generic", Source: openClaw, Compat: catalog.Compat{
+		SupportsDeveloperRole: isFalse, Own: hosted}},
 }
 
 // hosted are our own flags of an API that is not OpenAI's own.
@@ -122,21 +124,17 @@ func profileOf(p *catalog.Provider, native bool) Profile {
 	if kind == catalog.KindHosted {
 		kind = catalog.KindUnknown
 	}
-	var generic Profile
-	for _, x := range Profiles() {
-		if x.Kind == kind {
-			generic = x
-		}
-		if x.Kind == catalog.KindUnknown && generic.Name == "" {
-			generic = x
-		}
+	i := slices.IndexFunc(profiles, func(x Profile) bool { return x.Kind == kind })
+	if i < 0 {
+		i = len(profiles) - 1 // the generic one
 	}
+	generic := profiles[i]
 	switch {
 	case kind == catalog.KindSim:
 		return Profile{Kind: kind, Name: "sim"} // it speaks OpenAI's own
 	case generic.Kind != catalog.KindUnknown:
 	case native:
-		return Profiles()[0]
+		return profiles[0]
 	case p.Near:
 		generic.Compat.Own = near(generic.Compat.Own)
 	}
