@@ -200,6 +200,8 @@ type Chain struct {
 	Name string
 	Refs []string
 	From string // the configuration path it came from
+	// Policy is the chain's own; nil for that of the whole configuration.
+	Policy *Policy
 }
 
 // Alias maps a requested name or a pattern with * to a ref or a chain name.

@@ -158,6 +158,7 @@ type Resolution struct {
 	Via       []string // the steps, for people
 	Models    []*Model // each once; unusable ones too
 	Strict    bool     // nothing else is tried when the first fails
+	Policy    *Policy  // of the chain that was named or is followed; nil for that of the configuration
 }
 
 // stepsMax bounds how many aliases may follow one another, fallbacksMax how
@@ -232,7 +233,7 @@ func (c *Catalog) resolve(r *Resolution, name string, ready func(*Model) bool) e
 			r.Via = append(r.Via, ch.via[0])
 		}
 		n := len(ch.models)
-		r.Models, r.Strict = ch.models[:n:n], n <= 1
+		r.Models, r.Strict, r.Policy = ch.models[:n:n], n <= 1, ch.Policy
 		return nil
 	}
 	if key == DefaultName {
@@ -262,6 +263,9 @@ func (c *Catalog) resolve(r *Resolution, name string, ready func(*Model) bool) e
 	}
 	r.Name = m.Ref()
 	ch := x.chains[DefaultName]
+	if ch != nil && contains(ch.models, m) {
+		r.Policy = ch.Policy
+	}
 	if ch == nil || len(ch.models) < 2 || !contains(ch.models, m) {
 		r.Models, r.Strict = []*Model{m}, true
 		return nil

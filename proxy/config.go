@@ -3,6 +3,7 @@ package proxy
 import (
 	"time"
 
+	"nearside/catalog"
 	"nearside/shaping"
 )
 
@@ -19,6 +20,8 @@ type Config struct {
 	Beat     Heartbeat
 	Drain    Drain
 	Fallback Fallback
+	// Policy is that of requests whose chain has none of its own.
+	Policy catalog.Policy
 	// Lean leaves the heaviest tools out of requests to near models
 	// (agents.defaults.experimental.localModelLean).
 	Lean bool
@@ -129,6 +132,7 @@ func Defaults() Config {
 		Drain:  Drain{Announce: 0, Grace: 120 * time.Second},
 
 		Fallback: Fallback{Targets: 3},
+		Policy:   catalog.DefaultPolicy(),
 		Responses: ResponsesConfig{Store: "file", MaxAge: 30 * 24 * time.Hour, MaxBytes: 1 << 30, Background: 4, BackgroundQueue: 64, BackgroundBytes: 16 << 20,
 			WebSocket: true, Sockets: 256, SocketFor: time.Hour, SocketQueue: 16, SocketBytes: 32 << 20, Reasoning: "summary", SystemMessages: shaping.SystemKeep},
 		Context:       ContextConfig{Preflight: true},

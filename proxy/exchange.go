@@ -98,11 +98,15 @@ type exchange struct {
 	opaque    bool // a body that is copied as it is
 	settled   bool
 
+	sessionKnown bool
+	sessionID    uint64 // see session
+
 	mu       sync.Mutex // guards the three below
 	gone     bool
 	ending   bool
 	fetching context.CancelFunc // of fetch, while it runs
 
+	nudge    chan struct{}  // wakes a pause; holds one
 	departed func()         // depart, made once
 	told     meter.Exchange // where settle makes what the meter is told
 	text     []byte         // where headers are made
@@ -324,6 +328,7 @@ func (x *exchange) depart() {
 	x.mu.Lock()
 	x.gone = true
 	x.cancelFetch()
+	x.nudged()
 	x.mu.Unlock()
 	x.at.Cancel()
 }
@@ -333,6 +338,7 @@ func (x *exchange) end() {
 	x.mu.Lock()
 	x.ending = true
 	x.cancelFetch()
+	x.nudged()
 	x.mu.Unlock()
 	x.at.Cancel()
 }
@@ -477,6 +483,7 @@ func (x *exchange) release() {
 	x.readAt, x.lastEvent, x.nextTick, x.deadline = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	x.gaps = meter.Gaps{}
 	x.gone, x.ending = false, false
+	x.sessionKnown, x.sessionID = false, 0
 	if x.out = x.out[:0]; cap(x.out) > keptBytesMax {
 		x.out = nil
 	}

@@ -48,49 +48,23 @@ func (x *exchange) fetchImages(t *target) error {
 		}
 	}
 	f := x.fetch
-	for {
-		if err := x.Flush(); err != nil {
-			return err
-		}
-		var tick <-chan time.Time
-		var timer *time.Timer
-		if wake := x.Wake(); !wake.IsZero() {
-			timer = time.NewTimer(time.Until(wake))
-			tick = timer.C
-		}
-		over := false
-		select {
-		case <-f.done:
-			over = true
-		case <-tick:
-		}
-		if timer != nil {
-			timer.Stop()
-		}
-		if !over {
-			if err := x.Tick(time.Now()); err != nil {
-				return err
-			}
-			continue
-		}
-		if err := x.broken(); err != nil {
-			return err
-		}
-		if !f.seen {
-			f.seen = true
-			for _, m := range f.images {
-				f.bytes += int64(m.Size())
-			}
-			x.weight += f.bytes
-			if x.s.inFlight.Add(f.bytes) > x.snap.Config.Limits.InFlightBytes {
-				f.images, f.err = nil, overloaded()
-			}
-		}
-		if f.err != nil {
-			return f.err
-		}
-		return nil
+	if _, err := x.pause(time.Time{}, f.done); err != nil {
+		return err
 	}
+	if !f.seen {
+		f.seen = true
+		for _, m := range f.images {
+			f.bytes += int64(m.Size())
+		}
+		x.weight += f.bytes
+		if x.s.inFlight.Add(f.bytes) > x.snap.Config.Limits.InFlightBytes {
+			f.images, f.err = nil, overloaded()
+		}
+	}
+	if f.err != nil {
+		return f.err
+	}
+	return nil
 }
 
 // startFetch begins to fetch. stopFetch ends it.

@@ -239,6 +239,8 @@ type Plan struct {
 	Strict    bool     `json:"strict"`
 	Steps     []Step   `json:"steps"`
 
+	policy catalog.Policy
+
 	none string // why there are no steps
 	hint string // what would make an answer of one of which none can be tried
 }
@@ -280,6 +282,10 @@ func (s *Server) plan(snap *Snapshot, r request, now time.Time, p *Plan) error {
 	}
 	p.Requested, p.Name, p.Via, p.Strict = res.Requested, res.Name, res.Via, res.Strict
 	p.Steps, p.none, p.hint = p.Steps[:0], "", ""
+	p.policy = snap.Config.Policy
+	if res.Policy != nil {
+		p.policy = *res.Policy
+	}
 	if len(res.Models) == 0 {
 		p.none = snap.noModel()
 	}

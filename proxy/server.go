@@ -96,7 +96,7 @@ func New(snap *Snapshot, opt Options) *Server {
 		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}}
 	s.requests.New = func() any { return new(shaping.Request) }
 	s.exchanges.New = func() any {
-		x := new(exchange)
+		x := &exchange{nudge: make(chan struct{}, 1)}
 		x.departed = x.depart
 		return x
 	}

@@ -32,12 +32,9 @@ func (l *loader) names() {
 	if model := defaults.get("model"); model.there() {
 		l.chain(catalog.DefaultName, model)
 	}
-	for _, e := range l.root.get("proxy", "chains").entries() {
-		if l.chainName(e.key, e.pos, e.path) {
-			l.chain(e.key, e.node)
-		}
-	}
+	l.ownChains()
 	l.agents()
+	l.chainPolicies()
 	l.ownAliases()
 	for _, a := range l.cfg.Aliases {
 		if c := l.chainCalled(a.Name); c != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"nearside/breaker"
+	"nearside/catalog"
 	"nearside/proxy"
 	"nearside/shaping"
 	"nearside/upstream"
@@ -85,8 +86,9 @@ func proxyShape() *shape {
 			ours("every", dur, inSeconds(discoveryEvery), "How often to look again."),
 			ours("timeout", dur, inSeconds(discoveryTimeout), "How long one look may take."),
 		), "", ""),
-		ours("chains", mapOf("<name>", listOf(&shape{kind: text})), "",
-			"Further chains: a name that clients send as model, and the refs to try in order. agents.defaults.model is the chain called default."),
+		leaf("chains", mapOf("<name>", either(listOf(&shape{kind: text}), obj(append([]field{want("models", listOf(&shape{kind: text}))}, policyFields()...)...))),
+			"Further chains: a name that clients send as model, and the refs to try in order. agents.defaults.model is the chain called default. As {models: […]} with the keys of proxy.policy, which then hold for this chain; without models for default and the chains of agents."),
+		ours("policy", obj(policyFields()...), "", ""),
 		ours("aliases", mapOf("<name or pattern>", &shape{kind: text}), "",
 			"Names that clients send, and the ref or chain they mean. A pattern with * (gpt-*) catches what a client insists on sending."),
 		ours("answerModel", oneOf("served", "requested"), strconv.Quote(d.AnswerModel),
@@ -163,6 +165,34 @@ func proxyShape() *shape {
 			leaf("rules", listOf(ruleShape()), "As proxy.rules, for one model, after those of its provider."),
 		)), "", "What OpenClaw's models.providers.<id>.models[] has no key for, by ref; also for models that discovery finds."),
 	)
+}
+
+// policyFields are the keys of proxy.policy, which a chain has as well.
+func policyFields() []field {
+	d := catalog.DefaultPolicy()
+	yes, dur, durOrZero := &shape{kind: boolean}, &shape{kind: span}, &shape{kind: span, zero: true}
+	flag := strconv.FormatBool
+	return []field{
+		ours("nearOnly", yes, flag(d.NearOnly), "Ask near targets only, whatever fails: the request never leaves your machines."),
+		ours("regions", listOf(&shape{kind: text}), "[]", "Regions (proxy.providers.<id>.region) of the far providers that may be asked; an empty list for all."),
+		ours("overflow", obj(
+			ours("failure", yes, flag(d.Overflow.Failure), "A far target may answer when the near one has failed."),
+			ours("loading", yes, flag(d.Overflow.Loading), "Or when it loads its model for longer than loadingWait."),
+			ours("queue", yes, flag(d.Overflow.Queue), "Or when it is saturated for longer than queueWait."),
+			ours("context", yes, flag(d.Overflow.Context), "Or when the request does not fit its context window."),
+			ours("ability", yes, flag(d.Overflow.Ability), "Or when it does not read what the request holds: images, tools."),
+			ours("loadingWait", durOrZero, inSeconds(d.Overflow.LoadingWait), "How long a model that is being loaded is waited for, where another target is left."),
+			ours("queueWait", durOrZero, inSeconds(d.Overflow.QueueWait), "How long a saturated backend is waited for, where another target is left."),
+			ours("largerContext", yes, flag(d.Overflow.LargerContext), "A request that a backend refused for its length may go to a later target of the chain with a larger window. Agents compact on the refusal; they do not hear it then."),
+		), "", ""),
+		ours("hedge", obj(
+			ours("enabled", yes, flag(d.Hedge.Enabled), "Start the next target beside one that is slow to say its first token; the first content wins and the other is stopped. It costs up to twice the tokens."),
+			ours("after", dur, "", "When to start it. Without it the target's usual first-token time."),
+			ours("percentile", &shape{kind: number}, strconv.FormatFloat(d.Hedge.Percentile, 'g', -1, 64), "Which of the first-token times seen is the usual one, between 0 and 1."),
+			ours("samples", &shape{kind: whole}, strconv.Itoa(d.Hedge.Samples), "How many must have been seen of a target before it is hedged."),
+		), "", ""),
+		ours("continueStreams", yes, flag(d.Continue), "When a stream breaks after content, have the next target go on from what was said. Where it cannot, the stream ends with an error as ever."),
+	}
 }
 
 func ownProviderShape(plus, dur, durOrZero, yes *shape) *shape {
