@@ -124,6 +124,9 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	clear(attempts)
 	*m = meter.Exchange{Attempts: attempts[:0]}
 	s.ring.put(r)
+	if len(r.Attempts) > 1 || r.Outcome != "ok" {
+		s.failures.note(r)
+	}
 	level := zerolog.InfoLevel
 	if r.Outcome == "error" {
 		level = zerolog.WarnLevel

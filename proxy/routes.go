@@ -92,6 +92,7 @@ func (s *Server) handler() fasthttp.RequestHandler {
 	r.GET("/healthz", s.healthz)
 	r.GET("/readyz", s.readyz)
 	r.GET("/metrics", s.metrics)
+	r.GET("/proxy/status", s.status)
 	r.GET("/proxy/learned", s.listLearned)
 	r.GET("/proxy/exchanges", s.lastExchanges)
 	r.GET("/proxy/exchanges/{id}", s.oneExchange)

@@ -61,6 +61,7 @@ type Server struct {
 	exchanges sync.Pool
 	requests  sync.Pool // *shaping.Request
 	ring      ring
+	failures  failures
 	gauges    gauges
 	dialer    upstream.Dialer // for images; its Policy is set there
 	inFlight  atomic.Int64    // bytes of bodies

@@ -1,0 +1,261 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-json"
+	"github.com/mattn/go-isatty"
+
+	"nearside/proxy"
+)
+
+// Status shows a running proxy's backends, live.
+type Status struct {
+	Health
+	Every time.Duration `short:"n" default:"2s" help:"How often to look again, on a terminal."`
+	Once  bool          `short:"1" help:"Print once, also on a terminal."`
+	JSON  bool          `help:"Print /proxy/status as it is, once."`
+}
+
+// Help teaches what status does.
+func (Status) Help() string {
+	return `Shows what a running proxy knows: what a request for "default" would do now, the state
+of each backend and why, breakers and until when, learned rates, what is under way, and
+how attempts failed since the start. On a terminal it refreshes until Ctrl-C.
+
+	nearside status
+	nearside status --url http://192.168.1.20:4141
+	nearside status --json | jq .default
+
+Exit codes: 0 the proxy answered; 1 it cannot be reached; 2 bad flags.`
+}
+
+// statusBytesMax bounds the answer that is read.
+const statusBytesMax = 8 << 20
+
+// statusEveryMin keeps the view from asking without a pause.
+const statusEveryMin = 200 * time.Millisecond
+
+// Run prints once, or until it is stopped.
+func (c *Status) Run(env *Env) error {
+	base, insecure, err := c.base(env)
+	if err != nil {
+		return err
+	}
+	ctx, stop := env.context()
+	defer stop()
+	client := directClient(insecure)
+	defer client.CloseIdleConnections()
+	out, terminal := env.Stdout.(*os.File)
+	terminal = terminal && isatty.IsTerminal(out.Fd())
+	if c.JSON || c.Once || !terminal {
+		raw, err := c.fetch(ctx, client, base)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			_, err = env.Stdout.Write(raw)
+			return err
+		}
+		return printStatus(env.Stdout, base, raw)
+	}
+	return c.watch(ctx, env.Stdout, client, base)
+}
+
+// watch shows the status again and again on a terminal. A proxy that is away is
+// said to be, and waited for.
+func (c *Status) watch(ctx context.Context, w io.Writer, client *http.Client, base string) error {
+	const enter, leave, top, rest = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l", "\x1b[H", "\x1b[J"
+	fmt.Fprint(w, enter)
+	defer fmt.Fprint(w, leave)
+	tick := time.NewTicker(max(c.Every, statusEveryMin))
+	defer tick.Stop()
+	for {
+		var b strings.Builder
+		raw, err := c.fetch(ctx, client, base)
+		if err == nil {
+			err = printStatus(&b, base, raw)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			b.Reset()
+			fmt.Fprintf(&b, "%v\nasking again every %v; Ctrl-C ends\n", err, max(c.Every, statusEveryMin))
+		}
+		fmt.Fprint(w, top+strings.ReplaceAll(b.String(), "\n", "\x1b[K\n")+rest)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (c *Status) fetch(ctx context.Context, client *http.Client, base string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	at := base + "/proxy/status"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--url: %w", err)}
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return nil, fmt.Errorf("%s: no answer within %v", at, c.Timeout)
+		}
+		return nil, fmt.Errorf("%s: %w (is nearside running there?)", at, inner(err))
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, statusBytesMax))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s answers %s", at, resp.Status)
+	}
+	return raw, err
+}
+
+// printStatus writes a status for people.
+func printStatus(w io.Writer, base string, raw []byte) error {
+	var st proxy.Status
+	if err := json.Unmarshal(raw, &st); err != nil {
+		return fmt.Errorf("%s/proxy/status: what came is no status of this version: %w", base, err)
+	}
+	fmt.Fprintf(w, "nearside %s at %s   %s   up %s   %d in flight\n", st.Version, base, st.State, span(st.At.Sub(st.Started)), len(st.InFlight)+st.More)
+	if st.Config != nil && !st.Config.OK {
+		fmt.Fprintf(w, "the configuration's last change was not taken over: %s\n", strings.Join(st.Config.Problems, "; "))
+	}
+	printDefault(w, &st.Default)
+	section(w, "backends", backendRows(&st))
+	section(w, "targets", targetRows(&st))
+	section(w, "in flight", flightRows(&st))
+	section(w, "failures since the start", failureRows(&st))
+	return nil
+}
+
+func printDefault(w io.Writer, p *proxy.StatusPlan) {
+	if p.First == "" {
+		fmt.Fprintf(w, "default: no target can be asked now: %s\n", p.Why)
+	} else {
+		fmt.Fprintf(w, "default: %s (%s)\n", p.First, p.Route)
+	}
+	var rows [][]string
+	for _, s := range p.Steps {
+		mark := "next"
+		switch {
+		case s.Skip:
+			mark = "skipped"
+		case s.Ref == p.First:
+			mark = "asked"
+		}
+		rows = append(rows, []string{mark, s.Ref, s.Route, s.Reason})
+	}
+	table(w, "  ", rows)
+}
+
+// section prints a table under a title, unless it is empty.
+func section(w io.Writer, title string, rows [][]string) {
+	if len(rows) < 2 {
+		return
+	}
+	fmt.Fprintf(w, "\n%s\n", strings.ToUpper(title))
+	table(w, "  ", rows)
+}
+
+func backendRows(st *proxy.Status) [][]string {
+	rows := [][]string{{"provider", "where", "software", "state", "models", "breaker", "why"}}
+	for _, b := range st.Backends {
+		rows = append(rows, []string{b.Provider, b.Route, orDash(string(b.Kind)), b.State, strconv.Itoa(b.Models), breakerText(b.Breaker, st.At), b.Detail})
+	}
+	return rows
+}
+
+func targetRows(st *proxy.Status) [][]string {
+	rows := [][]string{{"target", "state", "breaker", "prefill tok/s", "why"}}
+	for _, t := range st.Targets {
+		rows = append(rows, []string{t.Ref, t.State, breakerText(t.Breaker, st.At), rate(t.Prefill), t.Why})
+	}
+	return rows
+}
+
+func flightRows(st *proxy.Status) [][]string {
+	rows := [][]string{{"request", "asked for", "dialect", "since"}}
+	for _, f := range st.InFlight {
+		rows = append(rows, []string{f.ID, orDash(f.Requested), f.Dialect, span(time.Duration(f.Seconds * float64(time.Second)))})
+	}
+	if st.More > 0 {
+		rows = append(rows, []string{fmt.Sprintf("… %d more", st.More)})
+	}
+	return rows
+}
+
+// failureRowsMax is how many kinds of failure are printed; --json has all.
+const failureRowsMax = 12
+
+func failureRows(st *proxy.Status) [][]string {
+	rows := [][]string{{"target", "outcome", "times", "last", "what was said"}}
+	for i, f := range st.Failures {
+		if i == failureRowsMax {
+			rows = append(rows, []string{fmt.Sprintf("… %d more (--json)", len(st.Failures)-i)})
+			break
+		}
+		rows = append(rows, []string{f.Ref, f.Outcome, strconv.Itoa(f.Count), span(st.At.Sub(f.Last)) + " ago", short(f.Reason, 80)})
+	}
+	return rows
+}
+
+func breakerText(b *proxy.StatusBreaker, now time.Time) string {
+	switch {
+	case b == nil:
+		return "closed"
+	case b.State == "closed":
+		return "closed, " + count(b.Consecutive, "failure")
+	case b.Until.After(now):
+		return b.State + " for " + span(b.Until.Sub(now))
+	}
+	return b.State
+}
+
+func rate(perSecond float64) string {
+	if perSecond <= 0 {
+		return "-"
+	}
+	return strconv.FormatFloat(perSecond, 'f', 0, 64)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// short cuts a text to one line of at most so many characters.
+func short(s string, most int) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if r := []rune(s); len(r) > most {
+		return string(r[:most-1]) + "…"
+	}
+	return s
+}
+
+// span writes a duration as people say it, to two units.
+func span(d time.Duration) string {
+	switch d = max(d, 0); {
+	case d < 10*time.Second:
+		return d.Round(100 * time.Millisecond).String()
+	case d < time.Hour:
+		return d.Round(time.Second).String()
+	case d < 48*time.Hour:
+		return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+	}
+	return strconv.Itoa(int(d.Hours()/24)) + "d"
+}

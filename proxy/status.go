@@ -1,0 +1,224 @@
+package proxy
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"nearside/breaker"
+	"nearside/catalog"
+	"nearside/shaping/wire"
+)
+
+// Status is what an operator wants to see of a running proxy: what state its
+// backends are in and why, and what a request would find now. It holds no key and
+// nothing of what clients say.
+type Status struct {
+	Version  string         `json:"version"`
+	At       time.Time      `json:"at"`
+	Started  time.Time      `json:"started"`
+	State    string         `json:"state"` // ready or draining
+	Config   *Reload        `json:"config,omitempty"`
+	InFlight []StatusFlight `json:"in_flight"`
+	More     int            `json:"in_flight_more,omitempty"` // beyond those listed
+
+	Default  StatusPlan      `json:"default"` // what a request for default would do now
+	Backends []StatusBackend `json:"backends"`
+	Targets  []StatusTarget  `json:"targets"`
+	Failures []Failure       `json:"failures"`
+}
+
+// StatusFlight is an exchange under way.
+type StatusFlight struct {
+	ID        string  `json:"request_id"`
+	Requested string  `json:"requested"`
+	Dialect   string  `json:"dialect"`
+	Stream    bool    `json:"stream"`
+	Seconds   float64 `json:"seconds"` // since it began
+}
+
+// StatusPlan is a plan as it would be made now.
+type StatusPlan struct {
+	Requested string       `json:"requested"`
+	First     string       `json:"first,omitempty"` // ref of the target that would be asked; empty when none can be
+	Route     string       `json:"route,omitempty"`
+	Why       string       `json:"why,omitempty"` // none can be asked
+	Steps     []StatusStep `json:"steps"`
+}
+
+// StatusStep is one target of a plan.
+type StatusStep struct {
+	Ref    string `json:"ref"`
+	Route  string `json:"route"`
+	Skip   bool   `json:"skip"`
+	Reason string `json:"reason"`
+}
+
+// StatusBackend is one provider.
+type StatusBackend struct {
+	Provider string       `json:"provider"`
+	Route    string       `json:"route"`
+	Kind     catalog.Kind `json:"kind,omitempty"`
+	URL      string       `json:"url"`
+	State    string       `json:"state"`
+	Detail   string       `json:"detail,omitempty"`
+	Models   int          `json:"models"`
+
+	Breaker *StatusBreaker `json:"breaker,omitempty"` // that of its connections
+}
+
+// StatusTarget is one model that was asked, that a chain names, or that is near.
+type StatusTarget struct {
+	Ref     string         `json:"ref"`
+	Route   string         `json:"route"`
+	State   string         `json:"state"`
+	Why     string         `json:"why,omitempty"`
+	Breaker *StatusBreaker `json:"breaker,omitempty"`
+	// Prefill is the learned rate, in prompt tokens a second, Ratio the learned
+	// tokens for each four bytes of prompt; 0 when nothing was learned.
+	Prefill float64 `json:"prefill_tokens_per_second,omitempty"`
+	Ratio   float64 `json:"token_ratio,omitempty"`
+}
+
+// StatusBreaker is a breaker that has something to tell.
+type StatusBreaker struct {
+	State       string    `json:"state"`
+	Cause       string    `json:"cause,omitempty"`
+	Until       time.Time `json:"until,omitzero"`
+	Opens       int       `json:"opens,omitempty"`
+	Consecutive int       `json:"consecutive_failures,omitempty"`
+}
+
+// statusFlightsMax and statusTargetsMax bound the lists of a Status.
+const (
+	statusFlightsMax = 50
+	statusTargetsMax = 256
+)
+
+// Status returns what is to be seen now. It sends nothing and changes nothing.
+func (s *Server) Status() *Status {
+	snap, now := s.snap.Load(), time.Now()
+	out := &Status{Version: s.version, At: now, Started: s.started, State: "ready", Config: s.reload.Load(), Failures: s.failures.list(), Targets: []StatusTarget{}, Backends: []StatusBackend{}}
+	if s.draining.Load() {
+		out.State = "draining"
+	}
+	s.flights(out, now)
+	out.Default = s.planNow(snap, catalog.DefaultName, now)
+	breakers := map[string]breaker.Status{}
+	for _, b := range s.pool.EachBreaker() {
+		breakers[b.Name] = b.Status
+	}
+	for _, p := range snap.Catalog.Providers {
+		if p.Source == catalog.FromBuiltin && p.Unavailable != "" {
+			continue // hosted ones that nobody has a key for
+		}
+		out.Backends = append(out.Backends, statusBackend(snap, p, breakers))
+	}
+	s.statusTargets(snap, out, breakers)
+	return out
+}
+
+// flights lists the exchanges under way, the oldest first.
+func (s *Server) flights(out *Status, now time.Time) {
+	s.mu.Lock()
+	all := make([]StatusFlight, 0, len(s.active))
+	for x := range s.active {
+		r := x.receipt
+		all = append(all, StatusFlight{ID: r.ID, Requested: r.Requested, Dialect: r.Dialect, Stream: r.Stream, Seconds: now.Sub(x.start).Seconds()})
+	}
+	s.mu.Unlock()
+	slices.SortFunc(all, func(a, b StatusFlight) int {
+		return cmp.Or(cmp.Compare(b.Seconds, a.Seconds), cmp.Compare(a.ID, b.ID))
+	})
+	if n := len(all); n > statusFlightsMax {
+		out.More, all = n-statusFlightsMax, all[:statusFlightsMax]
+	}
+	out.InFlight = all
+}
+
+// planNow says what a request for a name would do now.
+func (s *Server) planNow(snap *Snapshot, name string, now time.Time) StatusPlan {
+	out := StatusPlan{Requested: name, Steps: []StatusStep{}}
+	var p Plan
+	if err := s.plan(snap, request{model: name, dialect: wire.Chat}, now, &p); err != nil {
+		out.Why = err.Error()
+		return out
+	}
+	for i := range p.Steps {
+		st := &p.Steps[i]
+		out.Steps = append(out.Steps, StatusStep{Ref: st.Ref, Route: st.Route, Skip: st.Skip, Reason: st.Reason})
+		if !st.Skip && out.First == "" {
+			out.First, out.Route = st.Ref, st.Route
+		}
+	}
+	if out.First == "" {
+		e, _ := p.noTarget(now)
+		out.Why = e.Message
+	}
+	return out
+}
+
+func statusBackend(snap *Snapshot, p *catalog.Provider, breakers map[string]breaker.Status) StatusBackend {
+	b := StatusBackend{Provider: p.ID, Route: "far", Kind: p.Kind, URL: p.BaseURL, Models: len(p.Models), State: "unknown"}
+	if p.Near {
+		b.Route = "near"
+	}
+	if st, ok := snap.States[p.ID]; ok && st.State != "" {
+		b.State, b.Detail = st.State, st.Detail
+	}
+	if p.Unavailable != "" {
+		b.State, b.Detail = "unavailable", p.Unavailable
+	}
+	if st, ok := breakers[p.ID]; ok {
+		b.Breaker = statusBreaker(st)
+		if st.State == breaker.Open {
+			b.State, b.Detail = "failing", "it could not be reached"
+		}
+	}
+	return b
+}
+
+// statusBreaker returns nil for one that is closed and has counted nothing.
+func statusBreaker(st breaker.Status) *StatusBreaker {
+	if st.State == breaker.Closed && st.Consecutive == 0 {
+		return nil
+	}
+	return &StatusBreaker{State: st.State.String(), Cause: st.Cause, Until: st.Until, Opens: st.Opens, Consecutive: st.Consecutive}
+}
+
+// statusTargets lists the models that are near, that chains name, and that
+// breakers know.
+func (s *Server) statusTargets(snap *Snapshot, out *Status, breakers map[string]breaker.Status) {
+	named := map[string]bool{}
+	for _, c := range snap.Catalog.Chains {
+		for _, ref := range c.Refs {
+			named[ref] = true
+		}
+	}
+	for _, p := range snap.Catalog.Providers {
+		for _, m := range p.Models {
+			ref := m.Ref()
+			st, asked := breakers[ref]
+			if !p.Near && !named[ref] && (!asked || st.State == breaker.Closed && st.Consecutive == 0) {
+				continue
+			}
+			if len(out.Targets) == statusTargetsMax {
+				return
+			}
+			t := s.target(snap, m)
+			row := StatusTarget{Ref: ref, Route: t.route, Ratio: t.gauge.load().Mean}
+			row.State, row.Why, _ = s.stateOf(snap, t)
+			if asked {
+				row.Breaker = statusBreaker(st)
+			}
+			if t.backend != nil {
+				row.Prefill = t.backend.PrefillRate()
+			}
+			out.Targets = append(out.Targets, row)
+		}
+	}
+}
+
+func (s *Server) status(ctx *fasthttp.RequestCtx) { writeJSON(ctx, 200, s.Status()) }
