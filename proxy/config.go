@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"nearside/catalog"
+	"nearside/proxy/ledger"
 	"nearside/shaping"
 )
 
@@ -27,6 +28,7 @@ type Config struct {
 	Lean bool
 	// Responses are the settings of what the Responses dialect keeps and runs.
 	Responses ResponsesConfig
+	Ledger    LedgerConfig
 
 	Context ContextConfig
 	Inputs  Inputs
@@ -117,6 +119,16 @@ type ResponsesConfig struct {
 	SealKey   string // file with the key of sealed envelopes; empty for one in the data folder
 }
 
+// LedgerConfig is of the account of exchanges.
+type LedgerConfig struct {
+	Keep     bool
+	MaxAge   time.Duration // of a row; 0 for ever
+	MaxBytes int64         // of the file
+	// CompareWith is the model whose prices tell what near answers have saved;
+	// empty for the first far one of the chain.
+	CompareWith string
+}
+
 // Fallback bounds one exchange's attempts.
 type Fallback struct {
 	Targets int // at most so many targets are tried
@@ -135,6 +147,7 @@ func Defaults() Config {
 		Policy:   catalog.DefaultPolicy(),
 		Responses: ResponsesConfig{Store: "file", MaxAge: 30 * 24 * time.Hour, MaxBytes: 1 << 30, Background: 4, BackgroundQueue: 64, BackgroundBytes: 16 << 20,
 			WebSocket: true, Sockets: 256, SocketFor: time.Hour, SocketQueue: 16, SocketBytes: 32 << 20, Reasoning: "summary", SystemMessages: shaping.SystemKeep},
+		Ledger:        LedgerConfig{Keep: true, MaxAge: ledger.DefaultMaxAge, MaxBytes: ledger.DefaultMaxBytes},
 		Context:       ContextConfig{Preflight: true},
 		Inputs:        Inputs{UnsupportedImages: shaping.ImagesNext, FetchCount: 8, FetchBytes: 16 << 20, Fetch: 10 * time.Second},
 		AnswerModel:   "served",

@@ -27,6 +27,7 @@ type Snapshot struct {
 	States map[string]BackendState
 
 	targets sync.Map // *catalog.Model → *target
+	prices  sync.Map // name → *catalog.Model, see priced: two of them
 }
 
 // BackendState is what was last seen of a provider.

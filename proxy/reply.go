@@ -312,6 +312,7 @@ func (x *exchange) close() {
 	if !r.Stream {
 		gaps = nil
 	}
+	x.account()
 	s.settle(r, gaps, &x.told)
 	x.release()
 }

@@ -21,6 +21,7 @@ import (
 
 	"nearside/breaker"
 	"nearside/catalog"
+	"nearside/proxy/ledger"
 	"nearside/proxy/meter"
 	"nearside/proxy/store"
 	"nearside/shaping"
@@ -35,6 +36,7 @@ type Options struct {
 	Version string
 	Shaping shaping.Options // what translations need
 	Store   *store.Store    // of responses; nil keeps none. The caller closes it
+	Ledger  *ledger.Ledger  // of exchanges; nil keeps none. The caller closes it
 }
 
 // Server is the proxy. New starts nothing; Serve blocks; Apply swaps the
@@ -46,6 +48,7 @@ type Server struct {
 	pool    *upstream.Pool
 	shaping shaping.Options
 	store   *store.Store
+	ledger  *ledger.Ledger
 	jobs    jobs
 	sockets sockets
 	http    *fasthttp.Server
@@ -93,7 +96,7 @@ const connsMax = 1 << 30
 // New makes a server that serves snap. Its limit of heads and the client's read
 // and idle deadlines hold for its life; all else follows Apply.
 func New(snap *Snapshot, opt Options) *Server {
-	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, dialer: opt.Dialer, shaping: opt.Shaping, store: opt.Store, started: time.Now(),
+	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, dialer: opt.Dialer, shaping: opt.Shaping, store: opt.Store, ledger: opt.Ledger, started: time.Now(),
 		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}}
 	s.requests.New = func() any { return new(shaping.Request) }
 	s.exchanges.New = func() any {

@@ -42,6 +42,7 @@ type CLI struct {
 	Sim        Sim        `cmd:"" help:"Run a simulated model server."`
 	Bench      Bench      `cmd:"" help:"Measure what the proxy costs beside a bare relay."`
 	Status     Status     `cmd:"" help:"Show what state the backends of a running proxy are in."`
+	Usage      Usage      `cmd:"" help:"Print who used what, what it cost, and what near answers saved."`
 	Health     Health     `cmd:"" help:"Ask a running proxy whether it is well."`
 	Version    Version    `cmd:"" help:"Print the version."`
 	Completion Completion `cmd:"" help:"Print a completion script for your shell."`

@@ -91,7 +91,7 @@ func (c *Serve) Run(env *Env) error {
 	}
 	defer kept.close()
 	srv := proxy.New(snap, proxy.Options{Log: log, Meter: meter.New(meter.Options{Version: env.Version}), Dialer: env.Dialer, Version: env.Version,
-		Store: kept.store, Shaping: shaping.Options{Sealer: kept.sealer}})
+		Store: kept.store, Ledger: kept.ledger, Shaping: shaping.Options{Sealer: kept.sealer}})
 	srv.Reloaded(proxy.Reload{At: time.Now(), OK: true})
 	for _, url := range refused(snap) {
 		log.Warn().Str("address", url).Str("detail", snap.States[url].Detail).Msg("discovery")
@@ -273,6 +273,7 @@ func needRestart(started, now *config.Config) []string {
 		{"proxy.responses.maxAgeSeconds", was.Responses.MaxAge == is.Responses.MaxAge},
 		{"proxy.responses.maxBytes", was.Responses.MaxBytes == is.Responses.MaxBytes},
 		{"proxy.responses.sealKey", was.Responses.SealKey == is.Responses.SealKey},
+		{"proxy.ledger", was.Ledger.Keep == is.Ledger.Keep && was.Ledger.MaxAge == is.Ledger.MaxAge && was.Ledger.MaxBytes == is.Ledger.MaxBytes},
 		{"proxy.responses.background", was.Responses.Background == is.Responses.Background},
 	} {
 		if !s.same {

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"nearside/proxy"
+	"nearside/proxy/ledger"
 	"nearside/proxy/store"
 	"nearside/shaping"
 )
@@ -20,6 +21,7 @@ import (
 // The files of the data folder.
 const (
 	storeFile   = "responses.db"
+	ledgerFile  = "ledger.db"
 	sealKeyFile = "seal.key"
 )
 
@@ -28,6 +30,7 @@ type state struct {
 	store  *store.Store // nil when nothing is kept
 	file   string       // of the store; empty for memory
 	sealer *shaping.Sealer
+	ledger *ledger.Ledger // nil when none is kept
 }
 
 // openState opens what the configuration wants kept. notes are what a person
@@ -48,12 +51,45 @@ func openState(cfg *proxy.Config, log zerolog.Logger) (st state, notes []string,
 	} else if cfg.Responses.Store == "file" {
 		st.file = filepath.Join(cfg.DataDir, storeFile)
 	}
+	if st.ledger, note, err = openLedger(cfg, log); err != nil {
+		st.close()
+		return st, nil, err
+	}
+	if note != "" {
+		notes = append(notes, note)
+	}
 	return st, notes, nil
+}
+
+// openLedger opens the account of exchanges, in memory where the file cannot be
+// written to, which note says. A file that is no ledger is an error.
+func openLedger(cfg *proxy.Config, log zerolog.Logger) (l *ledger.Ledger, note string, err error) {
+	c := &cfg.Ledger
+	if !c.Keep {
+		return nil, "", nil
+	}
+	opt := ledger.Options{Path: filepath.Join(cfg.DataDir, ledgerFile), MaxAge: c.MaxAge, MaxBytes: c.MaxBytes, Log: log}
+	if opt.MaxAge == 0 {
+		opt.MaxAge = -1 // for ever
+	}
+	l, err = ledger.Open(opt)
+	if err != nil && unwritable(err) {
+		note = fmt.Sprintf("the account of exchanges is kept in memory only: %v", err)
+		opt.Path = ""
+		l, err = ledger.Open(opt)
+	}
+	if err != nil {
+		err = fmt.Errorf("%w; it was left as it is: move it away, or set proxy.ledger.keep: false", err)
+	}
+	return l, note, err
 }
 
 func (s state) close() {
 	if s.store != nil {
 		_ = s.store.Close() // what it could not write it has logged
+	}
+	if s.ledger != nil {
+		_ = s.ledger.Close() // as above
 	}
 }
 

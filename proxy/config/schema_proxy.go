@@ -153,6 +153,12 @@ func proxyShape() *shape {
 			ours("socketQueue", plus, of(d.Responses.SocketQueue), "Responses that may wait on one."),
 			ours("socketBytes", plus, of(d.Responses.SocketBytes), "What one remembers of its responses that are not stored, for previous_response_id."),
 		), "", ""),
+		ours("ledger", obj(
+			ours("keep", yes, strconv.FormatBool(d.Ledger.Keep), "Keep an account of exchanges (ledger.db in dataDir; nearside usage): who asked for what, who answered, tokens, cost, times; never content. It needs a restart, as the rest of ledger does."),
+			ours("maxAge", durOrZero, inSeconds(d.Ledger.MaxAge), "How long a row is kept; 0 for ever."),
+			ours("maxBytes", plus, strconv.FormatInt(d.Ledger.MaxBytes, 10), "What the file may grow to; the oldest rows go first."),
+			ours("compareWith", &shape{kind: text}, "", "The model whose prices tell what near answers have saved. Without it the first far one with a price of the chain that answered, or of the default chain."),
+		), "", ""),
 		ours("learning", yes, "true",
 			"When a backend refuses a request in words that a compat flag answers, set the flag for that model and ask the same backend again, up to four times; what helped is remembered until the configuration is loaded again. A flag that the configuration says is never overruled. false hands refusals on as they are."),
 		ours("learnedModels", plus, of(d.LearnedModels), "Of how many models that is remembered; the one that was taught longest ago makes room."),

@@ -80,6 +80,13 @@ func (l *loader) settings() {
 	resp.setSpan("socketFor", &r.SocketFor)
 	resp.setWhole("socketQueue", &r.SocketQueue)
 	resp.setWhole("socketBytes", &r.SocketBytes)
+	account := own.get("ledger")
+	account.setFlag("keep", &c.Ledger.Keep)
+	account.setSpan("maxAge", &c.Ledger.MaxAge)
+	if at := account.get("maxBytes"); at.there() {
+		c.Ledger.MaxBytes = int64(at.whole())
+	}
+	account.setText("compareWith", &c.Ledger.CompareWith)
 	own.setText("answerModel", &c.AnswerModel)
 	own.setWhole("exchangesKept", &c.ExchangesKept)
 	own.setFlag("learning", &c.Learning)

@@ -1,0 +1,73 @@
+package proxy
+
+import (
+	"nearside/catalog"
+	"nearside/proxy/ledger"
+)
+
+// account writes the exchange's row of the ledger. The receipt is complete.
+func (x *exchange) account() {
+	l := x.s.ledger
+	if l == nil {
+		return
+	}
+	r := x.receipt
+	row := ledger.Row{ID: r.ID, At: r.Started, Requested: r.Requested, Ref: r.Model, Provider: r.Provider, Route: r.Route, Dialect: r.Dialect, Stream: r.Stream,
+		Status: r.Status, Outcome: r.Outcome, Code: r.Code, Reported: r.HasUsage, First: r.First, Took: r.Took}
+	for i := range r.Attempts {
+		if !r.Attempts[i].Skipped {
+			row.Attempts++
+		}
+	}
+	if row.Attempts > 1 || r.Outcome != "ok" {
+		row.Trail = string(appendAttempts(nil, r.Attempts))
+	}
+	if r.HasUsage {
+		u := r.Usage
+		row.Input, row.Output, row.Cached, row.CacheWrite, row.Reasoning = u.Input, u.Output, u.Cached, u.CacheWrite, u.Reasoning
+		if x.cur != nil && r.Model == x.cur.ref {
+			row.Cost = x.cur.model.Cost.Of(u)
+			if x.cur.model.Provider.Near {
+				if far := x.instead(); far != nil {
+					row.Saved = max(0, far.Cost.Of(u)-row.Cost)
+				}
+			}
+		}
+	}
+	l.Add(row)
+}
+
+// instead is the far model whose prices tell what a near answer has saved: that of
+// proxy.ledger.compareWith, or the first one with a price of the exchange's chain,
+// or of the default chain.
+func (x *exchange) instead() *catalog.Model {
+	if ref := x.snap.Config.Ledger.CompareWith; ref != "" {
+		if m := x.snap.priced(ref); m != nil {
+			return m
+		}
+	}
+	for i := range x.plan.Steps {
+		if m := x.plan.Steps[i].target.model; !m.Provider.Near && m.Cost.Priced() {
+			return m
+		}
+	}
+	return x.snap.priced(catalog.DefaultName)
+}
+
+// priced returns the first far model with a price that a name means; nil for none.
+func (s *Snapshot) priced(name string) *catalog.Model {
+	if m, ok := s.prices.Load(name); ok {
+		return m.(*catalog.Model)
+	}
+	var found *catalog.Model
+	if res, err := s.Catalog.Resolve(name, catalog.ResolveOptions{}); err == nil {
+		for _, m := range res.Models {
+			if !m.Provider.Near && m.Cost.Priced() {
+				found = m
+				break
+			}
+		}
+	}
+	s.prices.Store(name, found)
+	return found
+}
