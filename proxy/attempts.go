@@ -152,11 +152,30 @@ func (x *exchange) named(phase upstream.Phase) string {
 }
 
 func (x *exchange) note(now time.Time, outcome, reason string, phase upstream.Phase) {
+	x.noteAttempt(now, Attempt{Outcome: outcome, Reason: reason}, phase)
+}
+
+// noteFailure notes the present attempt as one that failed.
+func (x *exchange) noteFailure(now time.Time, o *outcome, phase upstream.Phase) {
+	x.noteAttempt(now, Attempt{Outcome: o.name, Reason: o.reply.Message, Class: o.reason.String(), FailureKind: o.kind}, phase)
+}
+
+func (x *exchange) noteAttempt(now time.Time, a Attempt, phase upstream.Phase) {
 	t := x.cur
-	x.receipt.Attempts = append(x.receipt.Attempts, Attempt{Ref: t.ref, Route: t.route, Outcome: outcome, Reason: reason, Phase: x.named(phase),
-		Took: now.Sub(x.attempt), provider: t.model.Provider.ID, declared: t.model.Declared})
-	x.s.log.Debug().Str("request", x.receipt.ID).Str("target", t.ref).Str("outcome", outcome).Str("reason", reason).Str("phase", x.named(phase)).
-		Dur("took", now.Sub(x.attempt)).Msg("attempt")
+	a.Ref, a.Route, a.Phase, a.Took, a.provider, a.declared = t.ref, t.route, x.named(phase), now.Sub(x.attempt), t.model.Provider.ID, t.model.Declared
+	x.receipt.Attempts = append(x.receipt.Attempts, a)
+	e := x.s.log.Debug()
+	if e == nil {
+		return
+	}
+	e.Str("request", x.receipt.ID).Str("target", t.ref).Str("outcome", a.Outcome).Str("reason", a.Reason)
+	if a.Class != "" {
+		e.Str("class", a.Class)
+	}
+	if a.FailureKind != "" {
+		e.Str("failure_kind", a.FailureKind)
+	}
+	e.Str("phase", a.Phase).Dur("took", a.Took).Msg("attempt")
 }
 
 // outcome judges a failure of the present attempt. What the backend said goes
@@ -182,7 +201,7 @@ func (x *exchange) lose(err error) bool {
 	if o.refused != 0 {
 		x.s.refuse(x.snap, x.cur, o.refused, now)
 	}
-	x.note(now, o.name, o.reply.Message, phase)
+	x.noteFailure(now, &o, phase)
 	if useful(&o) >= useful(&x.failed) || !o.next {
 		if o.retryAfter == 0 || x.failed.retryAfter > 0 && x.failed.retryAfter < o.retryAfter && x.failed.reply.Status == o.reply.Status {
 			o.retryAfter = x.failed.retryAfter

@@ -13,8 +13,8 @@ import (
 	"nearside/upstream/sim"
 )
 
-// fault is what a backend does with a request, and what is to come of it.
-type fault struct {
+// telling is what a backend does with a request, and what is to come of it.
+type telling struct {
 	name   string
 	server sim.Profile
 	change []string     // to its quirks
@@ -48,7 +48,7 @@ func TestWhatBackendsSayIsWhatTheyMean(t *testing.T) {
 	long := say(`{"role":"user","content":"` + strings.Repeat("word ", 40000) + `"}`)
 	image := say(`{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,AA=="}}]}`)
 	late := say(`{"role":"user","content":"hi"},{"role":"system","content":"be short"}`)
-	cases := []fault{
+	cases := []telling{
 		// mlx_lm: 404 for all that fails, the error a string.
 		{name: "mlx: unknown model", server: sim.MLX, does: asJSON(404, `{"error": "401 Client Error. Repository Not Found for url: https://huggingface.co/api/models/no-such/revision/main."}`),
 			status: 404, code: "model_not_found", kind: "invalid_request_error", text: "p0: 401 Client Error. Repository Not Found", next: true, then: "asked"},
@@ -166,7 +166,7 @@ func withTimes(sc sim.Script) sim.Script {
 	return sc
 }
 
-func (c *fault) run(t *testing.T) {
+func (c *telling) run(t *testing.T) {
 	body := c.body
 	if body == "" {
 		body = chatBody

@@ -11,6 +11,7 @@ import (
 	"github.com/goccy/go-json"
 
 	"nearside/catalog"
+	"nearside/proxy/fault"
 	"nearside/shaping"
 	"nearside/shaping/wire"
 )
@@ -302,19 +303,22 @@ func (x *exchange) unlearn() {
 func objection(err error) *wire.Error {
 	var be *backendError
 	var we *wire.Error
-	inBand := false
 	switch {
 	case errors.As(err, &be):
-		if be.html || be.redirect != "" || loading(be) || contentRefused(be) || saturated(be) || noEndpoint(be) || brokenBehind404(be) {
-			return nil
-		}
-		we, inBand = &be.said, be.inBand
 	case errors.As(err, &we): // inside a stream
-		inBand = true
+		be = &backendError{said: *we, inBand: true}
 	default:
 		return nil
 	}
-	if ownCode(we.Code) {
+	we = &be.said
+	f := be.failure("")
+	switch fault.Classify(f) {
+	case fault.Format, fault.ModelNotFound, fault.SessionExpired, fault.NotSupported, fault.Unclassified:
+	case fault.ServerError:
+		if we.Status == 404 { // it ran out of memory
+			return nil
+		}
+	default:
 		return nil
 	}
 	switch we.Status {
@@ -323,7 +327,7 @@ func objection(err error) *wire.Error {
 	case 401, 402, 403, 408, 429, 529:
 		return nil
 	}
-	if inBand {
+	if be.inBand {
 		return we
 	}
 	return nil

@@ -84,15 +84,19 @@ func (r *Receipt) MarshalJSON() ([]byte, error) {
 
 // Attempt is one try of one target, or the reason why it was not tried.
 type Attempt struct {
-	Ref      string        `json:"ref"`
-	Route    string        `json:"route"`
-	Outcome  string        `json:"outcome"`
-	Reason   string        `json:"reason,omitempty"`
-	Phase    string        `json:"phase,omitempty"`
-	Took     time.Duration `json:"took_ns"`
-	Skipped  bool          `json:"skipped,omitempty"`
-	provider string
-	declared bool
+	Ref     string `json:"ref"`
+	Route   string `json:"route"`
+	Outcome string `json:"outcome"`
+	// Class is why it failed, one of the reasons of package fault; Reason says it
+	// in words. FailureKind is how that looked from the connection.
+	Class       string        `json:"class,omitempty"`
+	FailureKind string        `json:"failure_kind,omitempty"`
+	Reason      string        `json:"reason,omitempty"`
+	Phase       string        `json:"phase,omitempty"`
+	Took        time.Duration `json:"took_ns"`
+	Skipped     bool          `json:"skipped,omitempty"`
+	provider    string
+	declared    bool
 }
 
 // settle tells the receipt to metrics, the ring of /proxy/exchanges and the
@@ -117,7 +121,7 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 		if !a.declared {
 			model = "other"
 		}
-		attempts = append(attempts, meter.Attempt{Provider: a.provider, Model: model, Outcome: a.Outcome})
+		attempts = append(attempts, meter.Attempt{Provider: a.provider, Model: model, Outcome: a.Outcome, Class: a.Class})
 	}
 	m.Attempts = attempts
 	s.meter.Exchange(m)

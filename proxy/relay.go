@@ -277,7 +277,7 @@ func (x *exchange) broke(err error) error {
 			x.cur.breaker.Sample(breaker.Bad)
 		}
 		r.Outcome, reply = "error", o.reply
-		x.note(time.Now(), o.name, o.reply.Message, x.at.Phase())
+		x.noteFailure(time.Now(), &o, x.at.Phase())
 	}
 	r.Status, r.Code = reply.Status, reply.Code
 	x.blame()
@@ -322,7 +322,7 @@ func (x *exchange) copyBody() error {
 			o := x.outcome(err)
 			x.cur.breaker.Sample(breaker.Bad)
 			x.receipt.Outcome, x.receipt.Status, x.receipt.Code = "error", o.reply.Status, o.reply.Code
-			x.note(time.Now(), o.name, o.reply.Message, x.at.Phase())
+			x.noteFailure(time.Now(), &o, x.at.Phase())
 			return err
 		}
 	}

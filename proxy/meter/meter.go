@@ -51,6 +51,7 @@ type Attempt struct {
 	Provider string
 	Model    string
 	Outcome  string // low cardinality: good, connect_refused, timeout_first_content, status_503, …
+	Class    string // why it failed, a constant of package fault; empty when it did not
 }
 
 // Options are what a Meter is given from outside.
@@ -122,7 +123,7 @@ func New(opt Options) *Meter {
 
 		exchanges: newTable[float64](exchangesDesc, setsMax, 1),
 		models:    newTable[float64](modelsDesc, setsMax, 0),
-		attempts:  newTable[float64](attemptsDesc, setsMax, 0, 1),
+		attempts:  newTable[float64](attemptsDesc, setsMax, 0, 1, 2),
 		aborts:    newTable[float64](abortsDesc, setsMax),
 		dropped:   newTable[float64](droppedDesc, fieldsMax, 0),
 		mended:    newTable[float64](mendedDesc, fieldsMax),
@@ -169,7 +170,7 @@ func (m *Meter) Exchange(x *Exchange) {
 	}
 	for i := range x.Attempts {
 		a := &x.Attempts[i]
-		*m.attempts.at(labels{orNone(a.Provider), orNone(a.Outcome)})++
+		*m.attempts.at(labels{orNone(a.Provider), orNone(a.Outcome), orNone(a.Class)})++
 	}
 	if x.AbortPhase != "" {
 		*m.aborts.at(labels{phaseLabel(x.AbortPhase)})++
@@ -306,7 +307,7 @@ func (m *Meter) Write(w io.Writer) error {
 var (
 	exchangesDesc = describe("exchanges_total", "Finished exchanges.", "dialect", "provider", "route", "outcome", "status_class")
 	modelsDesc    = describe("model_exchanges_total", "Finished exchanges by the model that served or was tried last.", "model", "outcome")
-	attemptsDesc  = describe("attempts_total", "Attempts at a backend.", "provider", "outcome")
+	attemptsDesc  = describe("attempts_total", "Attempts at a backend, by how they ended and why.", "provider", "outcome", "class")
 	abortsDesc    = describe("aborts_total", "Exchanges whose client left, by how far they had come.", "phase")
 	mendedDesc    = describe("answers_mended_total", "What was mended in answers: by kind, once an answer, calls one by one.", "kind")
 	looksDesc     = describe("call_lookalikes_total", "Answers that look like a tool call, are none and stayed text.", "pattern")
