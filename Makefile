@@ -2,7 +2,7 @@
 GO ?= go
 BIN ?= bin/nearside
 
-.PHONY: help build test test-go test-clients test-docker check fmt vet lint fuzz bench run clean
+.PHONY: help build test test-go test-clients test-docker check fmt vet lint fuzz bench wall wall-full run clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,12 @@ fuzz: ## ten seconds of each fuzz target
 
 bench: build ## ratios beside a bare fasthttp relay, in one run, and the Go benchmarks
 	./scripts/bench.sh
+
+wall: ## the 16 failure scenarios: prints the scorecard, writes bin/wall.json; fails unless all pass
+	./scripts/wall.sh
+
+wall-full: ## the same with the durations as published (three minutes)
+	NEARSIDE_WALL=full ./scripts/wall.sh
 
 clean:
 	rm -rf bin
