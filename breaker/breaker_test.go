@@ -244,9 +244,16 @@ func TestSampleAfterContent(t *testing.T) {
 	})
 }
 
+// patient is Near with room for the open time to grow.
+func patient() Config {
+	cfg := Near()
+	cfg.OpenMax = time.Minute
+	return cfg
+}
+
 func TestOpenTimeGrowsAndStaysBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := New("t", Near(), Options{Rand: mid})
+		b := New("t", patient(), Options{Rand: mid})
 		settle(t, b, Bad, Bad, Bad)
 		var got []time.Duration
 		for range 6 {
@@ -271,7 +278,7 @@ func TestOpenTimeGrowsAndStaysBounded(t *testing.T) {
 // stretch makes it trustworthy again.
 func TestGrowthOutlivesAShortRecovery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := New("t", Near(), Options{Rand: mid})
+		b := New("t", patient(), Options{Rand: mid})
 		cycle := func(up time.Duration, want time.Duration) {
 			t.Helper()
 			settle(t, b, Bad, Bad, Bad)
@@ -296,7 +303,7 @@ func TestGrowthOutlivesAShortRecovery(t *testing.T) {
 }
 
 func TestJitterStaysInBounds(t *testing.T) {
-	cfg := Near()
+	cfg := patient()
 	f := func(opens int, r float64, want time.Duration) {
 		t.Helper()
 		if got := cfg.openTime(opens, r); got != want {

@@ -21,7 +21,7 @@ type Config struct {
 // Near returns the defaults for a backend on your own machines.
 func Near() Config {
 	return Config{Consecutive: 3, ConsecutiveConnect: 2, Ratio: 0.5, RatioMin: 5, Window: 2 * time.Minute,
-		OpenFor: 5 * time.Second, OpenMax: time.Minute, Jitter: 0.2, Lease: 310 * time.Second}
+		OpenFor: 5 * time.Second, OpenMax: 20 * time.Second, Jitter: 0.2, Lease: 310 * time.Second}
 }
 
 // Far returns the defaults for a hosted provider.
