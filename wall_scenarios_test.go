@@ -280,7 +280,7 @@ var scenarios = []scenario{
 	{
 		id: "S15", title: "flapping", streams: true,
 		fault: "The primary answers 503 for 60 s and is well then; 20 requests, one every 4 s.",
-		right: "Every request is answered; the dead primary gets no more than eight of the fifteen, and is back within 30 s of its recovery.",
+		right: "Every request is answered; the dead primary gets no more than eight of the fifteen, and is back within 30 s (eight requests) of its recovery.",
 		play:  flapping,
 	},
 	{
@@ -362,7 +362,7 @@ func flapping(c *wallCell) {
 		}
 		return sim.Script{}
 	})
-	var back time.Duration
+	back, waited := time.Duration(0), 0 // the time, and the requests, from its recovery to its first answer
 	tick := time.NewTicker(c.w.of(4 * time.Second))
 	defer tick.Stop()
 	during := 0
@@ -371,15 +371,16 @@ func flapping(c *wallCell) {
 		c.wants(true)
 		if time.Now().Before(well) {
 			during = c.primary.count()
-		} else if back == 0 && strings.Contains(attemptsOf(c.receipt), c.ref+"=ok") {
-			back = time.Since(well)
+		} else if back == 0 {
+			if waited++; strings.Contains(attemptsOf(c.receipt), c.ref+"=ok") {
+				back = time.Since(well)
+			}
 		}
 		<-tick.C
 	}
 	c.notes = append(c.notes, fmt.Sprintf("%d requests at the dead primary", during))
 	c.must("attempts at the dead primary", during > 0 && during <= 8, "%d", during)
-	c.must("back on the primary", back > 0, "not within forty requests")
-	c.must("back on the primary", c.w.scale > 1 || back < 30*time.Second, "%v after its recovery", back)
+	c.must("back on the primary", back > 0 && waited <= 8, "after %v and %d requests", back, waited) // one every 4 s
 	c.w.t.Logf("%s: %d attempts at the dead primary, back %v after its recovery", c.name(), during, back.Round(time.Millisecond))
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"github.com/goccy/go-json"
 
+	"nearside/breaker"
 	"nearside/upstream/sim"
 )
 
@@ -254,8 +255,8 @@ func startWall(t *testing.T, cells []*wallCell) *wall {
 			more     string
 			settings string
 		}{
-			{"near-" + d.name, near, timeout, fmt.Sprintf("breaker: {openForMs: %d, openMaxMs: %d}", ms(5*time.Second), ms(time.Minute))},
-			{"far-" + d.name, far, timeout, fmt.Sprintf("near: false, breaker: {openForMs: %d, openMaxMs: %d}", ms(15*time.Second), ms(2*time.Minute))},
+			{"near-" + d.name, near, timeout, fmt.Sprintf("breaker: {openForMs: %d, openMaxMs: %d}", ms(breaker.Near().OpenFor), ms(breaker.Near().OpenMax))},
+			{"far-" + d.name, far, timeout, fmt.Sprintf("near: false, breaker: {openForMs: %d, openMaxMs: %d}", ms(breaker.Far().OpenFor), ms(breaker.Far().OpenMax))},
 			// A near backend that nobody gave a limit, and a far one with one for its first token.
 			{"patient-" + d.name, near, "", fmt.Sprintf("deadlines: {firstContentMinMs: %d, firstContentMaxMs: %d, firstContentColdMs: %d}", ms(30*time.Second), ms(300*time.Second), ms(180*time.Second))},
 			{"limited-" + d.name, near, "", fmt.Sprintf("near: false, deadlines: {firstContentMs: %d}", ms(10*time.Second))},
