@@ -98,6 +98,7 @@ func (a *Attempt) Start(b *Backend, req Request, w Waiter) {
 	a.c, a.stopDial, a.cancelled, a.closed = nil, nil, false, false
 	a.mu.Unlock()
 	a.b, a.w, a.req = b, w, req
+	b.busy.Add(1)
 	a.started, a.sent, a.total = now, time.Time{}, time.Time{}
 	a.dialled, a.uploaded, a.upErr, a.inBody, a.any = nil, nil, nil, false, false
 	a.upDone.Store(false)
@@ -417,6 +418,7 @@ func (a *Attempt) Close() {
 		}
 	}
 	a.phase = PhaseDone
+	a.b.busy.Add(-1)
 	a.req, a.w, a.b = Request{}, nil, nil
 	for i := range a.vec {
 		a.vec[i] = nil

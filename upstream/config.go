@@ -25,9 +25,12 @@ func (s Secret) IsZero() bool { return s.text == "" }
 type Config struct {
 	ID      string
 	BaseURL string // default for models without their own
-	API     catalog.API
-	Near    bool
-	Kind    catalog.Kind
+	// Endpoints are the places that serve the models without their own, when there
+	// are several; BaseURL is then the URL of the first.
+	Endpoints []EndpointConfig
+	API       catalog.API
+	Near      bool
+	Kind      catalog.Kind
 
 	Key     Secret // zero: no Authorization is sent
 	Auth    Auth

@@ -35,11 +35,30 @@ type Pool struct {
 
 	mu       sync.Mutex
 	backends map[backendKey]*Backend
-	breakers map[string]*breaker.Breaker // by provider id, and by ref for targets
+	breakers map[breakerKey]*breaker.Breaker
 	configs  map[string]Config
+
+	endpoints map[string][]*Endpoint // by provider id
 }
 
 type backendKey struct{ provider, baseURL string }
+
+// breakerKey says what a breaker is of: a model of a provider, or all of it
+// where model is empty; at one endpoint, where the provider has several.
+type breakerKey struct{ provider, endpoint, model string }
+
+// name is what is told of it: a provider id, or the ref of a target, with an
+// endpoint behind the provider's id.
+func (k breakerKey) name() string {
+	name := k.provider
+	if k.endpoint != "" {
+		name += "@" + k.endpoint
+	}
+	if k.model != "" {
+		name += "/" + k.model
+	}
+	return name
+}
 
 // breakersMax bounds the breakers of models that nobody declared; what is
 // beyond shares one for its provider.
@@ -53,7 +72,7 @@ func NewPool(opt Options) *Pool {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	return &Pool{opt: opt, backends: map[backendKey]*Backend{}, breakers: map[string]*breaker.Breaker{}, configs: map[string]Config{}}
+	return &Pool{opt: opt, backends: map[backendKey]*Backend{}, breakers: map[breakerKey]*breaker.Breaker{}, configs: map[string]Config{}}
 }
 
 // Apply makes the configurations the ones in force. A provider whose
@@ -68,50 +87,58 @@ func (p *Pool) Apply(configs []Config) {
 		next[c.ID] = c
 	}
 	for key, b := range p.backends {
-		if c, ok := next[key.provider]; !ok || !reflect.DeepEqual(c, b.cfg) {
+		c, ok := next[key.provider]
+		was := p.configs[key.provider]
+		moved := was.lists(key.baseURL) && !c.lists(key.baseURL)
+		if !ok || moved || !reflect.DeepEqual(c.connections(), b.cfg) {
 			b.Close()
 			delete(p.backends, key)
 		}
 	}
-	for name, old := range p.breakers {
-		id, _, _ := strings.Cut(name, "/")
-		c, ok := next[id]
-		was, had := p.configs[id]
+	for key, old := range p.breakers {
+		c, ok := next[key.provider]
+		was, had := p.configs[key.provider]
 		switch {
-		case !ok:
-			delete(p.breakers, name)
+		case !ok, key.endpoint != "" && !c.names(key.endpoint), key.endpoint == "" && len(c.Endpoints) > 0 && len(was.Endpoints) == 0:
+			delete(p.breakers, key)
 			if p.opt.Gone != nil {
-				p.opt.Gone(name)
+				p.opt.Gone(key.name())
 			}
 		case had && !reflect.DeepEqual(c.Breaker, was.Breaker):
-			b := p.newBreaker(name, c)
+			b := p.newBreaker(key, c)
 			b.Adopt(old)
-			p.breakers[name] = b
+			p.breakers[key] = b
 		}
 	}
+	p.applyEndpoints(next)
 	p.configs = next
 }
 
-func (p *Pool) newBreaker(name string, c Config) *breaker.Breaker {
+func (p *Pool) newBreaker(key breakerKey, c Config) *breaker.Breaker {
 	// A model-list probe speaks for a provider's reachability; a target is tried
 	// again by a real request.
-	return breaker.New(name, c.Breaker, breaker.Options{Now: p.opt.Now, Changed: p.opt.Changed, NoProbe: strings.Contains(name, "/")})
+	return breaker.New(key.name(), c.Breaker, breaker.Options{Now: p.opt.Now, Changed: p.opt.Changed, NoProbe: key.model != ""})
 }
 
 // Backend returns the backend of a model, made on first use. The error says
-// what is wrong with its address.
+// what is wrong with its address. Where several endpoints serve the model it is
+// that of the first.
 func (p *Pool) Backend(m *catalog.Model) (*Backend, error) {
-	key := backendKey{m.Provider.ID, m.BaseURL}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.backend(m.Provider.ID, m.BaseURL)
+}
+
+func (p *Pool) backend(provider, baseURL string) (*Backend, error) {
+	key := backendKey{provider, baseURL}
 	if b := p.backends[key]; b != nil {
 		return b, nil
 	}
-	c, ok := p.configs[key.provider]
+	c, ok := p.configs[provider]
 	if !ok {
-		return nil, fmt.Errorf("provider %q is no longer configured", key.provider)
+		return nil, fmt.Errorf("provider %q is no longer configured", provider)
 	}
-	b, err := p.newBackend(c, m.BaseURL)
+	b, err := p.newBackend(c, baseURL)
 	if err != nil {
 		return nil, err
 	}
@@ -120,33 +147,44 @@ func (p *Pool) Backend(m *catalog.Model) (*Backend, error) {
 }
 
 // Breakers returns the breaker of a model's target and that of its provider,
-// which counts connect-level faults only.
+// which counts connect-level faults only. Where several endpoints serve the model
+// they are those of the first.
 func (p *Pool) Breakers(m *catalog.Model) (target, provider *breaker.Breaker) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	ref := m.Ref()
-	if len(p.breakers) >= breakersMax && p.breakers[ref] == nil {
-		ref = m.Provider.ID + "/other"
+	first := ""
+	if all := p.endpointsOf(m); len(all) > 0 {
+		first = all[0].Name
 	}
-	return p.breaker(ref, m.Provider.ID), p.breaker(m.Provider.ID, m.Provider.ID)
+	return p.pair(m, first)
 }
 
-func (p *Pool) breaker(name, provider string) *breaker.Breaker {
-	b := p.breakers[name]
+func (p *Pool) pair(m *catalog.Model, endpoint string) (target, place *breaker.Breaker) {
+	key := breakerKey{m.Provider.ID, endpoint, m.ID}
+	if len(p.breakers) >= breakersMax && p.breakers[key] == nil {
+		key.model = "other"
+	}
+	return p.breaker(key), p.breaker(breakerKey{provider: m.Provider.ID, endpoint: endpoint})
+}
+
+func (p *Pool) breaker(key breakerKey) *breaker.Breaker {
+	b := p.breakers[key]
 	if b == nil {
-		c, ok := p.configs[provider]
+		c, ok := p.configs[key.provider]
 		if !ok {
 			c.Breaker = breaker.Near()
 		}
-		b = p.newBreaker(name, c)
-		p.breakers[name] = b
+		b = p.newBreaker(key, c)
+		p.breakers[key] = b
 	}
 	return b
 }
 
 // BreakerStatus is one row of EachBreaker.
 type BreakerStatus struct {
-	Name string // a provider id, or the ref of a target
+	Name     string // a provider id, or the ref of a target, with @ and the endpoint behind the id where there are several
+	Provider string
+	Model    string // empty for that of all the provider's models
 	breaker.Status
 }
 
@@ -155,8 +193,8 @@ func (p *Pool) EachBreaker() []BreakerStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	all := make([]BreakerStatus, 0, len(p.breakers))
-	for name, b := range p.breakers {
-		all = append(all, BreakerStatus{name, b.Peek()})
+	for key, b := range p.breakers {
+		all = append(all, BreakerStatus{key.name(), key.provider, key.model, b.Peek()})
 	}
 	return all
 }
@@ -172,7 +210,7 @@ func (p *Pool) Run(ctx context.Context) {
 	defer tick.Stop()
 	var probes sync.WaitGroup
 	defer probes.Wait()
-	busy := map[string]*atomic.Bool{}
+	busy := map[breakerKey]*atomic.Bool{}
 	for {
 		select {
 		case <-ctx.Done():
@@ -181,6 +219,7 @@ func (p *Pool) Run(ctx context.Context) {
 		}
 		now := p.opt.Now()
 		type want struct {
+			key breakerKey
 			cfg Config
 			b   *breaker.Breaker
 		}
@@ -190,16 +229,23 @@ func (p *Pool) Run(ctx context.Context) {
 			b.sweep(now)
 		}
 		for id, c := range p.configs {
-			if b := p.breakers[id]; b != nil && b.Probable() {
-				wants = append(wants, want{c, b})
+			key := breakerKey{provider: id}
+			if b := p.breakers[key]; b != nil && b.Probable() {
+				wants = append(wants, want{key, c, b})
+			}
+			for _, e := range p.endpoints[id] {
+				key.endpoint = e.Name
+				if b := p.breakers[key]; b != nil && b.Probable() {
+					wants = append(wants, want{key, c.at(e), b})
+				}
 			}
 		}
 		p.mu.Unlock()
 		for _, w := range wants {
-			flag := busy[w.cfg.ID]
+			flag := busy[w.key]
 			if flag == nil {
 				flag = new(atomic.Bool)
-				busy[w.cfg.ID] = flag
+				busy[w.key] = flag
 			}
 			if !flag.CompareAndSwap(false, true) {
 				continue
@@ -236,6 +282,7 @@ type Backend struct {
 
 	rate atomic.Uint64 // learned prefill rate, float64 bits, tokens per second
 	warm atomic.Int64  // unix nanoseconds of the last content; 0 when never
+	busy atomic.Int64  // attempts under way
 
 	mu   sync.Mutex
 	idle []*conn
@@ -248,7 +295,7 @@ func (p *Pool) newBackend(c Config, baseURL string) (*Backend, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("provider %q: base URL %q is not http:// or https:// with a host", c.ID, baseURL)
 	}
-	b := &Backend{cfg: c, dialer: p.opt.Dialer, host: u.Hostname(), port: u.Port(), prefix: strings.TrimRight(u.EscapedPath(), "/")}
+	b := &Backend{cfg: c.connections(), dialer: p.opt.Dialer, host: u.Hostname(), port: u.Port(), prefix: strings.TrimRight(u.EscapedPath(), "/")}
 	b.dialer.Policy = PolicyOf(c)
 	if u.RawQuery != "" {
 		b.query = "?" + u.RawQuery
@@ -489,6 +536,9 @@ func (b *Backend) learn(prompt int, took time.Duration, now time.Time) {
 	}
 	b.rate.Store(math.Float64bits(seen))
 }
+
+// InFlight returns how many attempts are under way.
+func (b *Backend) InFlight() int64 { return b.busy.Load() }
 
 // PrefillRate returns the learned prefill rate in tokens per second, 0 when
 // none is known.
