@@ -49,6 +49,7 @@ type Exchange struct {
 // Attempt is one try of one target.
 type Attempt struct {
 	Provider string
+	Endpoint string // of a provider that has several; else empty
 	Model    string
 	Outcome  string // low cardinality: good, connect_refused, timeout_first_content, status_503, …
 	Class    string // why it failed, a constant of package fault; empty when it did not
@@ -72,6 +73,7 @@ type Meter struct {
 	exchanges table[float64]
 	models    table[float64]
 	attempts  table[float64]
+	places    table[float64] // attempts by endpoint
 	aborts    table[float64]
 	dropped   table[float64]
 	mended    table[float64]
@@ -90,6 +92,7 @@ type Meter struct {
 	reloadOK  bool
 	reloads   bool         // Reload has been called
 	store     func() Store // nil without one
+	endpoints func() []Endpoint
 }
 
 // Store is what a store of responses tells the metrics.
@@ -124,6 +127,7 @@ func New(opt Options) *Meter {
 		exchanges: newTable[float64](exchangesDesc, setsMax, 1),
 		models:    newTable[float64](modelsDesc, setsMax, 0),
 		attempts:  newTable[float64](attemptsDesc, setsMax, 0, 1, 2),
+		places:    newTable[float64](placesDesc, setsMax, 0, 1, 2),
 		aborts:    newTable[float64](abortsDesc, setsMax),
 		dropped:   newTable[float64](droppedDesc, fieldsMax, 0),
 		mended:    newTable[float64](mendedDesc, fieldsMax),
@@ -171,6 +175,9 @@ func (m *Meter) Exchange(x *Exchange) {
 	for i := range x.Attempts {
 		a := &x.Attempts[i]
 		*m.attempts.at(labels{orNone(a.Provider), orNone(a.Outcome), orNone(a.Class)})++
+		if a.Endpoint != "" {
+			*m.places.at(labels{orNone(a.Provider), a.Endpoint, orNone(a.Outcome)})++
+		}
 	}
 	if x.AbortPhase != "" {
 		*m.aborts.at(labels{phaseLabel(x.AbortPhase)})++
@@ -308,6 +315,7 @@ var (
 	exchangesDesc = describe("exchanges_total", "Finished exchanges.", "dialect", "provider", "route", "outcome", "status_class")
 	modelsDesc    = describe("model_exchanges_total", "Finished exchanges by the model that served or was tried last.", "model", "outcome")
 	attemptsDesc  = describe("attempts_total", "Attempts at a backend, by how they ended and why.", "provider", "outcome", "class")
+	placesDesc    = describe("endpoint_attempts_total", "Attempts at the endpoints of providers that have several.", "provider", "endpoint", "outcome")
 	abortsDesc    = describe("aborts_total", "Exchanges whose client left, by how far they had come.", "phase")
 	mendedDesc    = describe("answers_mended_total", "What was mended in answers: by kind, once an answer, calls one by one.", "kind")
 	looksDesc     = describe("call_lookalikes_total", "Answers that look like a tool call, are none and stayed text.", "pattern")
@@ -343,7 +351,7 @@ type collector struct{ m *Meter }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, problemsDesc, lessonsDesc, tokensDesc,
+	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, placesDesc, endpointBusyDesc, endpointWeightDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, problemsDesc, lessonsDesc, tokensDesc,
 		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, targetDesc, inFlightDesc, reloadDesc, reloadedDesc, buildDesc,
 		storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
 		out <- d
@@ -355,7 +363,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 func (c collector) Collect(out chan<- prometheus.Metric) {
 	m := c.m
 	m.mu.Lock()
-	counters := [][]row[float64]{m.exchanges.copied(), m.models.copied(), m.attempts.copied(), m.aborts.copied(),
+	counters := [][]row[float64]{m.exchanges.copied(), m.models.copied(), m.attempts.copied(), m.places.copied(), m.aborts.copied(),
 		m.dropped.copied(), m.mended.copied(), m.looks.copied(), m.cut.copied(), m.problems.copied(), m.lessons.copied(), m.tokens.copied()}
 	histograms := []struct {
 		rows   []row[histogram]
@@ -366,7 +374,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	breakers, targets := m.breakers.copied(), m.targets.copied()
 	reloads, reloadOK, reloaded := m.reloads, m.reloadOK, m.reloaded
-	store := m.store
+	store, endpoints := m.store, m.endpoints
 	m.mu.Unlock()
 
 	for _, rows := range counters {
@@ -393,6 +401,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	if !reloaded.IsZero() {
 		out <- prometheus.MustNewConstMetric(reloadedDesc, prometheus.GaugeValue, float64(reloaded.UnixMilli())/1000)
+	}
+	if endpoints != nil {
+		collectEndpoints(out, endpoints())
 	}
 	if store != nil {
 		st := store()

@@ -52,7 +52,7 @@ func full() *Exchange {
 		Dialect: "chat", Provider: "ollama", Model: "ollama/qwen3", Route: "near", Outcome: "ok", Status: 200, Stream: true,
 		Duration: 4 * time.Second, FirstContent: 300 * ms, Own: 120 * us, Gaps: g,
 		Usage:    wire.Usage{Input: 1000, Output: 200, Cached: 800, CacheWrite: 5, Reasoning: 50, Total: 1200},
-		Attempts: []Attempt{{"box", "box/qwen3", "connect_refused", "connect_refused"}, {"ollama", "ollama/qwen3", "good", ""}},
+		Attempts: []Attempt{{Provider: "box", Model: "box/qwen3", Outcome: "connect_refused", Class: "connect_refused"}, {Provider: "ollama", Model: "ollama/qwen3", Outcome: "good"}},
 		Dropped:  []string{"logit_bias", "store"},
 		Promoted: 2, Hidden: 1, Split: true, Repaired: []string{"index", "what a backend says"}, Look: "json_tool_call",
 	}
@@ -64,7 +64,7 @@ func TestExchangeCountsExactly(t *testing.T) {
 	m.Exchange(full())
 	m.Exchange(&Exchange{Dialect: "responses", Outcome: "rejected", Status: 401, Own: 40 * us, Duration: 40 * us})
 	m.Exchange(&Exchange{Dialect: "chat", Provider: "ollama", Model: "other", Route: "near", Outcome: "client_closed", AbortPhase: "stream",
-		Status: 499, Duration: time.Hour, Attempts: []Attempt{{"ollama", "other", "good", ""}}})
+		Status: 499, Duration: time.Hour, Attempts: []Attempt{{Provider: "ollama", Model: "other", Outcome: "good"}}})
 
 	wantText(t, m, "nearside_exchanges_total", `
 # TYPE nearside_exchanges_total counter
@@ -229,7 +229,7 @@ func TestLabelSetsAreBounded(t *testing.T) {
 	for i := range many {
 		id := fmt.Sprintf("p%d", i)
 		m.Exchange(&Exchange{Dialect: id, Provider: id, Model: id, Route: id, Outcome: id, Status: i, AbortPhase: id, FirstContent: 1, Gaps: &Gaps{counts: [gapCount + 1]uint32{1}},
-			Usage: wire.Usage{Input: 1, Output: 1}, Attempts: []Attempt{{id, id, id, id}}, Dropped: []string{id}})
+			Usage: wire.Usage{Input: 1, Output: 1}, Attempts: []Attempt{{Provider: id, Endpoint: id, Model: id, Outcome: id, Class: id}}, Dropped: []string{id}})
 		m.Problem(id)
 		m.Breaker(id, "open")
 		m.Target(id, "ready")
@@ -285,7 +285,7 @@ func TestHostileLabelValues(t *testing.T) {
 	m := New(Options{Version: "\xff"})
 	for _, v := range []string{"\xff\xfe", strings.Repeat("x", 10_000), "a\nb\"c\\d", ""} {
 		m.Exchange(&Exchange{Dialect: v, Provider: v, Model: v, Route: v, Outcome: v, AbortPhase: v,
-			Attempts: []Attempt{{v, v, v, v}}, Dropped: []string{v}, Usage: wire.Usage{Input: -5, Output: math.MaxInt64}})
+			Attempts: []Attempt{{Provider: v, Endpoint: v, Model: v, Outcome: v, Class: v}}, Dropped: []string{v}, Usage: wire.Usage{Input: -5, Output: math.MaxInt64}})
 		m.Problem(v)
 		m.Breaker(v, "open")
 		m.Target(v, "ready")
@@ -310,7 +310,8 @@ nearside_breaker_state{target="other"} 2
 func TestNamesAndTypesFollowTheRules(t *testing.T) {
 	m := New(Options{})
 	m.Exchange(full())
-	m.Exchange(&Exchange{AbortPhase: "queue", PromptCut: true, Model: "near/m"})
+	m.Exchange(&Exchange{AbortPhase: "queue", PromptCut: true, Model: "near/m", Attempts: []Attempt{{Provider: "box", Endpoint: "a", Outcome: "ok"}}})
+	m.WatchEndpoints(func() []Endpoint { return []Endpoint{{Provider: "box", Name: "a", InFlight: 2, Weight: 0.5}} })
 	m.Reload(true)
 	m.Breaker("a", "open")
 	m.Target("a", "ready")
@@ -327,6 +328,14 @@ func TestNamesAndTypesFollowTheRules(t *testing.T) {
 	if got := text(t, m, "nearside_prompts_cut_total{"); got != "nearside_prompts_cut_total{model=\"near/m\"} 1\n" {
 		t.Errorf("got %q", got)
 	}
+	wantText(t, m, "nearside_endpoint", `
+# TYPE nearside_endpoint_attempts_total counter
+nearside_endpoint_attempts_total{endpoint="a",outcome="ok",provider="box"} 1
+# TYPE nearside_endpoint_in_flight gauge
+nearside_endpoint_in_flight{endpoint="a",provider="box"} 2
+# TYPE nearside_endpoint_weight gauge
+nearside_endpoint_weight{endpoint="a",provider="box"} 0.5
+`)
 	// Every metric that is described is there to be linted.
 	descs := make(chan *prometheus.Desc, 64)
 	collector{m}.Describe(descs)
