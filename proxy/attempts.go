@@ -80,7 +80,8 @@ func (x *exchange) try() error {
 			x.refuseTarget(t, "image_not_fetched", e)
 			continue
 		}
-		if err := x.admit(t); err != nil {
+		t, err := x.admit(t)
+		if err != nil {
 			x.pass(t, skipOpen.name(), err.Error())
 			continue
 		}
@@ -92,6 +93,7 @@ func (x *exchange) try() error {
 			continue
 		}
 		x.trying = true
+		x.tries++
 		x.send(time.Now())
 		return nil
 	}
@@ -113,8 +115,8 @@ func (x *exchange) refuseTarget(t *target, name string, e *wire.Error) {
 	}
 }
 
-// admit takes both tickets of a target.
-func (x *exchange) admit(t *target) error {
+// enter takes both tickets of a target, or of a place of one.
+func (x *exchange) enter(t *target) error {
 	if err := t.provider.Admit(&x.provider); err != nil {
 		return err
 	}
@@ -127,6 +129,9 @@ func (x *exchange) admit(t *target) error {
 
 // more says whether another target of the plan may be tried.
 func (x *exchange) more() bool {
+	if x.spent() {
+		return false
+	}
 	for i := x.step; i < len(x.plan.Steps); i++ {
 		if !x.plan.Steps[i].Skip {
 			return true
@@ -137,7 +142,7 @@ func (x *exchange) more() bool {
 
 // pass notes a target that was not tried after all.
 func (x *exchange) pass(t *target, outcome, reason string) {
-	x.receipt.Attempts = append(x.receipt.Attempts, Attempt{Ref: t.ref, Route: t.route, Outcome: outcome, Reason: reason, Skipped: true,
+	x.receipt.Attempts = append(x.receipt.Attempts, Attempt{Ref: t.ref, Endpoint: t.endpoint(), Route: t.route, Outcome: outcome, Reason: reason, Skipped: true,
 		provider: t.model.Provider.ID, declared: t.model.Declared})
 	x.s.log.Debug().Str("request", x.receipt.ID).Str("target", t.ref).Str("outcome", outcome).Str("reason", reason).Bool("skipped", true).Msg("attempt")
 }
@@ -162,13 +167,16 @@ func (x *exchange) noteFailure(now time.Time, o *outcome, phase upstream.Phase) 
 
 func (x *exchange) noteAttempt(now time.Time, a Attempt, phase upstream.Phase) {
 	t := x.cur
-	a.Ref, a.Route, a.Phase, a.Took, a.provider, a.declared = t.ref, t.route, x.named(phase), now.Sub(x.attempt), t.model.Provider.ID, t.model.Declared
+	a.Ref, a.Endpoint, a.Route, a.Phase, a.Took, a.provider, a.declared = t.ref, t.endpoint(), t.route, x.named(phase), now.Sub(x.attempt), t.model.Provider.ID, t.model.Declared
 	x.receipt.Attempts = append(x.receipt.Attempts, a)
 	e := x.s.log.Debug()
 	if e == nil {
 		return
 	}
 	e.Str("request", x.receipt.ID).Str("target", t.ref).Str("outcome", a.Outcome).Str("reason", a.Reason)
+	if a.Endpoint != "" {
+		e.Str("endpoint", a.Endpoint)
+	}
 	if a.Class != "" {
 		e.Str("class", a.Class)
 	}
@@ -208,11 +216,12 @@ func (x *exchange) lose(err error) bool {
 		}
 		x.failed = o
 	}
-	if !o.next || x.more() {
+	if x.elsewhere(&o, now) || !o.next || x.more() {
 		return o.next
 	}
 	for ; x.step < len(x.plan.Steps); x.step++ {
 		st := &x.plan.Steps[x.step]
+		x.unasked(st)
 		x.pass(st.target, st.skip.name(), st.Reason)
 	}
 	return false
@@ -276,6 +285,7 @@ func (x *exchange) commit() {
 	x.note(now, "ok", "", x.at.Phase())
 	r, m := x.receipt, x.cur.model
 	r.Provider, r.Model, r.Route, r.Simulated, r.declared = m.Provider.ID, x.cur.ref, x.cur.route, x.cur.simulated, m.Declared
+	r.Endpoint = x.cur.endpoint()
 	if x.form == "" { // a form is not shaped
 		r.Dropped = append(r.Dropped, x.shaped.Dropped...)
 		r.Format = formatted(x.shaped, x.fit)

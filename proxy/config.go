@@ -6,6 +6,7 @@ import (
 	"nearside/catalog"
 	"nearside/proxy/ledger"
 	"nearside/shaping"
+	"nearside/upstream"
 )
 
 // Config holds the proxy's own settings (the key "proxy" of the file), apart
@@ -21,6 +22,7 @@ type Config struct {
 	Beat     Heartbeat
 	Drain    Drain
 	Fallback Fallback
+	Balance  upstream.Balance
 	// Policy is that of requests whose chain has none of its own.
 	Policy catalog.Policy
 	// Lean leaves the heaviest tools out of requests to near models
@@ -144,6 +146,7 @@ func Defaults() Config {
 		Drain:  Drain{Announce: 0, Grace: 120 * time.Second},
 
 		Fallback: Fallback{Targets: 3},
+		Balance:  upstream.DefaultBalance(),
 		Policy:   catalog.DefaultPolicy(),
 		Responses: ResponsesConfig{Store: "file", MaxAge: 30 * 24 * time.Hour, MaxBytes: 1 << 30, Background: 4, BackgroundQueue: 64, BackgroundBytes: 16 << 20,
 			WebSocket: true, Sockets: 256, SocketFor: time.Hour, SocketQueue: 16, SocketBytes: 32 << 20, Reasoning: "summary", SystemMessages: shaping.SystemKeep},

@@ -64,7 +64,10 @@ type exchange struct {
 	fit         shaping.Fit  // whether a whole answer has the format that was asked for
 	at          upstream.Attempt
 	trying      bool
-	again       bool // the stale connection's one retry was used for this target
+	again       bool    // the stale connection's one retry was used for this target
+	tries       int     // attempts begun, those at endpoints of one target counted each
+	tried       uint64  // places of triedOf that were asked, as bits
+	triedOf     *target // whose turn it was last, of those that have places
 	ticket      breaker.Ticket
 	provider    breaker.Ticket
 	attempt     time.Time // when the present attempt began
@@ -473,6 +476,7 @@ func (x *exchange) release() {
 	clear(x.answerEdits)
 	x.answerEdits = x.answerEdits[:0]
 	x.step, x.cur, x.trying, x.again = 0, nil, false, false
+	x.tries, x.tried, x.triedOf = 0, 0, nil
 	x.talk, x.retell, x.fit = 0, false, shaping.FitUnknown
 	x.attempt, x.lastReq, x.failed, x.checked, x.saying = time.Time{}, time.Time{}, outcome{}, false, false
 	x.encoding, x.w = false, nil

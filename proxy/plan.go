@@ -34,6 +34,15 @@ type Snapshot struct {
 type BackendState struct {
 	State  string `json:"state"` // ready, loading, asleep, unreachable, misconfigured, unknown
 	Detail string `json:"detail,omitempty"`
+	// Endpoints are what was seen of each, where the provider has several.
+	Endpoints []EndpointSeen `json:"endpoints,omitempty"`
+}
+
+// EndpointSeen is what was last seen of one endpoint of a provider.
+type EndpointSeen struct {
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Detail string `json:"detail,omitempty"`
 }
 
 // Shaping returns opt with what this configuration says of translations.
@@ -93,6 +102,9 @@ type target struct {
 	shapeErrs  [wire.Plain + 1]error
 	known      *knowledge // what the backend taught by refusing
 	learned    atomic.Pointer[learnedShapes]
+
+	places []*target          // one for each endpoint of its provider; nil where that has one address
+	at     *upstream.Endpoint // of a place
 }
 
 // target returns the target of a model. Those of declared models are made once
@@ -124,6 +136,9 @@ func (s *Server) targetFor(snap *Snapshot, m *catalog.Model, first, last wire.Di
 	}
 	for d := max(first, wire.Chat); d <= last; d++ {
 		t.shapes[d], t.shapeErrs[d] = shaping.New(m, d, opt)
+	}
+	if endpoints := s.pool.Endpoints(m); endpoints != nil {
+		s.spread(t, endpoints)
 	}
 	if m.Declared {
 		if was, loaded := snap.targets.LoadOrStore(m, t); loaded {
@@ -185,8 +200,8 @@ func (s *Server) coolDown(t *target, until time.Time) {
 	if s.passed == nil {
 		s.passed = map[string]*atomic.Int64{}
 	}
-	s.passed[t.ref] = t.cool
-	s.cooldowns.Store(t.ref, t.cool)
+	s.passed[t.key()] = t.cool
+	s.cooldowns.Store(t.key(), t.cool)
 }
 
 // skip says why a step of a plan is not tried.
@@ -365,6 +380,8 @@ func (s *Server) consider(snap *Snapshot, st *Step, r request, now time.Time) {
 		st.skip, st.Reason = skipUnavailable, m.Unavailable
 	case t.backendErr != nil:
 		st.skip, st.Reason = skipUnavailable, t.backendErr.Error()
+	case t.drains() != "":
+		st.skip, st.Reason = skipUnavailable, t.drains()
 	case t.shapeErrs[r.dialect] != nil:
 		st.skip, st.err, st.Reason = skipDialect, t.shapeErrs[r.dialect], t.shapeErrs[r.dialect].Error()
 	case t.windowBad != "":
@@ -375,14 +392,16 @@ func (s *Server) consider(snap *Snapshot, st *Step, r request, now time.Time) {
 	if st.skip != skipNot && st.soft == "" {
 		return
 	}
-	for _, b := range [...]*breaker.Breaker{t.provider, t.breaker} {
+	defer t.allOut(st, now)
+	at := t.stand(now)
+	for _, b := range [...]*breaker.Breaker{at.provider, at.breaker} {
 		if status := b.Peek(); !status.Callable(now) {
 			st.skip, st.soft, st.until = skipOpen, "", status.Until
 			st.Reason = fmt.Sprintf("its breaker is open (%s) until %s", status.Cause, status.Until.UTC().Format(time.RFC3339))
 			return
 		}
 	}
-	if until := t.cool.Load(); until > now.UnixNano() {
+	if until := at.cool.Load(); until > now.UnixNano() {
 		st.skip, st.soft, st.until = skipCooling, "", time.Unix(0, until)
 		st.Reason = "the backend asked to be left alone until " + st.until.UTC().Format(time.RFC3339)
 		return

@@ -37,12 +37,18 @@ func (s *Server) targetsState(snap *Snapshot) string {
 	return state
 }
 
-// providerCallable says whether no breaker of a provider as a whole is open.
+// providerCallable says whether no breaker of a provider as a whole is open, or
+// of its endpoints not every one.
 func (s *Server) providerCallable(id string, now time.Time) bool {
+	open := false
 	for _, b := range s.pool.EachBreaker() {
-		if b.Name == id && b.State != breaker.Closed && !b.Callable(now) {
-			return false
+		if b.Provider != id || b.Model != "" {
+			continue
 		}
+		if b.State == breaker.Closed || b.Callable(now) {
+			return true
+		}
+		open = true
 	}
-	return true
+	return !open
 }

@@ -24,6 +24,7 @@ type Receipt struct {
 	Provider  string        `json:"provider,omitempty"`
 	Model     string        `json:"model,omitempty"` // ref of the target that served, or was tried last
 	Route     string        `json:"route,omitempty"`
+	Endpoint  string        `json:"endpoint,omitempty"` // of a provider that has several
 	Stream    bool          `json:"stream"`
 	Status    int           `json:"status"`
 	Outcome   string        `json:"outcome"` // ok, error, rejected, client_closed, shutdown
@@ -84,9 +85,10 @@ func (r *Receipt) MarshalJSON() ([]byte, error) {
 
 // Attempt is one try of one target, or the reason why it was not tried.
 type Attempt struct {
-	Ref     string `json:"ref"`
-	Route   string `json:"route"`
-	Outcome string `json:"outcome"`
+	Ref      string `json:"ref"`
+	Endpoint string `json:"endpoint,omitempty"` // of a provider that has several
+	Route    string `json:"route"`
+	Outcome  string `json:"outcome"`
 	// Class is why it failed, one of the reasons of package fault; Reason says it
 	// in words. FailureKind is how that looked from the connection.
 	Class       string        `json:"class,omitempty"`
@@ -121,7 +123,7 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 		if !a.declared {
 			model = "other"
 		}
-		attempts = append(attempts, meter.Attempt{Provider: a.provider, Model: model, Outcome: a.Outcome, Class: a.Class})
+		attempts = append(attempts, meter.Attempt{Provider: a.provider, Endpoint: a.Endpoint, Model: model, Outcome: a.Outcome, Class: a.Class})
 	}
 	m.Attempts = attempts
 	s.meter.Exchange(m)
@@ -141,6 +143,9 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	}
 	e.Str("request", r.ID).Str("dialect", r.Dialect).Str("requested", r.Requested).Str("model", r.Model).Str("route", r.Route).
 		Int("status", r.Status).Str("outcome", r.Outcome)
+	if r.Endpoint != "" {
+		e.Str("endpoint", r.Endpoint)
+	}
 	if r.Code != "" {
 		e.Str("code", r.Code)
 	}
@@ -187,14 +192,17 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	e.Dur("own", r.Own).Dur("took", r.Took).Msg("exchange")
 }
 
-// appendAttempts renders attempts for x-nearside-attempts: "ref=outcome",
-// separated by commas, in order.
+// appendAttempts renders attempts for x-nearside-attempts: "ref=outcome", or
+// "ref@endpoint=outcome", separated by commas, in order.
 func appendAttempts(dst []byte, all []Attempt) []byte {
 	for i := range all {
 		if i > 0 {
 			dst = append(dst, ", "...)
 		}
 		dst = appendHeaderText(dst, all[i].Ref)
+		if all[i].Endpoint != "" {
+			dst = append(append(dst, '@'), all[i].Endpoint...)
+		}
 		dst = append(append(dst, '='), all[i].Outcome...)
 	}
 	return dst
@@ -222,6 +230,9 @@ func (r *Receipt) late() []byte {
 	b = append(append(b, `,"provider":`...), wire.AppendString(nil, r.Provider)...)
 	b = append(append(b, `,"model":`...), wire.AppendString(nil, r.Model)...)
 	b = append(append(b, `,"route":`...), wire.AppendString(nil, r.Route)...)
+	if r.Endpoint != "" {
+		b = append(append(b, `,"endpoint":`...), wire.AppendString(nil, r.Endpoint)...)
+	}
 	b = append(append(b, `,"attempts":`...), wire.AppendString(nil, string(appendAttempts(nil, r.Attempts)))...)
 	b = appendNames(b, `,"dropped":`, r.Dropped)
 	b = appendNames(b, `,"promoted":`, r.Promoted)

@@ -274,7 +274,7 @@ func (x *exchange) broke(err error) error {
 	default:
 		o := x.outcome(err)
 		if o.verdict == breaker.Bad || o.provider == breaker.BadConnect {
-			x.cur.breaker.Sample(breaker.Bad)
+			x.sampleBad()
 		}
 		r.Outcome, reply = "error", o.reply
 		x.noteFailure(time.Now(), &o, x.at.Phase())
@@ -320,7 +320,7 @@ func (x *exchange) copyBody() error {
 				return err
 			}
 			o := x.outcome(err)
-			x.cur.breaker.Sample(breaker.Bad)
+			x.sampleBad()
 			x.receipt.Outcome, x.receipt.Status, x.receipt.Code = "error", o.reply.Status, o.reply.Code
 			x.noteFailure(time.Now(), &o, x.at.Phase())
 			return err

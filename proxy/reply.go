@@ -40,6 +40,9 @@ func (x *exchange) headers() {
 	b = appendAttempts(b[:0], r.Attempts)
 	h.SetCanonical(headerAttempts, b)
 	x.text = b[:0]
+	if r.Endpoint != "" {
+		h.Set("X-Nearside-Endpoint", r.Endpoint)
+	}
 	if len(r.Dropped) > 0 {
 		h.SetBytesV("X-Nearside-Dropped", appendDropped(nil, r.Dropped))
 	}
@@ -254,6 +257,7 @@ func (x *exchange) blame() {
 	}
 	r, m := x.receipt, x.cur.model
 	r.Provider, r.Model, r.Route, r.Simulated, r.declared = m.Provider.ID, x.cur.ref, x.cur.route, x.cur.simulated, m.Declared
+	r.Endpoint = x.cur.endpoint()
 	if x.form == "" { // a form is not shaped
 		r.Dropped = append(r.Dropped[:0], x.shaped.Dropped...)
 		x.cut()

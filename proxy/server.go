@@ -114,6 +114,7 @@ func New(snap *Snapshot, opt Options) *Server {
 				Swept: now.Swept, WriteErrors: now.WriteErrors}
 		})
 	}
+	s.meter.WatchEndpoints(s.endpointGauges)
 	s.pool = upstream.NewPool(upstream.Options{Dialer: opt.Dialer, Agent: "nearside/" + opt.Version, Changed: s.breakerChanged, Gone: opt.Meter.Forget})
 	cfg := &snap.Config
 	s.http = &fasthttp.Server{

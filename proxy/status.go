@@ -67,6 +67,22 @@ type StatusBackend struct {
 	Models   int          `json:"models"`
 
 	Breaker *StatusBreaker `json:"breaker,omitempty"` // that of its connections
+	// Endpoints are the places that serve its models, where there are several.
+	Endpoints []StatusEndpoint `json:"endpoints,omitempty"`
+}
+
+// StatusEndpoint is one of several places that serve a provider's models.
+type StatusEndpoint struct {
+	Name     string         `json:"name"`
+	URL      string         `json:"url"`
+	State    string         `json:"state,omitempty"` // as it was last looked at
+	Detail   string         `json:"detail,omitempty"`
+	Weight   float64        `json:"weight"`
+	Now      float64        `json:"effective_weight"` // 0 while it takes no request
+	Drain    bool           `json:"drain,omitempty"`
+	InFlight int64          `json:"in_flight"`
+	Penalty  float64        `json:"penalty,omitempty"` // requests in flight that its failures count as
+	Breaker  *StatusBreaker `json:"breaker,omitempty"`
 }
 
 // StatusTarget is one model that was asked, that a chain names, or that is near.
@@ -110,11 +126,14 @@ func (s *Server) Status() *Status {
 	for _, b := range s.pool.EachBreaker() {
 		breakers[b.Name] = b.Status
 	}
+	endpoints := s.Endpoints()
 	for _, p := range snap.Catalog.Providers {
 		if p.Source == catalog.FromBuiltin && p.Unavailable != "" {
 			continue // hosted ones that nobody has a key for
 		}
-		out.Backends = append(out.Backends, statusBackend(snap, p, breakers))
+		row := statusBackend(snap, p, breakers)
+		row.Endpoints = endpointsOf(snap, p, endpoints)
+		out.Backends = append(out.Backends, row)
 	}
 	s.statusTargets(snap, out, breakers)
 	return out

@@ -157,7 +157,15 @@ func (l *loader) provider(id string, n entry) {
 	}
 	l.cfg.Providers = append(l.cfg.Providers, p)
 	merge := k != nil && l.root.get("models", "mode").text() != "replace"
-	if !n.get("baseUrl").there() {
+	own := l.root.get("proxy", "providers").get(id)
+	endpoints := l.endpoints(own)
+	switch {
+	case len(endpoints) > 0:
+		if at := n.get("baseUrl"); at.there() && !slices.ContainsFunc(endpoints, func(e upstream.EndpointConfig) bool { return e.URL == p.BaseURL }) {
+			l.warn(at.pos(), at.path, "is not asked: proxy.providers.%s.endpoints stands in its place and does not list it", id)
+		}
+		p.BaseURL = endpoints[0].URL
+	case !n.get("baseUrl").there() && !own.get("endpoints").there():
 		if merge {
 			p.BaseURL = k.Provider.BaseURL
 		} else if !misspelt(n.v, "baseUrl") {
@@ -168,7 +176,9 @@ func (l *loader) provider(id string, n entry) {
 	if wrongBaseURL(p.BaseURL) == "" {
 		where = catalog.PlaceOf(p.BaseURL)
 	}
-	own := l.root.get("proxy", "providers").get(id)
+	if len(endpoints) > 0 {
+		where = l.sameKind(own, endpoints)
+	}
 	p.Near = own.get("near").flag(where.Near())
 	// A provider on your own machines that happens to have a hosted one's name
 	// does not serve the hosted one's models, nor speak its api, and must not
@@ -189,8 +199,9 @@ func (l *loader) provider(id string, n entry) {
 	l.windows(n.node, p.ContextWindow, p.ContextTokens, p.MaxTokens)
 
 	b := backend(p)
+	b.Endpoints = endpoints
 	if where != catalog.PlaceUnknown { // else reported already
-		if where == catalog.PlaceLinkLocal {
+		if where == catalog.PlaceLinkLocal && len(endpoints) == 0 {
 			l.at(n.get("baseUrl").pos(), n.get("baseUrl").path, "is a link-local or cloud metadata address, which is never called")
 		}
 		p.Unavailable = l.credentials(n, p, &b, k, where, own)
@@ -422,7 +433,11 @@ func (l *loader) transport(n node, b *upstream.Config, where catalog.Place) {
 		yes := allow.flag(false)
 		b.AllowPrivate = &yes
 	}
-	switch base := n.get("baseUrl").orElse(n); {
+	base := n.get("baseUrl").orElse(n)
+	if len(b.Endpoints) > 0 {
+		base = l.root.get("proxy", "providers").get(b.ID).get("endpoints")
+	}
+	switch {
 	case where == catalog.PlacePrivate && !allow.there():
 		l.warn(base.pos(), base.path, "is in a private network; requests are refused until %s is true", allow.path)
 	case !where.KeyNeeded() && allow.there() && !allow.flag(true):
@@ -523,6 +538,9 @@ func (l *loader) ownProviders() {
 		l.cfg.own[id] = e.node
 		l.cfg.compats[id] = l.compat(e.get("compat"))
 		l.cfg.rulesOf[id] = l.rules(e.get("rules"))
+		if at := e.get("endpoints"); at.there() && !l.inFile(id) {
+			l.at(at.pos(), at.path, "is for the providers of models.providers: what is built in or found has the one address; write models.providers.%s: {api: …, models: […]} for them", id)
+		}
 		near := e.get("near").flag(found)
 		for _, p := range l.cfg.Providers {
 			if p.ID == id {

@@ -96,6 +96,12 @@ func proxyShape() *shape {
 		ours("fallback", obj(
 			ours("targets", plus, of(d.Fallback.Targets), "How many targets of a chain one exchange may try."),
 		), "", ""),
+		ours("balance", obj(
+			ours("load", &shape{kind: number}, strconv.FormatFloat(d.Balance.Load, 'g', -1, 64), "How many times its fair share of the requests under way an endpoint (proxy.providers.<id>.endpoints) may have before its conversations go to another. More keeps prompt caches warm, less spreads better; at least 1."),
+			ours("slowStart", durOrZero, inSeconds(d.Balance.SlowStart), "How long an endpoint that is new or came back takes to its whole weight, from a tenth of it."),
+			ours("failureLoad", zero, of(d.Balance.FailureLoad), "How many requests under way a failure counts as, so that an endpoint that fails fast does not look idle."),
+			ours("failureFor", dur, inSeconds(d.Balance.FailureFor), "How long it counts; it wears off evenly."),
+		), "", ""),
 		ours("context", obj(
 			ours("preflight", yes, "true",
 				"Hold a request against the context window of a model before it is asked: what cannot fit is refused or goes to a target it fits, and max_tokens is kept within what the prompt leaves. Windows that nobody says hold nothing back."),
@@ -213,6 +219,7 @@ func ownProviderShape(plus, dur, durOrZero, yes *shape) *shape {
 	ratio := &shape{kind: number, zero: true}
 	return obj(
 		ours("near", yes, "", "Whether the provider counts as your own machine. Without it the address decides: loopback, private, .local and bare names are near."),
+		leaf("endpoints", listOf(endpointShape()), "Several places that serve the provider's models, in the place of its baseUrl: {url, name, weight, drain}, with the same key, headers and TLS for all. A conversation stays at one of them, and one that fails is passed over (docs/failover.md). drain takes no new request."),
 		ours("kind", oneOf(kinds...), "", "The server software, when its answers do not tell."),
 		ours("systemMessages", oneOf(systemMessages...), "", "As proxy.responses.systemMessages, for this provider alone."),
 		leaf("compat", ownCompatShape(), "How the provider's server differs from OpenAI, for all its models: the flags of models[].compat and further ones (docs/compat.md)."),
