@@ -72,20 +72,35 @@ func probeFar(ctx context.Context, env *Env, file *config.Config, snap *proxy.Sn
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, inspectMax)
+	seen := map[string]upstream.Found{}
+	var far []upstream.Config
+	var keys []string
 	for _, b := range file.Backends {
 		if b.Near {
 			continue
 		}
+		places, names := b.EachPlace()
+		for i := range places {
+			far, keys = append(far, places[i]), append(keys, seenKey(b.ID, names[i]))
+		}
+	}
+	for i, b := range far {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			st := stateOf(b.ID, upstream.Inspect(ctx, b, upstream.InspectOptions{Dialer: env.Dialer, Timeout: b.Deadlines.Connect}))
+			found := upstream.Inspect(ctx, b, upstream.InspectOptions{Dialer: env.Dialer, Timeout: b.Deadlines.Connect})
 			mu.Lock()
-			snap.States[b.ID] = st
+			seen[keys[i]] = found
 			mu.Unlock()
 		})
 	}
 	wg.Wait()
+	all := composer{file: file, seen: seen}
+	for _, b := range file.Backends {
+		if _, st, ok := all.lookedAt(b.ID); ok {
+			snap.States[b.ID] = st
+		}
+	}
 }
 
 // notReady names the configured providers that could not serve a request now.
@@ -156,6 +171,7 @@ func reportProviders(w io.Writer, snap *proxy.Snapshot) {
 	}
 	fmt.Fprintln(w, "\nproviders:")
 	table(w, "  ", rows)
+	defer reportEndpoints(w, snap, "\nendpoints of %s:\n")
 	addresses := refused(snap)
 	for _, url := range addresses {
 		fmt.Fprintf(w, "  %s is not asked: %s\n", url, snap.States[url].Detail)

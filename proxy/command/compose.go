@@ -30,7 +30,7 @@ type composer struct {
 	mu    sync.Mutex // guards all below; held while a snapshot is made
 	file  *config.Config
 	found []upstream.Found          // at addresses that no configured provider has
-	seen  map[string]upstream.Found // by configured provider id
+	seen  map[string]upstream.Found // by seenKey of a configured provider
 	real  bool                      // a server was found in this run: nothing is simulated any more
 	sim   *simulated
 }
@@ -57,9 +57,9 @@ func (c *composer) snapshot() (*proxy.Snapshot, error) {
 	taken := map[string]bool{}
 	for _, p := range f.Providers {
 		taken[p.ID] = true
-		if found, ok := c.seen[p.ID]; ok {
+		if found, state, ok := c.lookedAt(p.ID); ok {
 			p = withSeen(p, found)
-			snap.States[p.ID] = stateOf(p.ID, found)
+			snap.States[p.ID] = state
 		}
 		providers = append(providers, p)
 	}
@@ -189,10 +189,14 @@ func (c *composer) look(ctx context.Context) bool {
 	c.mu.Unlock()
 	configured := map[string]bool{}
 	var near []upstream.Config
+	var keys []string // of seen
 	for _, b := range f.Backends {
-		configured[origin(b.BaseURL)] = true
-		if b.Near {
-			near = append(near, b)
+		places, names := b.EachPlace()
+		for i, at := range places {
+			configured[origin(at.BaseURL)] = true
+			if b.Near {
+				near, keys = append(near, at), append(keys, seenKey(b.ID, names[i]))
+			}
 		}
 	}
 	var found []upstream.Found
@@ -211,13 +215,13 @@ func (c *composer) look(ctx context.Context) bool {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, inspectMax)
-	for _, b := range near {
+	for i, b := range near {
 		wg.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
 			r := upstream.Inspect(ctx, b, upstream.InspectOptions{Dialer: c.dialer, Timeout: f.Discovery.Timeout})
 			mu.Lock()
-			seen[b.ID] = r
+			seen[keys[i]] = r
 			mu.Unlock()
 		})
 	}

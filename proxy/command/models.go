@@ -167,6 +167,7 @@ func (c *Models) writeTable(env *Env, snap *proxy.Snapshot, rows []modelRow, hid
 	} else {
 		fmt.Fprintln(env.Stdout, "no models")
 	}
+	reportEndpoints(env.Stdout, snap, "\nendpoints of %s:\n")
 	var more [][]string
 	for _, ch := range snap.Catalog.Chains {
 		more = append(more, []string{"chain", ch.Name, "→ " + strings.Join(ch.Refs, " → ")})

@@ -28,6 +28,7 @@ type Probe struct {
 	Gateway   string        `placeholder:"URL" help:"Ask through a running proxy (http://127.0.0.1:4141) instead of the backend itself."`
 	MaxTokens int           `default:"16" help:"Tokens the answer may have. A model that thinks first needs more."`
 	Timeout   time.Duration `default:"60s" help:"How long all of it may take."`
+	Endpoint  string        `placeholder:"NAME" help:"Which endpoint to ask, of a provider that has several. Without it the first that is not drained."`
 	Stream    bool          `help:"Ask for a stream, to see when the first token comes."`
 	JSON      bool          `help:"As JSON, in the envelope of OpenClaw's infer model run."`
 }
@@ -49,6 +50,7 @@ Exit codes: 0 text came; 1 it could not be reached or failed; 2 bad flags or con
 // answered is what came of a probe, as far as it got.
 type answered struct {
 	provider, model string
+	endpoint        string // of a provider that has several
 	served          string // the model that the answer names
 	text            string
 	thought         bool
@@ -66,6 +68,7 @@ type answered struct {
 type probeAttempt struct {
 	Provider string `json:"provider"`
 	Model    string `json:"model"`
+	Endpoint string `json:"endpoint,omitempty"`
 	Outcome  string `json:"outcome"`
 	Error    string `json:"error,omitempty"`
 }
@@ -82,6 +85,8 @@ func (c *Probe) Run(env *Env) error {
 		return usageError{errors.New("--prompt is empty")}
 	case c.MaxTokens < 1:
 		return usageError{errors.New("--max-tokens must be at least 1")}
+	case c.Endpoint != "" && c.Gateway != "":
+		return usageError{errors.New("--endpoint and --gateway exclude each other: a proxy chooses itself")}
 	case c.Timeout <= 0:
 		return usageError{errors.New("--timeout must be longer than 0")}
 	}
@@ -147,7 +152,10 @@ func (c *Probe) tell(env *Env, a *answered, err error) error {
 	}
 	fmt.Fprintln(env.Stdout, strings.TrimRight(a.text, "\n"))
 	line := a.provider + "/" + a.model
-	if a.served != "" && a.served != a.model && a.served != line {
+	if a.endpoint != "" {
+		line += " at " + a.endpoint
+	}
+	if a.served != "" && a.served != a.model && a.served != a.provider+"/"+a.model {
 		line += " (answers as " + a.served + ")"
 	}
 	if c.Stream {
@@ -249,7 +257,7 @@ func (c *Probe) local(ctx context.Context, env *Env, a *answered) error {
 	}
 	a.provider, a.model, a.kind = m.Provider.ID, m.ID, kindText(m.Provider)
 	outcome := func(name string, err error) error {
-		at := probeAttempt{Provider: a.provider, Model: a.model, Outcome: name}
+		at := probeAttempt{Provider: a.provider, Model: a.model, Endpoint: a.endpoint, Outcome: name}
 		if err != nil {
 			at.Error = err.Error()
 		}
@@ -285,7 +293,7 @@ func (c *Probe) local(ctx context.Context, env *Env, a *answered) error {
 	pool := upstream.NewPool(upstream.Options{Dialer: env.Dialer, Agent: "nearside/" + env.Version})
 	pool.Apply(snap.Backends)
 	defer pool.Close()
-	b, err := pool.Backend(m)
+	b, err := c.backend(pool, m, a)
 	if err != nil {
 		return outcome("unavailable", err)
 	}
@@ -313,6 +321,31 @@ func (c *Probe) local(ctx context.Context, env *Env, a *answered) error {
 		at.Progress(time.Now())
 	})
 	return outcome(name, c.hint(m, err))
+}
+
+// backend returns where to ask a model: at one of its endpoints, where it has
+// several.
+func (c *Probe) backend(pool *upstream.Pool, m *catalog.Model, a *answered) (*upstream.Backend, error) {
+	endpoints := pool.Endpoints(m)
+	if len(endpoints) == 0 {
+		if c.Endpoint != "" {
+			return nil, fmt.Errorf("%s has no endpoints (proxy.providers.%s.endpoints): --endpoint has no meaning", m.Ref(), m.Provider.ID)
+		}
+		return pool.Backend(m)
+	}
+	at, names := endpoints[0], make([]string, len(endpoints))
+	for i := len(endpoints) - 1; i >= 0; i-- {
+		e := endpoints[i]
+		names[i] = e.Name
+		if c.Endpoint == e.Name || c.Endpoint == "" && !e.Drain {
+			at = e
+		}
+	}
+	if c.Endpoint != "" && at.Name != c.Endpoint {
+		return nil, fmt.Errorf("%s has no endpoint called %q; it has %s", m.Provider.ID, c.Endpoint, strings.Join(names, ", "))
+	}
+	a.endpoint = at.Name
+	return pool.BackendAt(m, at)
 }
 
 // versionHeader must come with every request to Anthropic's api.

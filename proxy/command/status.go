@@ -135,6 +135,7 @@ func printStatus(w io.Writer, base string, raw []byte) error {
 	}
 	printDefault(w, &st.Default)
 	section(w, "backends", backendRows(&st))
+	section(w, "endpoints", endpointStatusRows(&st))
 	section(w, "targets", targetRows(&st))
 	section(w, "in flight", flightRows(&st))
 	section(w, "failures since the start", failureRows(&st))
@@ -174,6 +175,26 @@ func backendRows(st *proxy.Status) [][]string {
 	rows := [][]string{{"provider", "where", "software", "state", "models", "breaker", "why"}}
 	for _, b := range st.Backends {
 		rows = append(rows, []string{b.Provider, b.Route, orDash(string(b.Kind)), b.State, strconv.Itoa(b.Models), breakerText(b.Breaker, st.At), b.Detail})
+	}
+	return rows
+}
+
+// endpointStatusRows lists the endpoints of providers that have several.
+func endpointStatusRows(st *proxy.Status) [][]string {
+	rows := [][]string{{"endpoint", "url", "state", "in flight", "weight", "breaker", "why"}}
+	for _, b := range st.Backends {
+		for _, e := range b.Endpoints {
+			weight := strconv.FormatFloat(e.Now, 'g', 3, 64) + " of " + strconv.FormatFloat(e.Weight, 'g', -1, 64)
+			why := e.Detail
+			if e.Penalty > 0 {
+				why = strings.TrimPrefix(why+"; failures count as "+strconv.FormatFloat(e.Penalty, 'f', 1, 64)+" requests in flight", "; ")
+			}
+			state := orDash(e.State)
+			if e.Drain {
+				state = "drained"
+			}
+			rows = append(rows, []string{b.Provider + "@" + e.Name, e.URL, state, strconv.FormatInt(e.InFlight, 10), weight, breakerText(e.Breaker, st.At), why})
+		}
 	}
 	return rows
 }
