@@ -343,6 +343,9 @@ func (c *Serve) greet(w io.Writer, addr string, secure bool, path string, snap *
 			names = append(names, m.ID)
 		}
 		fmt.Fprintf(w, "  %-12s %s  %s  %s  %s\n", p.ID, route, p.BaseURL, state, strings.Join(names, ", "))
+		for _, row := range endpointRows(snap, p.ID) {
+			fmt.Fprintf(w, "  %-12s       %s\n", "", strings.Join(row, "  "))
+		}
 		if st.Detail != "" && state != "ready" {
 			fmt.Fprintf(w, "  %-12s       %s\n", "", st.Detail)
 		}
