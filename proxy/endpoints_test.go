@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"nearside/breaker"
 	"nearside/upstream"
@@ -112,4 +113,41 @@ func TestEndpointsAreBoundedByFallbackTargets(t *testing.T) {
 	f(1)
 	f(3)
 	f(5)
+}
+
+// picking returns an exchange of a conversation and a target with so many places.
+func picking(t testing.TB, n int) (*exchange, *target) {
+	urls := make([]string, n)
+	for i := range urls {
+		urls[i] = fmt.Sprintf("http://127.0.0.1:%d/v1", i+1)
+	}
+	s, _ := spreadServer(t, nil, urls...)
+	snap := s.snap.Load()
+	m := snap.Catalog.Providers[0].Models[0]
+	return &exchange{s: s, snap: snap, sessionKnown: true, sessionID: 12345}, s.target(snap, m)
+}
+
+func TestPickingAPlaceDoesNotAllocate(t *testing.T) {
+	x, tg := picking(t, 4)
+	now := time.Now()
+	if n := testing.AllocsPerRun(100, func() {
+		if x.pick(tg, now) < 0 {
+			t.Fatal("none")
+		}
+	}); n != 0 {
+		t.Errorf("%g allocations", n)
+	}
+}
+
+func BenchmarkPickingAPlace(b *testing.B) {
+	for _, n := range []int{2, 4, 16} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			x, tg := picking(b, n)
+			now := time.Now()
+			b.ReportAllocs()
+			for range b.N {
+				x.pick(tg, now)
+			}
+		})
+	}
 }
