@@ -124,8 +124,8 @@ func (x *exchange) admit(t *target) (*target, error) {
 	if t.places == nil {
 		return t, x.enter(t)
 	}
-	if x.triedOf != t {
-		x.triedOf, x.tried = t, 0
+	if x.placesOf != t {
+		x.placesOf, x.placesAsked = t, 0
 	}
 	var err error
 	for {
@@ -133,7 +133,7 @@ func (x *exchange) admit(t *target) (*target, error) {
 		if i < 0 {
 			break
 		}
-		x.tried |= 1 << i
+		x.placesAsked |= 1 << i
 		if err = x.enter(t.places[i]); err == nil {
 			return t.places[i], nil
 		}
@@ -150,7 +150,7 @@ func (x *exchange) pick(t *target, now time.Time) int {
 	var space [upstream.EndpointsMax]upstream.Load
 	loads := t.loads(space[:0], now, &x.snap.Config.Balance)
 	for i := range loads {
-		if x.tried&(1<<i) != 0 {
+		if x.placesAsked&(1<<i) != 0 {
 			loads[i].Weight = 0
 		}
 	}
@@ -169,7 +169,7 @@ func (x *exchange) elsewhere(o *outcome, now time.Time) bool {
 	if x.more() {
 		left--
 	}
-	if left <= 0 || x.triedOf == nil || x.pick(x.triedOf, now) < 0 {
+	if left <= 0 || x.placesOf == nil || x.pick(x.placesOf, now) < 0 {
 		return false
 	}
 	x.step--

@@ -66,8 +66,8 @@ type exchange struct {
 	trying      bool
 	again       bool    // the stale connection's one retry was used for this target
 	tries       int     // attempts begun, those at endpoints of one target counted each
-	tried       uint64  // places of triedOf that were asked, as bits
-	triedOf     *target // whose turn it was last, of those that have places
+	placesAsked uint64  // those of placesOf that were asked, as bits
+	placesOf    *target // whose turn it was last, of those that have places
 	ticket      breaker.Ticket
 	provider    breaker.Ticket
 	attempt     time.Time // when the present attempt began
@@ -476,7 +476,7 @@ func (x *exchange) release() {
 	clear(x.answerEdits)
 	x.answerEdits = x.answerEdits[:0]
 	x.step, x.cur, x.trying, x.again = 0, nil, false, false
-	x.tries, x.tried, x.triedOf = 0, 0, nil
+	x.tries, x.placesAsked, x.placesOf = 0, 0, nil
 	x.talk, x.retell, x.fit = 0, false, shaping.FitUnknown
 	x.attempt, x.lastReq, x.failed, x.checked, x.saying = time.Time{}, time.Time{}, outcome{}, false, false
 	x.encoding, x.w = false, nil
