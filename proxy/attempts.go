@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"nearside/breaker"
+	"nearside/proxy/fault"
 	"nearside/shaping"
 	"nearside/shaping/wire"
 	"nearside/upstream"
@@ -111,7 +112,7 @@ func (x *exchange) refuseTarget(t *target, name string, e *wire.Error) {
 	x.attempt = time.Now()
 	x.note(x.attempt, name, e.Message, upstream.PhaseQueue)
 	if o := (outcome{name: name, reply: *e}); useful(&o) >= useful(&x.failed) {
-		x.failed = o
+		x.tell(o)
 	}
 }
 
@@ -210,14 +211,13 @@ func (x *exchange) lose(err error) bool {
 		x.s.refuse(x.snap, x.cur, o.refused, now)
 	}
 	x.noteFailure(now, &o, phase)
-	if useful(&o) >= useful(&x.failed) || !o.next {
-		if o.retryAfter == 0 || x.failed.retryAfter > 0 && x.failed.retryAfter < o.retryAfter && x.failed.reply.Status == o.reply.Status {
-			o.retryAfter = x.failed.retryAfter
-		}
-		x.failed = o
+	next, larger := o.next, x.mayGoLarger(&o)
+	if larger {
+		next = x.larger(&o)
 	}
-	if x.elsewhere(&o, now) || !o.next || x.more() {
-		return o.next
+	x.tell(o)
+	if x.elsewhere(&o, now) || !next && !larger || x.more() {
+		return next
 	}
 	for ; x.step < len(x.plan.Steps); x.step++ {
 		st := &x.plan.Steps[x.step]
@@ -225,6 +225,23 @@ func (x *exchange) lose(err error) bool {
 		x.pass(st.target, st.skip.name(), st.Reason)
 	}
 	return false
+}
+
+// tell keeps the failure that the client is to hear should no target serve. That
+// a context does not fit is never hidden behind what another said: agents
+// shorten their conversation upon it.
+func (x *exchange) tell(o outcome) {
+	was := &x.failed
+	switch {
+	case was.reason == fault.ContextOverflow && o.reason != fault.ContextOverflow:
+		return
+	case !o.next:
+	case useful(&o) < useful(was):
+		return
+	case o.retryAfter == 0 || was.retryAfter > 0 && was.retryAfter < o.retryAfter && was.reply.Status == o.reply.Status:
+		o.retryAfter = was.retryAfter
+	}
+	x.failed = o
 }
 
 // useful orders the answers of failed targets: the client hears the one that

@@ -155,6 +155,9 @@ func (x *exchange) cut() {
 // shorter ends an attempt whose backend finds the context too long, if the
 // request can be made shorter for it: the same target is tried again.
 func (x *exchange) shorter(err error) bool {
+	if x.surface.dialect != wire.Responses {
+		return false
+	}
 	o := x.outcome(err)
 	if o.name != "context_length_exceeded" || !x.truncate() {
 		return false

@@ -415,7 +415,7 @@ func truthy(p []byte, at Span) bool {
 // window, by the message, type and code of an error. Rate limits on tokens read
 // alike and are not meant.
 func ContextOverflow(message, kind, code string) bool {
-	if strings.Contains(code, "context_length") || code == "context_window_exceeded" {
+	if strings.Contains(code, "context_length") || strings.Contains(code, "context_window_exceeded") {
 		return true
 	}
 	switch kind {
@@ -440,7 +440,11 @@ func ContextOverflow(message, kind, code string) bool {
 		"exceeds model context window", "model token limit", "context overflow:", "exceed context limit",
 		"exceeds the model's maximum context", "exceeds the available context size", "input token count exceeds the maximum",
 		"input is too long for the model", "input is too long for this model", "input is too long for model",
-		"longer than the model's context length", "longer than the maximum model length", // SGLang, vLLM
+		"longer than the model's context length", "longer than the maximum model length", "exceeds the max_model_len", "exceeds the maximum allowed length", // SGLang, vLLM
+		"context size has been exceeded", "too big compared to kv size", "increase the physical batch size", // llama.cpp
+		"reached context length of", // LM Studio
+		"exceeds the context window", "exceeds context window", "context window exceeds", "exceeds the context length", "exceeds context length", "exceeds max context",
+		"maximum prompt length is", "input is too long for requested model", "reduce the length of the messages", "prompt exceeds max length", // xAI, Bedrock, Groq, Z.ai
 		"上下文过长", "上下文超出", "上下文长度超", "超出最大上下文", "请压缩上下文",
 	} {
 		if has(text) {
@@ -455,5 +459,8 @@ func ContextOverflow(message, kind, code string) bool {
 		has("total token", "exceed", "max") || has("total token", "exceed", "limit") ||
 		has("trying to keep the first", "context") || // LM Studio, as the next
 		has("tokens to keep from the initial prompt") ||
-		has("model's context length is only")
+		has("model's context length is only") ||
+		has("input token count", "exceed", "maximum number of tokens") || // Gemini
+		has("prompt token count", "exceeds the limit") || // Copilot
+		has("inputs", "max_new_tokens", "must be <=") || has("inputs", "must have less than", "tokens. given") // TGI
 }
