@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"os"
+	"regexp"
 	"testing"
 	"time"
 
@@ -72,6 +74,19 @@ func TestEveryReasonHasARuling(t *testing.T) {
 	for r := fault.Billing; r <= fault.Unclassified; r++ {
 		if int(r) >= len(rulings) || rulings[r] == (ruling{}) {
 			t.Errorf("%v has none", r)
+		}
+	}
+}
+
+// The page that operators read has a row for each reason.
+func TestEveryReasonIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/failover.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for r := fault.Billing; r <= fault.Unclassified; r++ {
+		if !regexp.MustCompile(`(?m)^\|[^|]*` + "`" + r.String() + "`").Match(page) {
+			t.Errorf("%v has no row in docs/failover.md", r)
 		}
 	}
 }
