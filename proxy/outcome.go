@@ -217,6 +217,8 @@ func answerOutcome(e *backendError, id string) outcome {
 		if said.Status >= 500 || said.Status == 404 { // a status that servers misuse
 			o.name, o.reply.Status, o.reply.Type = "status_400", 400, "invalid_request_error"
 		}
+	case fault.SessionExpired:
+		o.next = said.Status >= 500 // in a 200: what is gone may be the server's own
 	case fault.Unclassified:
 		o.next = said.Status == 405 || said.Status == 411 // the request was never understood as one
 	case fault.ServerError:
