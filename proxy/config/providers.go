@@ -500,6 +500,7 @@ func applyOwn(own node, b *upstream.Config) {
 	trip.setWhole("ratioMin", &t.RatioMin)
 	trip.setSpan("window", &t.Window)
 	trip.setSpan("openFor", &t.OpenFor)
+	t.OpenMax = max(t.OpenMax, t.OpenFor) // of a first time that is longer than the usual longest
 	trip.setSpan("openMax", &t.OpenMax)
 	trip.setNumber("jitter", &t.Jitter)
 	if at := trip.get("jitter"); at.there() && t.Jitter == 0 {
