@@ -83,6 +83,9 @@ type Own struct {
 	RequiresNonEmptyMessages   *bool    `json:"requiresNonEmptyMessages,omitempty"`
 	RequiresObjectArguments    *bool    `json:"requiresObjectArguments,omitempty"`
 	RequiresPlainToolIDs       *bool    `json:"requiresPlainToolIds,omitempty"` // at most 40 letters, digits, _ and -
+	// AssistantPrefill says how the backend is told to go on with the assistant's
+	// last message: last, continue, prefix, partial; none where it does not.
+	AssistantPrefill string `json:"assistantPrefill,omitempty"`
 
 	// Answers: how what the backend says is told.
 	ThinkTags       string `json:"thinkTags,omitempty"`       // split, opened, keep

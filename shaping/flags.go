@@ -28,7 +28,7 @@ func (s *Shape) Flags() []Flag {
 
 // silentWords are the values of word flags by which they do nothing.
 var silentWords = map[string]string{
-	"responseFormatInPrompt": "off", "reasoningField": "reasoning_content", "unsupportedImages": "error",
+	"responseFormatInPrompt": "off", "assistantPrefill": "none", "reasoningField": "reasoning_content", "unsupportedImages": "error",
 	"toolSchemaProfile": "none", "thinkTags": "keep", "toolText": "off", "answerReasoning": "as-is", "thinkingFormat": "openai", "cacheControlFormat": "none",
 }
 

@@ -50,21 +50,22 @@ var profiles = []Profile{
 	{Kind: catalog.KindOllama, Name: "ollama", Source: recorded, Compat: catalog.Compat{
 		SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", ToolSchemaProfile: "llamacpp", SupportedReasoningEfforts: effortsOrNone,
 		Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, RequiresDataImages: isTrue,
-			RequiresNonEmptyMessages: isTrue, ReasoningField: "reasoning", UnsupportedFields: []string{"n", "logit_bias"}})}},
+			RequiresNonEmptyMessages: isTrue, ReasoningField: "reasoning", AssistantPrefill: "last", UnsupportedFields: []string{"n", "logit_bias"}})}},
 	{Kind: catalog.KindMLX, Name: "mlx", Source: recorded, Compat: catalog.Compat{
 		SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens",
 		SupportsJSONSchemaResponseFormat: isFalse,
+		// It asks for a new turn of the assistant's whatever stands last (its source).
 		Own: near(catalog.Own{SupportsToolChoiceObject: isFalse, ToolChoiceNoneOmitsTools: isTrue, SupportsNulls: isFalse, SupportsJSONObjectFormat: isFalse,
-			UnsupportedFields: []string{"n"}})}},
+			AssistantPrefill: "none", UnsupportedFields: []string{"n"}})}},
 	{Kind: catalog.KindVLLM, Name: "vllm", Source: fromSource, Compat: catalog.Compat{
-		SupportsDeveloperRole: isFalse, SupportedReasoningEfforts: effortsOrNone, Own: near(catalog.Own{ReasoningField: "both"})}},
+		SupportsDeveloperRole: isFalse, SupportedReasoningEfforts: effortsOrNone, Own: near(catalog.Own{ReasoningField: "both", AssistantPrefill: "continue"})}},
 	{Kind: catalog.KindSGLang, Name: "sglang", Source: fromSource, Compat: catalog.Compat{
 		SupportsDeveloperRole: isFalse, Own: near(catalog.Own{SupportsNulls: isFalse,
-			RequiresNonEmptyMessages: isTrue, ReasoningField: "reasoning_content"})}},
+			RequiresNonEmptyMessages: isTrue, ReasoningField: "reasoning_content", AssistantPrefill: "continue"})}},
 	{Kind: catalog.KindLlamaCPP, Name: "llamacpp", Source: recorded, Compat: catalog.Compat{
 		SupportsDeveloperRole: isFalse, ToolSchemaProfile: "llamacpp",
 		Own: near(catalog.Own{ToolChoiceNoneOmitsTools: isTrue, RequiresSchemaInJSONObject: isTrue,
-			ReasoningField: "reasoning_content"})}},
+			ReasoningField: "reasoning_content", AssistantPrefill: "last"})}},
 	{Kind: catalog.KindLiteLLM, Name: "litellm", Source: documented, Compat: catalog.Compat{
 		SupportsDeveloperRole: isFalse, Own: hosted}},
 	{Kind: catalog.KindDeepSeek, Name: "deepseek", Source: openClawAndDocs, Compat: catalog.Compat{
@@ -87,10 +88,10 @@ var profiles = []Profile{
 	{Kind: catalog.KindMistral, Name: "mistral", Source: openClawAndDocs, Compat: catalog.Compat{
 		SupportsDeveloperRole: isFalse, MaxTokensField: "max_tokens", RequiresMistralToolIds: isTrue, RequiresToolResultName: isTrue, RequiresThinkingAsText: isTrue,
 		// It answers 422 to every field that it does not know.
-		Own: api(catalog.Own{UnsupportedFields: []string{"logprobs", "top_logprobs", "logit_bias", "user"}})}},
+		Own: api(catalog.Own{UnsupportedFields: []string{"logprobs", "top_logprobs", "logit_bias", "user"}, AssistantPrefill: "prefix"})}},
 	{Kind: catalog.KindGroq, Name: "groq", Source: documented, Compat: catalog.Compat{
 		SupportsDeveloperRole: isFalse,
-		Own:                   api(catalog.Own{UnsupportedFields: []string{"logprobs", "top_logprobs", "logit_bias"}, UnsupportedMessageKeys: []string{"name"}, ReasoningField: "reasoning"})}},
+		Own:                   api(catalog.Own{UnsupportedFields: []string{"logprobs", "top_logprobs", "logit_bias"}, UnsupportedMessageKeys: []string{"name"}, ReasoningField: "reasoning", AssistantPrefill: "last"})}},
 	{Kind: catalog.KindXAI, Name: "xai", Source: openClaw, Compat: catalog.Compat{
 		SupportsDeveloperRole: isFalse, ToolSchemaProfile: "xai", ToolCallArgumentsEncoding: "html-entities", Own: hosted}},
 	{Kind: catalog.KindGemini, Name: "gemini", Source: openClawAndDocs, Compat: catalog.Compat{

@@ -57,9 +57,9 @@ func (s *Shape) Rules() []Rule { return append([]Rule(nil), s.rules...) }
 // *wire.Error when the request is at fault, or cannot be said to this backend;
 // out is then of no use.
 func (s *Shape) Request(body []byte, env *wire.Envelope, out *Request) error {
-	room, images := out.Room, out.Images
+	room, images, goesOn := out.Room, out.Images, out.GoesOn
 	out.reset()
-	out.Room, out.Images = Room{}, nil
+	out.Room, out.Images, out.GoesOn = Room{}, nil, false
 	out.draft.room, out.draft.images = room, images
 	out.Path = s.path
 	// An answer that is copied has the backend's own envelopes, or none.
@@ -76,7 +76,7 @@ func (s *Shape) Request(body []byte, env *wire.Envelope, out *Request) error {
 		body, env = out.Body, &out.Env
 	}
 	out.draft.begin(body, env)
-	out.draft.from = s.from
+	out.draft.from, out.draft.goesOn = s.from, goesOn
 	for i := range s.rules {
 		out.draft.rule = &s.rules[i]
 		if err := s.rules[i].apply(s, out); err != nil {

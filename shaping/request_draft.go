@@ -27,6 +27,7 @@ type draft struct {
 	drops  []drop   // what of the client's is not sent
 	room   Room     // see Request
 	images []Image
+	goesOn bool
 }
 
 // slot is one top-level member.
@@ -80,7 +81,7 @@ func (r *Request) reset() {
 	r.Path, r.AskedUsage, r.scratch = "", false, r.scratch[:0]
 	r.Headers, r.Format, r.FormatSchema = r.Headers[:0], "", r.FormatSchema[:0]
 	d.body, d.env, d.rule, d.from = nil, nil, nil, nil
-	d.room, d.images = Room{}, nil
+	d.room, d.images, d.goesOn = Room{}, nil, false
 	d.slots, d.inside, d.drops = d.slots[:0], d.inside[:0], d.drops[:0]
 }
 

@@ -40,6 +40,7 @@ type story struct {
 	UnsupportedImages string            `json:"unsupportedImages"`
 	Room              Room              `json:"room"`
 	Fetched           map[string]string `json:"fetched"` // address → what was found there
+	GoesOn            bool              `json:"goesOn"`
 }
 
 func (st story) model() *catalog.Model {
@@ -105,15 +106,15 @@ func shape(t testing.TB, st story, body string) shaped {
 	if err := wire.Scan([]byte(body), wire.ScanLimits{}, &env); err != nil {
 		t.Fatalf("scan %q: %v", body, err)
 	}
-	r := Request{Room: st.Room}
+	r := Request{Room: st.Room, GoesOn: st.GoesOn}
 	for url, data := range st.Fetched {
 		r.Images = append(r.Images, NewImage(url, "image/png", []byte(data)))
 	}
 	if err := s.Request([]byte(body), &env, &r); err != nil {
 		return shaped{err: asError(t, err)}
 	}
-	if r.Images != nil || r.Room != (Room{}) {
-		t.Errorf("the next request would have %v and %v of this one", r.Images, r.Room)
+	if r.Images != nil || r.Room != (Room{}) || r.GoesOn {
+		t.Errorf("the next request would have %v, %v and %v of this one", r.Images, r.Room, r.GoesOn)
 	}
 	lines := Explain([]byte(body), &r)
 	format := r.Format

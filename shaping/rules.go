@@ -405,6 +405,12 @@ func Rules() []Rule {
 			applies: func(s *Shape) bool { return len(s.compat.UnsupportedMessageKeys) > 0 }, apply: messageKeysRule,
 		},
 		{
+			Name: "assistant-prefill", Dialects: chat, Setting: "compat.assistantPrefill",
+			Why:     "the backend goes on from what was said before a stream broke, and is told so as compat.assistantPrefill says; none never has it go on",
+			Source:  "recorded: llama.cpp and Ollama go on with a last message of the assistant's; vLLM's and SGLang's source, Mistral's documentation",
+			applies: (*Shape).GoesOn, apply: prefillRule,
+		},
+		{
 			Name: "extra-body", Dialects: chat, Setting: "params.extra_body",
 			Why:     "params.extra_body of this model sets the field; remove it there to send what the client says",
 			Source:  "the configuration",

@@ -53,10 +53,13 @@ type Request struct {
 	// that usage must be hidden from the client.
 	AskedUsage bool
 
-	// Room and Images are what the caller knows of this target and request. They
+	// Room, Images and GoesOn are what the caller knows of this target and request. They
 	// are set before Shape.Request, which forgets them.
 	Room   Room
 	Images []Image // that were fetched for a backend of which Shape.DataImages is true
+	// GoesOn says that the body ends with what was said of its answer (GoOn), and
+	// the backend is to go on from there; only where Shape.GoesOn is true.
+	GoesOn bool
 
 	scratch []byte
 	hub     []byte // a request between two translations

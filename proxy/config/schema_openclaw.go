@@ -222,6 +222,7 @@ func ownCompatShape() *shape {
 		want("requiresNonEmptyMessages", yes),
 		want("requiresObjectArguments", yes),
 		want("requiresPlainToolIds", yes),
+		want("assistantPrefill", oneOf("last", "continue", "prefix", "partial", "none")),
 		want("thinkTags", oneOf("split", "opened", "keep")),
 		want("toolText", oneOf("bracketed", "all", "off")),
 		want("repairToolCalls", yes),
