@@ -114,6 +114,8 @@ type ask struct {
 	text    string // last user text
 	result  string // a tool's result that came after it
 	answers bool   // the last thing said is a tool's result
+	begun   bool   // the last message is the assistant's, and text
+	prefill string // it
 	roles   []string
 	parts   bool // some content is an array
 	images  bool
@@ -221,6 +223,7 @@ func (a *ask) message(m raws) {
 		}
 	}
 	a.bytes += len(text)
+	a.begun, a.prefill = role == "assistant" && !m.has("tool_calls"), text
 	switch role {
 	case "user":
 		a.text, a.answers, a.result = text, false, ""
@@ -318,6 +321,9 @@ func (s *Server) compose(a *ask) *reply {
 			text = "This is a simulated answer from " + r.model + " after a tool said: " + begin(a.result)
 		default:
 			text = "This is a simulated answer from " + r.model + ": " + begin(a.text)
+		}
+		if a.begun && a.dialect == dialectChat {
+			text = s.goOn(a, text)
 		}
 		r.words = words(text)
 		if o.Timing.Tokens > 0 {

@@ -34,6 +34,7 @@ const (
 	calledTool    = `{"role":"assistant","content":null,"tool_calls":[{"id":"call_1","type":"function","function":{"name":"get_weather","arguments":"{}"}}]}`
 	toolSays      = `{"role":"tool","tool_call_id":"call_1","content":"rain"}`
 	named         = `"tool_choice":{"type":"function","function":{"name":"get_weather"}}`
+	goesOn        = `{"model":"m","messages":[` + userSays + `,{"role":"assistant","content":"Well then"}],"continue_final_message":true,"add_generation_prompt":false}`
 	asStream      = `,"stream":true`
 	streamUsage   = `,"stream":true,"stream_options":{"include_usage":true}`
 )
@@ -122,6 +123,10 @@ func quirkCases() []quirkCase {
 		{name: "top-logprobs-400", ask: members(`"top_logprobs":2`), shows: says(400, "top_logprobs")},
 		{name: "seed-int64-400", ask: members(`"seed":99999999999999999999`), shows: says(400, "9223372036854775807")},
 		{name: "continue-prompt-400", ask: members(`"continue_final_message":true,"add_generation_prompt":true`), shows: says(400, "continue_final_message")},
+		{name: "prefill", ask: goesOn, shows: says(200, " goes on: This is")},
+		{name: "prefill-echo", ask: goesOn, shows: says(200, "Well then")},
+		{name: "prefill-thinking-400", ask: goesOn, shows: says(400, "incompatible with enable_thinking")},
+		{name: "prefill-400", ask: goesOn, shows: says(400, "does not support assistant message prefill")},
 		{name: "json-schema-missing-400", ask: format(`{"type":"json_schema"}`), shows: says(400, "json_schema field must be provided")},
 		{name: "no-json-object", ask: format(`{"type":"json_object"}`), shows: says(400, "must be 'json_schema' or 'text'")},
 		{name: "no-json-schema", ask: format(`{"type":"json_schema","json_schema":{"name":"x","schema":{}}}`), shows: says(400, "response_format type is unavailable")},

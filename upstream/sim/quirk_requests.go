@@ -54,6 +54,21 @@ func quirksOfRequests() []Quirk {
 			}
 			return nil
 		}},
+		{Name: "prefill", Summary: "Goes on with a last message of the assistant's rather than to answer it.", Source: recorded + "; vLLM's and SGLang's source", Profiles: in(LlamaCPP, Ollama, VLLM, SGLang),
+			Takes: "last, or continue: only where continue_final_message is true", Value: prefillLast, own: map[Profile]string{VLLM: prefillContinue, SGLang: prefillContinue}, choices: []string{prefillLast, prefillContinue}},
+		{Name: "prefill-echo", Summary: "Says a last message of the assistant's again, and then more.", Source: recorded, Profiles: in(LlamaCPP)},
+		{Name: "prefill-thinking-400", Summary: "Refuses to go on with a message unless enable_thinking is false in chat_template_kwargs, as with a template that knows thinking.", Source: ofLlamaCPP, refuse: func(s *Server, a *ask, _ string) *plan {
+			if a.begun && string(a.sub("chat_template_kwargs")["enable_thinking"]) != "false" {
+				return s.failure(400, "", "Assistant response prefill is incompatible with enable_thinking.")
+			}
+			return nil
+		}},
+		{Name: "prefill-400", Summary: "Refuses a conversation that does not end with the user's message or a tool's.", Source: ofHosted, refuse: func(s *Server, a *ask, _ string) *plan {
+			if a.begun {
+				return s.failure(400, "", "This model does not support assistant message prefill. The conversation must end with a user message.")
+			}
+			return nil
+		}},
 		{Name: "json-schema-missing-400", Summary: "Refuses a response_format json_schema without its json_schema.", Source: ofVLLM, Profiles: in(VLLM), refuse: func(s *Server, a *ask, _ string) *plan {
 			if f := a.sub("response_format"); f.text("type") == "json_schema" && !f.has("json_schema") {
 				return s.invalid("response_format", "value_error", "Value error, When response_format type is json_schema, the json_schema field must be provided.")

@@ -145,6 +145,8 @@ func TestQuirksTakeValues(t *testing.T) {
 	f("pattern-400=unanchored", strings.Replace(calling, `{"type":"string"}`, `{"type":"string","pattern":"^a"}`, 1), Options{}, "Pattern must start")
 	f("no-developer-role=template", talk(`{"role":"developer","content":"a"},`+userSays), Options{}, "Unexpected message role.")
 	f("schema-keyword-400=minItems", strings.Replace(calling, `{"type":"string"}`, `{"type":"array","minItems":1}`, 1), Options{}, "minItems")
+	f("prefill=last", talk(userSays+`,{"role":"assistant","content":"This is"}`), Options{}, `"content":" a simulated answer`)
+	f("prefill=continue", talk(userSays+`,{"role":"assistant","content":"This is"}`), Options{}, `"content":"This is a simulated answer`)
 	f("empty-tool-calls=all", helloStream, Options{}, `"tool_calls":[]`)
 }
 
