@@ -16,6 +16,9 @@ type StreamEncoder struct {
 	turn   *Turn
 	pieces []piece
 	said   said
+	follow *Transcript // takes down what is told; nil for nobody
+	seam   seam
+	before wire.Usage // of the backends before the one that goes on
 
 	// Made when they are first needed: most streams are copied.
 	chatIn       *chatReader
@@ -49,6 +52,7 @@ type writer interface {
 func (e *StreamEncoder) Reset(opt EncoderOptions) {
 	e.CopyEncoder.Reset(opt)
 	e.read, e.write, e.turn, e.from = nil, nil, nil, 0
+	e.follow, e.seam, e.before = nil, seam{pending: e.seam.pending[:0], half: e.seam.half[:0]}, wire.Usage{}
 	e.said.reset()
 	clear(e.pieces[:cap(e.pieces)])
 	e.pieces = e.pieces[:0]
@@ -100,7 +104,11 @@ func (e *StreamEncoder) Source(from wire.Dialect, retell bool, turn *Turn) {
 // Delta appends the frames of one event, or nothing.
 func (e *StreamEncoder) Delta(dst []byte, d Delta) []byte {
 	if e.read == nil {
-		return e.CopyEncoder.Delta(dst, d)
+		dst = e.CopyEncoder.Delta(dst, d)
+		if e.follow != nil {
+			e.overhear(d)
+		}
+		return dst
 	}
 	if e.closed || d.Done || len(d.Data) == 0 {
 		return dst
@@ -123,10 +131,23 @@ func (e *StreamEncoder) put(dst []byte, whole bool) []byte {
 		if p.kind == pieceLogprobs && i > 0 && e.pieces[i-1].kind == pieceText {
 			continue
 		}
-		if e.sift(p) {
-			e.said.heed(p)
-			dst = e.write.piece(dst, p, whole)
+		if e.seam.open {
+			dst = e.sew(dst, p)
+		} else {
+			dst = e.tell(dst, p, whole)
 		}
+	}
+	return dst
+}
+
+// tell hands one piece to the writer.
+func (e *StreamEncoder) tell(dst []byte, p *piece, whole bool) []byte {
+	if e.sift(p) {
+		e.said.heed(p)
+		if e.follow != nil {
+			e.follow.note(p)
+		}
+		dst = e.write.piece(dst, p, whole)
 	}
 	return dst
 }

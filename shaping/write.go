@@ -124,7 +124,7 @@ func (e *StreamEncoder) sift(p *piece) bool {
 		s.finish = append(s.finish[:0], p.name...)
 		s.stop = append(s.stop[:0], p.raw...)
 	case pieceUsage:
-		s.usage, s.counted = p.usage, true
+		s.usage, s.counted = Both(e.before, p.usage), true
 		return false
 	case pieceCall:
 		return e.call(p)
