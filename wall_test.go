@@ -307,7 +307,7 @@ func startWall(t *testing.T, cells []*wallCell) *wall {
 		}
 	}
 	providers = append(providers, wallProvider("tail", w.sides["tail"].url, "chat", "", tails))
-	settings = append(settings, `tail: {near: false}`)
+	settings = append(settings, `tail: {near: false, compat: {assistantPrefill: "last"}}`)
 	w.running = start(t, fmt.Sprintf(`{
   models: {mode: "replace", providers: {%s}},
   agents: {defaults: {model: {primary: "near-chat/ok"}}},

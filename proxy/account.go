@@ -26,7 +26,7 @@ func (x *exchange) account() {
 		u := r.Usage
 		row.Input, row.Output, row.Cached, row.CacheWrite, row.Reasoning = u.Input, u.Output, u.Cached, u.CacheWrite, u.Reasoning
 		if x.cur != nil && r.Model == x.cur.ref {
-			row.Cost = x.cur.model.Cost.Of(u)
+			row.Cost = x.cur.model.Cost.Of(x.onward.paid(u))
 			if x.cur.model.Provider.Near {
 				if far := x.instead(); far != nil {
 					row.Saved = max(0, far.Cost.Of(u)-row.Cost)

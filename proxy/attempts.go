@@ -72,6 +72,10 @@ func (x *exchange) try() error {
 			x.pass(t, st.skip.name(), st.Reason)
 			continue
 		}
+		if x.onward.speaks() && !x.shapeOf(t).GoesOn() {
+			x.pass(t, "cannot_continue", noPrefill)
+			continue
+		}
 		if err := x.fetchImages(t); err != nil {
 			var e *wire.Error
 			if !errors.As(err, &e) {
@@ -198,6 +202,7 @@ func (x *exchange) outcome(err error) outcome {
 // lose settles a failed attempt and says whether the loop may go on.
 func (x *exchange) lose(err error) bool {
 	o := x.outcome(err)
+	x.onward.judge(&o)
 	now := time.Now()
 	phase := x.at.Phase()
 	x.at.Close()
@@ -290,6 +295,7 @@ func (x *exchange) abandonFor(name, reason string) {
 func (x *exchange) commit() {
 	now := time.Now()
 	x.committed = true
+	x.follow()
 	x.ticket.Settle(breaker.Good)
 	x.provider.Settle(breaker.Good)
 	x.learned()
@@ -298,12 +304,16 @@ func (x *exchange) commit() {
 	} else {
 		x.at.Learn(x.heard)
 	}
-	x.receipt.First = now.Sub(x.start)
+	if x.receipt.First == 0 {
+		x.receipt.First = now.Sub(x.start)
+	}
 	x.note(now, "ok", "", x.at.Phase())
 	r, m := x.receipt, x.cur.model
 	r.Provider, r.Model, r.Route, r.Simulated, r.declared = m.Provider.ID, x.cur.ref, x.cur.route, x.cur.simulated, m.Declared
 	r.Endpoint = x.cur.endpoint()
-	if x.form == "" { // a form is not shaped
+	if x.onward.goes() {
+		x.onward.dropped(r, x.shaped.Dropped)
+	} else if x.form == "" { // a form is not shaped
 		r.Dropped = append(r.Dropped, x.shaped.Dropped...)
 		r.Format = formatted(x.shaped, x.fit)
 		x.cut()
@@ -313,7 +323,7 @@ func (x *exchange) commit() {
 	if x.streams() {
 		x.mend.Keep()
 	}
-	if x.fetch != nil { // a long stream does not hold images
+	if x.fetch != nil && !x.onward.follows() { // a long stream does not hold images
 		x.fetch.images = nil
 		clear(x.shaped.Edits)
 		clear(x.shaped.Changes)
@@ -326,7 +336,7 @@ func (x *exchange) commit() {
 		x.turn, x.shaped.Turn = x.shaped.Turn, shaping.Turn{}
 		x.unshape(x.s)
 	}
-	if x.surface.dialect != wire.Responses { // whose resource echoes the request
+	if x.surface.dialect != wire.Responses && !x.onward.follows() { // whose resource echoes the request
 		x.body = nil
 		if x.streams() && cap(x.ctx.Request.Body()) > keptBytesMax {
 			x.ctx.Request.SwapBody(nil) // a long stream does not hold a long prompt

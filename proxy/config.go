@@ -134,6 +134,9 @@ type LedgerConfig struct {
 // Fallback bounds one exchange's attempts.
 type Fallback struct {
 	Targets int // at most so many targets are tried
+	// ContinueBytes is what is kept of an answer so that another target can go on
+	// from it (Policy.Continue).
+	ContinueBytes int
 }
 
 // Defaults returns the shipped settings.
@@ -145,7 +148,7 @@ func Defaults() Config {
 		Beat:   Heartbeat{First: 20 * time.Second, Every: 15 * time.Second},
 		Drain:  Drain{Announce: 0, Grace: 120 * time.Second},
 
-		Fallback: Fallback{Targets: 3},
+		Fallback: Fallback{Targets: 3, ContinueBytes: 256 << 10},
 		Balance:  upstream.DefaultBalance(),
 		Policy:   catalog.DefaultPolicy(),
 		Responses: ResponsesConfig{Store: "file", MaxAge: 30 * 24 * time.Hour, MaxBytes: 1 << 30, Background: 4, BackgroundQueue: 64, BackgroundBytes: 16 << 20,

@@ -76,7 +76,8 @@ type exchange struct {
 	checked     bool      // the head of the present answer was looked at
 	answer      []byte    // a whole answer, or an error's body, so far
 	answerEdits []wire.Edit
-	saying      bool // the answer being gathered is an error's
+	saying      bool          // the answer being gathered is an error's
+	onward      *continuation // where the policy has broken streams gone on with; nil elsewhere
 
 	// The stream.
 	scan      wire.Scanner
@@ -478,6 +479,7 @@ func (x *exchange) release() {
 	x.step, x.cur, x.trying, x.again = 0, nil, false, false
 	x.tries, x.placesAsked, x.placesOf = 0, 0, nil
 	x.talk, x.retell, x.fit = 0, false, shaping.FitUnknown
+	x.onward = nil
 	x.attempt, x.lastReq, x.failed, x.checked, x.saying = time.Time{}, time.Time{}, outcome{}, false, false
 	x.encoding, x.w = false, nil
 	x.enc.Reset(shaping.EncoderOptions{})

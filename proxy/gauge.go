@@ -113,7 +113,7 @@ func (g *gauges) apply(c *catalog.Catalog) {
 // answer has told: the gauge learns from it, or the prompt was cut.
 func (x *exchange) weigh() {
 	r, t := x.receipt, x.cur
-	if t == nil || x.form != "" || !r.HasUsage || r.Usage.Input <= 0 {
+	if t == nil || len(r.Continued) > 0 || x.form != "" || !r.HasUsage || r.Usage.Input <= 0 {
 		return
 	}
 	_, env := x.request()

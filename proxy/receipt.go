@@ -62,6 +62,12 @@ type Receipt struct {
 	Split    bool          `json:"thinking_split,omitempty"`
 	Look     *shaping.Look `json:"looks_like_call,omitempty"`
 
+	// Where the stream broke and another target went on; why not, where the
+	// policy would have had one; and that not all backends have counted.
+	Continued    []Continued `json:"continued,omitempty"`
+	NotContinued string      `json:"not_continued,omitempty"`
+	UsagePartial bool        `json:"usage_partial,omitempty"`
+
 	declared bool
 	first    [1]Attempt // where Attempts begins
 }
@@ -174,6 +180,7 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	if r.Format != "" {
 		e.Str("format", r.Format)
 	}
+	r.logContinued(e)
 	if r.Truncated > 0 {
 		e.Int("truncated", r.Truncated)
 	}
@@ -246,6 +253,7 @@ func (r *Receipt) late() []byte {
 	if r.Simulated {
 		b = append(b, `,"simulated":true`...)
 	}
+	b = r.appendContinued(b)
 	return append(b, '}')
 }
 

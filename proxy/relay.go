@@ -102,6 +102,7 @@ func (x *exchange) WriteTo(w io.Writer) (int64, error) {
 	}
 	enc := x.encoder()
 	enc.Source(x.talk, x.retell, &x.turn)
+	x.onward.begin(enc)
 	x.held.each(func(d shaping.Delta) { x.out = enc.Delta(x.out, d) })
 	x.receipt.Events += len(x.held.deltas)
 	x.held.reset()
@@ -109,7 +110,11 @@ func (x *exchange) WriteTo(w io.Writer) (int64, error) {
 	x.lastEvent = x.readAt
 	if !x.closed && (!x.finished || x.talk != wire.Responses) {
 		x.at.Progress(x.readAt)
-		if err := x.relay(enc); err != nil {
+		err := x.relay(enc)
+		if err != nil && x.onward != nil {
+			err = x.goOn(enc, err)
+		}
+		if err != nil {
 			return 0, x.broke(err)
 		}
 	}
@@ -157,14 +162,14 @@ func (x *exchange) relay(enc *shaping.StreamEncoder) error {
 			x.at.Progress(x.readAt)
 		}
 		if x.mend.Passes(&d) {
-			x.mute = false
 			x.out = enc.Delta(x.out, d)
+			x.mute = x.onward != nil && enc.Sewing()
 		} else {
 			told := x.mend.Delta(d)
 			for _, d := range told {
 				x.out = enc.Delta(x.out, d)
 			}
-			x.muted(len(told) == 0)
+			x.muted(len(told) == 0 || x.onward != nil && enc.Sewing())
 		}
 		if d.Finish {
 			x.finished = true
@@ -196,16 +201,27 @@ func (x *exchange) over(enc *shaping.StreamEncoder, err error) error {
 	if e := x.broken(); e != nil {
 		return e
 	}
+	if x.onward.follows() && !x.finished && !x.closed {
+		if err == nil {
+			err = x.dec.End()
+		}
+		return err // what is held back may be for another target to say
+	}
+	x.spill(enc)
+	if end := x.dec.End(); end == nil || err == nil {
+		return end
+	}
+	return err
+}
+
+// spill tells what is held back of a stream that has ended.
+func (x *exchange) spill(enc *shaping.StreamEncoder) {
 	for _, d := range x.mend.End(x.closed) {
 		x.out = enc.Delta(x.out, d)
 		if d.Finish {
 			x.dec.Finish()
 		}
 	}
-	if end := x.dec.End(); end == nil || err == nil {
-		return end
-	}
-	return err
 }
 
 // finish ends a regular stream. The finish is flushed before the rest of the
@@ -214,7 +230,7 @@ func (x *exchange) finish() {
 	x.usage()
 	x.weigh()
 	var late []byte
-	if x.receipt.Held {
+	if x.receipt.Held || len(x.receipt.Continued) > 0 {
 		x.mended()
 		late = x.receipt.late()
 	}
@@ -245,6 +261,7 @@ func unsay(out []byte) []byte {
 
 func (x *exchange) usage() {
 	x.receipt.Usage, x.receipt.HasUsage = x.dec.Usage()
+	x.onward.count(x.receipt)
 }
 
 // broke ends a stream that cannot be ended regularly: with the dialect's error
@@ -270,7 +287,9 @@ func (x *exchange) broke(err error) error {
 		reply = exchangeTimeout(&x.snap.Config)
 	case errors.Is(err, errLost):
 		r.Outcome = "error"
-		reply, _ = x.lost()
+		if reply = x.onward.reply(); reply.Status == 0 {
+			reply, _ = x.lost()
+		}
 	default:
 		o := x.outcome(err)
 		if o.verdict == breaker.Bad || o.provider == breaker.BadConnect {
@@ -282,7 +301,7 @@ func (x *exchange) broke(err error) error {
 	r.Status, r.Code = reply.Status, reply.Code
 	x.blame()
 	var late []byte
-	if r.Held {
+	if r.Held || len(r.Continued) > 0 {
 		late = r.late()
 	}
 	x.out = x.encoder().Finish(x.out, &reply, late)

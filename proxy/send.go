@@ -27,7 +27,7 @@ func (x *exchange) shape(t *target) *wire.Error {
 		_, size := t.size(catalog.Prompt{TextBytes: env.TextBytes, Images: x.media.Images}, body, env, x.surface.dialect)
 		x.shaped.Room = size.ForAnswer()
 	}
-	x.shaped.Images = x.fetched()
+	x.shaped.Images, x.shaped.GoesOn = x.fetched(), x.onward.speaks()
 	if err := s.Request(body, env, x.shaped); err != nil {
 		var e *wire.Error
 		if errors.As(err, &e) {

@@ -25,7 +25,10 @@ type shortened struct {
 
 // request is the request as backends are to get it.
 func (x *exchange) request() ([]byte, *wire.Envelope) {
-	if x.short.items > 0 {
+	switch {
+	case x.onward.goes():
+		return x.onward.body, &x.onward.env
+	case x.short.items > 0:
 		return x.short.body, &x.short.env
 	}
 	return x.body, &x.env
@@ -46,7 +49,7 @@ func (x *exchange) truncates() bool {
 // the input stay, and so do its last item and what that answers. A call goes
 // with its output.
 func (x *exchange) truncate() bool {
-	if x.surface.dialect != wire.Responses || x.short.times == truncationsMax {
+	if x.surface.dialect != wire.Responses || x.short.times == truncationsMax || x.onward.goes() {
 		return false
 	}
 	p, env := x.request()

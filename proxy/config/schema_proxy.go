@@ -95,6 +95,7 @@ func proxyShape() *shape {
 			"The model that answers name: the ref that served, or the name that was asked for, for clients that compare the two."),
 		ours("fallback", obj(
 			ours("targets", plus, of(d.Fallback.Targets), "How many targets of a chain one exchange may try."),
+			ours("continueBytes", plus, of(d.Fallback.ContinueBytes), "How much of a streamed answer is kept so that another target can go on from it (policy.continueStreams); one that is longer is not gone on with."),
 		), "", ""),
 		ours("balance", obj(
 			ours("load", &shape{kind: number}, strconv.FormatFloat(d.Balance.Load, 'g', -1, 64), "How many times its fair share of the requests under way an endpoint (proxy.providers.<id>.endpoints) may have before its conversations go to another. More keeps prompt caches warm, less spreads better; at least 1."),

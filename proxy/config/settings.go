@@ -51,6 +51,7 @@ func (l *loader) settings() {
 	own.get("drain").setSpan("announce", &c.Drain.Announce)
 	own.get("drain").setSpan("grace", &c.Drain.Grace)
 	own.get("fallback").setWhole("targets", &c.Fallback.Targets)
+	own.get("fallback").setWhole("continueBytes", &c.Fallback.ContinueBytes)
 	l.balance(own.get("balance"), &c.Balance)
 	c.Policy = l.policy(own.get("policy"), c.Policy)
 	c.Lean = l.root.get("agents", "defaults", "experimental", "localModelLean").flag(false)

@@ -81,6 +81,7 @@ type Meter struct {
 	cut       table[float64]
 	problems  table[float64]
 	lessons   table[float64]
+	continued table[float64]
 	tokens    table[float64]
 	durations table[histogram]
 	first     table[histogram]
@@ -135,6 +136,7 @@ func New(opt Options) *Meter {
 		cut:       newTable[float64](cutDesc, setsMax, 0),
 		problems:  newTable[float64](problemsDesc, fieldsMax, 0),
 		lessons:   newTable[float64](lessonsDesc, setsMax, 0),
+		continued: newTable[float64](continuedDesc, fieldsMax),
 		tokens:    newTable[float64](tokensDesc, setsMax, 0),
 		durations: newTable[histogram](durationDesc, setsMax),
 		first:     newTable[histogram](firstDesc, setsMax, 0),
@@ -294,6 +296,15 @@ func (m *Meter) Lesson(provider, lesson string, helped bool) {
 	*m.lessons.at(labels{orNone(provider), lesson, outcome})++
 }
 
+// Continued counts a stream that broke where the policy has another target go
+// on: ok when one did, failed when none of those that were asked, impossible when
+// none could be asked.
+func (m *Meter) Continued(outcome string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	*m.continued.at(labels{oneOf(outcome, "ok", "failed", "impossible")})++
+}
+
 // Write writes everything as Prometheus text, version 0.0.4. A collector that
 // fails is left out and named in the error.
 func (m *Meter) Write(w io.Writer) error {
@@ -323,6 +334,7 @@ var (
 	cutDesc       = describe("prompts_cut_total", "Answered prompts of which the backend, by its own count, has read a part only.", "model")
 	problemsDesc  = describe("problems_total", "What went wrong in the proxy itself without failing an exchange.", "kind")
 	lessonsDesc   = describe("lessons_total", "Flags tried because a backend refused a request, by whether they helped.", "provider", "lesson", "outcome")
+	continuedDesc = describe("continued_total", "Streams that broke after content where another target was to go on.", "outcome")
 	tokensDesc    = describe("tokens_total", "Tokens as backends report them; cached and cache_write are part of input, reasoning is part of output.", "provider", "kind")
 	durationDesc  = describe("exchange_seconds", "Time from a request to the end of its answer.", "dialect", "route")
 	firstDesc     = describe("first_content_seconds", "Time from a request to the first content of its answer.", "provider", "route")
@@ -351,7 +363,7 @@ type collector struct{ m *Meter }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, placesDesc, endpointBusyDesc, endpointWeightDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, problemsDesc, lessonsDesc, tokensDesc,
+	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, placesDesc, endpointBusyDesc, endpointWeightDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, problemsDesc, lessonsDesc, continuedDesc, tokensDesc,
 		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, targetDesc, inFlightDesc, reloadDesc, reloadedDesc, buildDesc,
 		storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
 		out <- d
@@ -364,7 +376,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	m := c.m
 	m.mu.Lock()
 	counters := [][]row[float64]{m.exchanges.copied(), m.models.copied(), m.attempts.copied(), m.places.copied(), m.aborts.copied(),
-		m.dropped.copied(), m.mended.copied(), m.looks.copied(), m.cut.copied(), m.problems.copied(), m.lessons.copied(), m.tokens.copied()}
+		m.dropped.copied(), m.mended.copied(), m.looks.copied(), m.cut.copied(), m.problems.copied(), m.lessons.copied(), m.continued.copied(), m.tokens.copied()}
 	histograms := []struct {
 		rows   []row[histogram]
 		bounds []time.Duration

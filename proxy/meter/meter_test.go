@@ -317,6 +317,7 @@ func TestNamesAndTypesFollowTheRules(t *testing.T) {
 	m.Target("a", "ready")
 	m.Problem("panic")
 	m.Lesson("p", "string-content", true)
+	m.Continued("ok")
 	m.Watch(func() Store { return Store{} })
 	var b bytes.Buffer
 	if err := m.Write(&b); err != nil {
