@@ -100,7 +100,7 @@ type exchange struct {
 	deadline  time.Time // of the exchange over all targets; zero for none
 	gaps      meter.Gaps
 	opaque    bool // a body that is copied as it is
-	settled   bool
+	crashed   bool // a panic was caught: what it holds is not used again
 
 	sessionKnown bool
 	sessionID    uint64 // see session
@@ -125,6 +125,7 @@ var (
 // serve is the table of contents of an exchange.
 func (s *Server) serve(ctx *fasthttp.RequestCtx, sf surface) {
 	x := s.exchanges.Get().(*exchange)
+	defer x.survive()
 	x.begin(s, ctx, sf)
 	if e := x.peek(); e != nil {
 		x.reject(e, 0)
@@ -483,7 +484,7 @@ func (x *exchange) release() {
 	x.attempt, x.lastReq, x.failed, x.checked, x.saying = time.Time{}, time.Time{}, outcome{}, false, false
 	x.encoding, x.w = false, nil
 	x.enc.Reset(shaping.EncoderOptions{})
-	x.content, x.committed, x.finished, x.closed, x.opaque, x.settled, x.mute = false, false, false, false, false, false, false
+	x.content, x.committed, x.finished, x.closed, x.opaque, x.mute = false, false, false, false, false, false
 	x.mend.Reset(nil, nil, wire.Span{})
 	x.heard = time.Time{}
 	x.readAt, x.lastEvent, x.nextTick, x.deadline = time.Time{}, time.Time{}, time.Time{}, time.Time{}
@@ -499,7 +500,9 @@ func (x *exchange) release() {
 	x.held.reset()
 	x.unshape(s)
 	x.turn = shaping.Turn{}
-	s.exchanges.Put(x)
+	if !x.crashed {
+		s.exchanges.Put(x)
+	}
 }
 
 // unshape gives back what the request was shaped with.

@@ -83,7 +83,8 @@ func (x *exchange) Read([]byte) (int, error) {
 // WriteTo drives the exchange from its first content, or from its first
 // heartbeat, to its end. The error it returns makes fasthttp close the
 // connection without a regular end.
-func (x *exchange) WriteTo(w io.Writer) (int64, error) {
+func (x *exchange) WriteTo(w io.Writer) (_ int64, err error) {
+	defer x.surviveStream(&err)
 	x.w = w
 	if x.opaque {
 		return 0, x.copyBody()

@@ -28,6 +28,11 @@ func testServer(t testing.TB, tune func(*Config, []upstream.Config), urls ...str
 
 func testServerWith(t testing.TB, dialer upstream.Dialer, tune func(*Config, []upstream.Config), urls ...string) (*Server, string) {
 	t.Helper()
+	return testServerOf(t, Options{Log: zerolog.Nop(), Dialer: dialer}, tune, urls...)
+}
+
+func testServerOf(t testing.TB, opt Options, tune func(*Config, []upstream.Config), urls ...string) (*Server, string) {
+	t.Helper()
 	snap := &Snapshot{Config: Defaults(), States: map[string]BackendState{}}
 	snap.Config.Drain.Grace = 2 * time.Second
 	var providers []*catalog.Provider
@@ -44,7 +49,8 @@ func testServerWith(t testing.TB, dialer upstream.Dialer, tune func(*Config, []u
 		tune(&snap.Config, snap.Backends)
 	}
 	snap.Catalog = catalog.New(providers, nil, []catalog.Chain{chain})
-	s := New(snap, Options{Log: zerolog.Nop(), Meter: meter.New(meter.Options{}), Dialer: dialer, Version: "test"})
+	opt.Meter, opt.Version = meter.New(meter.Options{}), "test"
+	s := New(snap, opt)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
