@@ -19,6 +19,7 @@ import (
 // with its phase, the backend is not blamed and may be asked at once, also where
 // the request was the one that a breaker let try.
 func TestWallDepartures(t *testing.T) {
+	t.Parallel()
 	phases := []struct {
 		name   string
 		script sim.Script
@@ -218,6 +219,7 @@ func linesOf(conn net.Conn) chan string {
 // A client that does not read holds its backend back, not the proxy's memory,
 // and for no longer than it may.
 func TestWallClientThatDoesNotRead(t *testing.T) {
+	t.Parallel()
 	f := &fault{}
 	cells := []*faultCell{}
 	for _, d := range wireDialects {
@@ -256,6 +258,7 @@ func TestWallClientThatDoesNotRead(t *testing.T) {
 
 // A client that reads slowly gets everything, at its own speed.
 func TestWallSlowClient(t *testing.T) {
+	t.Parallel()
 	c := &faultCell{f: &fault{}, id: "slow", client: "chat", backend: "chat", stream: true}
 	rig := startFaults(t, []*faultCell{c})
 	c.near.does(scripted(sim.Begin(), sim.UpTo("role"), sim.Flood(20_000), sim.Rest(), sim.End()))

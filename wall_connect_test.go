@@ -26,6 +26,7 @@ import (
 // each dialect, and no request is sent into a connection that is not what it
 // should be. When it was the last the client hears 502 or 504 with the reason.
 func TestWallUnreachable(t *testing.T) {
+	t.Parallel()
 	blackhole, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -143,6 +144,7 @@ func TestWallUnreachable(t *testing.T) {
 // A backend that answers before it has read the request is heard, and its
 // connection is not used again.
 func TestWallEarlyAnswers(t *testing.T) {
+	t.Parallel()
 	heads := make(chan net.Conn, 64)
 	address := serving(t, func(c net.Conn) {
 		br := bufio.NewReader(c)

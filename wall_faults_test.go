@@ -203,6 +203,7 @@ func startFaults(t *testing.T, cells []*faultCell, more ...string) *faultRig {
 // mistaken for whole, for each pair of dialects. After each: one end, one line,
 // the breaker's ticket given back; after all: nothing left.
 func TestWallFaults(t *testing.T) {
+	t.Parallel()
 	var cells []*faultCell
 	for i := range wallFaults {
 		f := &wallFaults[i]
@@ -450,7 +451,7 @@ func (rig *faultRig) holds() load {
 func (rig *faultRig) settled(t *testing.T, base load) {
 	t.Helper()
 	var now load
-	rig.until("what was held is given back", func() bool {
+	back := func() bool {
 		client.CloseIdleConnections()
 		for _, s := range rig.sides {
 			if s.sim.Open() > 0 {
@@ -459,7 +460,14 @@ func (rig *faultRig) settled(t *testing.T, base load) {
 		}
 		now = rig.holds()
 		return strings.Contains(rig.get("/readyz").body, `"in_flight":0`) && now.goroutines <= base.goroutines && now.descriptors <= base.descriptors
-	})
+	}
+	tick := time.NewTicker(10 * again)
+	defer tick.Stop()
+	for end := time.Now().Add(3 * patience); !back(); <-tick.C { // the HTTP server's idle workers alone take twenty seconds to go
+		if time.Now().After(end) {
+			t.Fatalf("what was held is not given back: goroutines %d, descriptors %d; before %d, %d; %s", now.goroutines, now.descriptors, base.goroutines, base.descriptors, rig.get("/readyz").body)
+		}
+	}
 	t.Logf("goroutines %d, descriptors %d; before %d, %d", now.goroutines, now.descriptors, base.goroutines, base.descriptors)
 }
 

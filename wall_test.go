@@ -323,6 +323,7 @@ func startWall(t *testing.T, cells []*wallCell) *wall {
 // NEARSIDE_WALL=full the durations are the published ones. The scorecard goes to
 // NEARSIDE_WALL_OUT (a folder) when that is set.
 func TestWall(t *testing.T) {
+	t.Parallel()
 	if len(wallWords) != 60 {
 		t.Fatalf("%d words", len(wallWords))
 	}
