@@ -207,6 +207,12 @@ func (c *wallCell) within(d time.Duration) {
 	c.must("bounded", c.w.scale > 1 || c.took < d, "it took %v", c.took)
 }
 
+// held says whether the client was told that the stream lives, so that the
+// status is gone: on a machine that is slow, or where the backend was.
+func (c *wallCell) held() bool {
+	return c.stream && c.end.kind == endError && c.took >= c.w.of(20*time.Second)
+}
+
 // alive asks for a good answer of the same providers.
 func (c *wallCell) alive() {
 	provider, _, _ := strings.Cut(c.ref, "/")
@@ -323,7 +329,6 @@ func startWall(t *testing.T, cells []*wallCell) *wall {
 // NEARSIDE_WALL=full the durations are the published ones. The scorecard goes to
 // NEARSIDE_WALL_OUT (a folder) when that is set.
 func TestWall(t *testing.T) {
-	t.Parallel()
 	if len(wallWords) != 60 {
 		t.Fatalf("%d words", len(wallWords))
 	}
