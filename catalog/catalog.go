@@ -91,7 +91,9 @@ type Provider struct {
 	// KindFrom says where Kind is known from; empty where it is not.
 	KindFrom string
 	Source   Source
-	Models   []*Model // declared, in the order of the configuration
+	Region   string            // label that policies compare; empty for none
+	Bounds   map[string]Bounds // of its models, by lower-cased id; what is passed through too
+	Models   []*Model          // declared, in the order of the configuration
 	// Unavailable says why no request can be sent ("OPENAI_API_KEY is not
 	// set"); empty for a usable provider.
 	Unavailable string

@@ -10,7 +10,9 @@ type Policy struct {
 	NearOnly bool
 	// Regions are the labels (proxy.providers.<id>.region) of the far providers
 	// that may be asked; empty for all.
-	Regions  []string
+	Regions []string
+	// NoRegion says that of Regions none was left by what narrowed them.
+	NoRegion bool
 	Overflow Overflow
 	Hedge    Hedge
 	// Continue has the next target go on where a stream broke after content.

@@ -154,11 +154,12 @@ type ResolveOptions struct {
 // appending to them is safe.
 type Resolution struct {
 	Requested string
-	Name      string   // canonical: a ref, or the name of a chain
-	Via       []string // the steps, for people
-	Models    []*Model // each once; unusable ones too
-	Strict    bool     // nothing else is tried when the first fails
-	Policy    *Policy  // of the chain that was named or is followed; nil for that of the configuration
+	Name      string    // canonical: a ref, or the name of a chain
+	Via       []string  // the steps, for people
+	Models    []*Model  // each once; unusable ones too
+	Strict    bool      // nothing else is tried when the first fails
+	Policy    *Policy   // of the chain that was named or is followed; nil for that of the configuration
+	Narrow    []*Policy // of the chains that were named as fallbacks: they take from it
 }
 
 // stepsMax bounds how many aliases may follow one another, fallbacksMax how
@@ -207,6 +208,9 @@ func (c *Catalog) Resolve(name string, opt ResolveOptions) (Resolution, error) {
 			next.Models = next.Models[:min(1, len(next.Models))]
 		}
 		r.Models = append(r.Models, next.Models...)
+		if next.Policy != nil && next.Policy != r.Policy {
+			r.Narrow = append(r.Narrow, next.Policy)
+		}
 	}
 	r.Models = distinct(r.Models)
 	r.Strict = len(r.Models) <= 1

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/sha256"
 	"time"
 
 	"nearside/catalog"
@@ -25,6 +26,10 @@ type Config struct {
 	Balance  upstream.Balance
 	// Policy is that of requests whose chain has none of its own.
 	Policy catalog.Policy
+	// Keys bind the requests of some clients more closely, by the SHA-256 of what
+	// they present.
+	Keys    map[[sha256.Size]byte]*Key
+	Network Network
 	// Lean leaves the heaviest tools out of requests to near models
 	// (agents.defaults.experimental.localModelLean).
 	Lean bool
@@ -46,6 +51,18 @@ type Config struct {
 	LearnedModels int
 	// ExchangesKept is how many receipts /proxy/exchanges/{id} can show.
 	ExchangesKept int
+}
+
+// Key is what is said of a client by the key that it presents.
+type Key struct {
+	ID     string
+	Policy catalog.Policy // narrows that of the chain
+}
+
+// Network says what is done when this machine's own network is down.
+type Network struct {
+	Offline    time.Duration // far targets are passed over for so long at first; 0: never
+	OfflineMax time.Duration // and at the most, while it stays down
 }
 
 // Limits bound what clients may make us hold.
@@ -151,6 +168,7 @@ func Defaults() Config {
 		Fallback: Fallback{Targets: 3, ContinueBytes: 256 << 10},
 		Balance:  upstream.DefaultBalance(),
 		Policy:   catalog.DefaultPolicy(),
+		Network:  Network{Offline: time.Second, OfflineMax: 15 * time.Second},
 		Responses: ResponsesConfig{Store: "file", MaxAge: 30 * 24 * time.Hour, MaxBytes: 1 << 30, Background: 4, BackgroundQueue: 64, BackgroundBytes: 16 << 20,
 			WebSocket: true, Sockets: 256, SocketFor: time.Hour, SocketQueue: 16, SocketBytes: 32 << 20, Reasoning: "summary", SystemMessages: shaping.SystemKeep},
 		Ledger:        LedgerConfig{Keep: true, MaxAge: ledger.DefaultMaxAge, MaxBytes: ledger.DefaultMaxBytes},

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"nearside/catalog"
 )
 
 // Policy says to which addresses a provider's connections may go. The zero
@@ -13,11 +15,16 @@ type Policy struct {
 	Provider string // id, for the setting that errors name
 	// AllowPrivate is request.allowPrivateNetwork, as in Config.
 	AllowPrivate *bool
+	// Near says that the provider is near by its address alone: a name that only a
+	// private network has must not lead out of it.
+	Near bool
+	// PrivateOnly admits no public address, whatever the host.
+	PrivateOnly bool
 }
 
 // PolicyOf returns the policy of a provider's connections.
 func PolicyOf(c Config) Policy {
-	return Policy{Provider: c.ID, AllowPrivate: c.AllowPrivate}
+	return Policy{Provider: c.ID, AllowPrivate: c.AllowPrivate, Near: c.Near && !c.NearSaid}
 }
 
 // AddressError says that our own address policy, and not the network, stands
@@ -213,7 +220,7 @@ func (p Policy) admits(host string, class addressClass) bool {
 	denied := p.AllowPrivate != nil && !*p.AllowPrivate
 	switch class {
 	case addressPublic:
-		return true
+		return !p.PrivateOnly && !(p.Near && catalog.PlaceOf(host).Near())
 	case addressLoopback:
 		// A public name that leads to loopback is somebody else's idea.
 		return allowed || !denied && saysLoopback(host)
@@ -226,6 +233,12 @@ func (p Policy) admits(host string, class addressClass) bool {
 func (p Policy) refuse(host, ip string, class addressClass) error {
 	e := &AddressError{Host: host, IP: ip, Reason: class.String()}
 	switch class {
+	case addressPublic:
+		e.Setting = p.ownSetting("near")
+		e.Advice = "the name is one of a private network, and requests to it must not leave yours; write the public name in baseUrl, or set " + e.Setting + ": true if the machine is yours"
+		if p.PrivateOnly {
+			e.Setting, e.Advice = "", "the request is near only, and nothing public is asked for it"
+		}
 	case addressLoopback, addressPrivate, addressTailnet, addressBenchmark:
 		e.Setting = p.setting("request.allowPrivateNetwork")
 		switch {
@@ -246,6 +259,13 @@ func (p Policy) refuse(host, ip string, class addressClass) error {
 		e.Advice = "it is never allowed; see " + e.Setting
 	}
 	return e
+}
+
+func (p Policy) ownSetting(key string) string {
+	if strings.ContainsAny(p.Provider, ". \"[]") {
+		return fmt.Sprintf("proxy.providers[%q].%s", p.Provider, key)
+	}
+	return "proxy.providers." + p.Provider + "." + key
 }
 
 func (p Policy) setting(key string) string {

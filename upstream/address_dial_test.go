@@ -258,3 +258,33 @@ func TestDialerEndsWithItsContext(t *testing.T) {
 		}
 	})
 }
+
+// What is at stake: a request that must not leave the house goes to a near
+// provider. A name that only a private network has is no way out of it, whoever
+// answers for it; one that the configuration calls near is its owner's.
+func TestNearNamesDoNotLeadOut(t *testing.T) {
+	f := func(p Policy, host, answer, wantDialled, wantErr string) {
+		t.Helper()
+		n := openPretendNet(t, map[string][][]string{host: {{answer}}})
+		d := n.dialer(nil)
+		d.Policy = p
+		c, err := d.DialContext(context.Background(), host, "1234")
+		if c != nil {
+			c.Close()
+		}
+		if got := strings.Join(n.dialled, " "); got != wantDialled || wantErr == "" && err != nil || wantErr != "" && (err == nil || !strings.Contains(err.Error(), wantErr)) {
+			t.Errorf("%s at %s: dialled %q, error %v; want %q, %q", host, answer, got, err, wantDialled, wantErr)
+		}
+	}
+	near := PolicyOf(Config{ID: "box", Near: true, AllowPrivate: yes()})
+	f(near, "box.lan", "192.168.1.20", "192.168.1.20:1234", "")
+	f(near, "box.lan", "93.184.215.14", "", `address 93.184.215.14 of "box.lan" is public`)
+	f(near, "gpubox", "93.184.215.14", "", "proxy.providers.box.near: true")
+	f(near, "box.local", "64:ff9b::5db8:d70e", "", "is public")
+	said := PolicyOf(Config{ID: "box", Near: true, NearSaid: true, AllowPrivate: yes()})
+	f(said, "gpubox", "93.184.215.14", "93.184.215.14:1234", "")
+	f(said, "api.example.com", "93.184.215.14", "93.184.215.14:1234", "")
+	f(PolicyOf(Config{ID: "far"}), "api.example.com", "93.184.215.14", "93.184.215.14:1234", "")
+	f(Policy{Provider: imagesID, AllowPrivate: yes(), PrivateOnly: true}, "api.example.com", "93.184.215.14", "", "the request is near only")
+	f(Policy{Provider: imagesID, AllowPrivate: yes(), PrivateOnly: true}, "box.lan", "192.168.1.20", "192.168.1.20:1234", "")
+}

@@ -30,7 +30,10 @@ type Config struct {
 	Endpoints []EndpointConfig
 	API       catalog.API
 	Near      bool
-	Kind      catalog.Kind
+	// NearSaid says that Near is the configuration's word and not the address's:
+	// a name of a private network may then lead to a public address.
+	NearSaid bool
+	Kind     catalog.Kind
 
 	Key     Secret // zero: no Authorization is sent
 	Auth    Auth

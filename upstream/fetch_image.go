@@ -15,10 +15,11 @@ import (
 
 // ImageOptions say how FetchImage asks.
 type ImageOptions struct {
-	Dialer  Dialer // its Policy is replaced
-	Private bool   // private addresses and this machine, too; metadata and link-local never
-	Bytes   int    // the largest image
-	Agent   string // User-Agent
+	Dialer   Dialer // its Policy is replaced
+	Private  bool   // private addresses and this machine, too; metadata and link-local never
+	NearOnly bool   // and no public ones
+	Bytes    int    // the largest image
+	Agent    string // User-Agent
 }
 
 // imagesID stands for the provider in the policy of images.
@@ -44,7 +45,7 @@ func FetchImage(ctx context.Context, address string, opt ImageOptions) (mediaTyp
 		return "", nil, errors.New("an address with a user or a password is not fetched")
 	}
 	d := opt.Dialer
-	d.Policy = Policy{Provider: imagesID, AllowPrivate: &opt.Private}
+	d.Policy = Policy{Provider: imagesID, AllowPrivate: &opt.Private, PrivateOnly: opt.NearOnly}
 	trans := &http.Transport{
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
 			host, port, err := net.SplitHostPort(address)

@@ -404,6 +404,7 @@ func foundProvider(f *config.Config, id string, found upstream.Found) (*catalog.
 		p.KindFrom = catalog.KindFromPort
 	}
 	p.SystemMessages, p.Compat, p.Rules = f.SystemMessages(id), f.Compat(id), f.Rules(id)
+	p.Region, p.Bounds = f.Region(id), f.Bounds(id)
 	for _, fm := range found.Models {
 		m := &catalog.Model{Provider: p, ID: fm.ID, Name: fm.ID, API: p.API, BaseURL: p.BaseURL, Input: fm.Input, ContextWindow: fm.ContextWindow,
 			DetectedWindow: fm.ContextWindow, Reasoning: fm.Reasoning, Declared: true}

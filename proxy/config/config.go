@@ -68,6 +68,7 @@ type Config struct {
 	// The user-written rules: of all providers, of one, of one model.
 	rulesOfAll            []catalog.UserRule
 	rulesOf, rulesOfModel map[string][]catalog.UserRule
+	boundsOf              map[string]map[string]catalog.Bounds // proxy.models, by provider
 
 	params   []catalog.Param            // agents.defaults.params
 	paramsOf map[string][]catalog.Param // those and agents.defaults.models.<ref>.params, of models that may be found

@@ -14,8 +14,10 @@ func (l *loader) policy(n node, p catalog.Policy) catalog.Policy {
 	if at := n.get("regions"); at.there() {
 		p.Regions = nil
 		for _, item := range at.items() {
-			if label := strings.ToLower(strings.TrimSpace(item.text())); label == "" {
-				l.at(item.pos(), item.path, "a region needs a name")
+			if label := catalog.Region(item.text()); label == "" {
+				if item.text() != "" { // else reported already
+					l.at(item.pos(), item.path, "a region needs a name")
+				}
 			} else if !slices.Contains(p.Regions, label) {
 				p.Regions = append(p.Regions, label)
 			}

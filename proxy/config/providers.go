@@ -28,6 +28,7 @@ func (l *loader) compose() {
 	l.ownProviders()
 	l.names()
 	l.ownModels()
+	l.bounds()
 }
 
 // providers composes those of the file, in its order, then the built-in ones.
@@ -69,7 +70,7 @@ func (l *loader) builtin(k *catalog.BuiltinProvider) {
 	if kind := own.get("kind").text(); kind != "" {
 		p.Kind, p.KindFrom = catalog.Kind(kind), catalog.KindIsSet
 	}
-	p.SystemMessages = own.get("systemMessages").text()
+	p.SystemMessages, p.Region = own.get("systemMessages").text(), catalog.Region(own.get("region").text())
 	p.Compat = l.compat(own.get("compat"))
 	p.Rules = append(slices.Clone(l.cfg.rulesOfAll), l.rules(own.get("rules"))...)
 	for _, m := range p.Models {
@@ -192,7 +193,7 @@ func (l *loader) provider(id string, n entry) {
 		p.API = catalog.API(api.text())
 	}
 	p.Kind, p.KindFrom = kindOf(id, p, own)
-	p.SystemMessages = own.get("systemMessages").text()
+	p.SystemMessages, p.Region = own.get("systemMessages").text(), catalog.Region(own.get("region").text())
 	p.Compat = l.compat(own.get("compat"))
 	p.Rules = append(slices.Clone(l.cfg.rulesOfAll), l.rules(own.get("rules"))...)
 	l.params(nil, n.get("params"), true)
@@ -200,6 +201,7 @@ func (l *loader) provider(id string, n entry) {
 
 	b := backend(p)
 	b.Endpoints = endpoints
+	b.NearSaid = p.Near && own.get("near").there()
 	if where != catalog.PlaceUnknown { // else reported already
 		if where == catalog.PlaceLinkLocal && len(endpoints) == 0 {
 			l.at(n.get("baseUrl").pos(), n.get("baseUrl").path, "is a link-local or cloud metadata address, which is never called")
@@ -625,6 +627,7 @@ func (c *Config) Backend(p *catalog.Provider) upstream.Config {
 		near.Kind = catalog.Kind(kind)
 	}
 	b := backend(&near)
+	b.NearSaid = near.Near && own.get("near").there()
 	if catalog.PlaceOf(p.BaseURL) == catalog.PlacePrivate {
 		yes := true
 		b.AllowPrivate = &yes

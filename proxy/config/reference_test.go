@@ -107,6 +107,9 @@ func TestReferenceHasEverySetting(t *testing.T) {
 			if key == "<id>" {
 				key = "lmstudio"
 			}
+			if key == "<name>" {
+				key = "laptop"
+			}
 			if key == "<ref>" {
 				key = "lmstudio/my-local-model"
 			}

@@ -89,6 +89,12 @@ func proxyShape() *shape {
 		leaf("chains", mapOf("<name>", either(listOf(&shape{kind: text}), obj(append([]field{want("models", listOf(&shape{kind: text}))}, policyFields()...)...))),
 			"Further chains: a name that clients send as model, and the refs to try in order. agents.defaults.model is the chain called default. As {models: […]} with the keys of proxy.policy, which then hold for this chain; without models for default and the chains of agents."),
 		ours("policy", obj(policyFields()...), "", ""),
+		ours("keys", mapOf("<name>", keyShape()), "",
+			"Keys of clients whose requests are bound more closely than others. A key takes from the policy of the chain and adds nothing to it. No client is asked for a key: who has none is bound by the chain alone."),
+		ours("network", obj(
+			ours("offline", durOrZero, inSeconds(d.Network.Offline), "When this machine's own network is seen to be down (no route, name servers that do not answer), for how long far targets are passed over at first; twice as long each time it is still down. 0 asks them every time."),
+			ours("offlineMax", dur, inSeconds(d.Network.OfflineMax), "The longest they are passed over before one request tries again."),
+		), "", ""),
 		ours("aliases", mapOf("<name or pattern>", &shape{kind: text}), "",
 			"Names that clients send, and the ref or chain they mean. A pattern with * (gpt-*) catches what a client insists on sending."),
 		ours("answerModel", oneOf("served", "requested"), strconv.Quote(d.AnswerModel),
@@ -176,6 +182,8 @@ func proxyShape() *shape {
 		ours("models", mapOf("<ref>", obj(
 			leaf("compat", ownCompatShape(), "As proxy.providers.<id>.compat, for one model, above all other sources."),
 			leaf("rules", listOf(ruleShape()), "As proxy.rules, for one model, after those of its provider."),
+			ours("nearOnly", yes, "false", "Ask near targets only when this model is asked for, by its ref, an alias or as the first of a chain: its requests never leave your machines."),
+			ours("region", &shape{kind: text}, "", "Where this model is served, above its provider's region: for what params.extra_body pins at an aggregator."),
 		)), "", "What OpenClaw's models.providers.<id>.models[] has no key for, by ref; also for models that discovery finds."),
 	)
 }
@@ -223,6 +231,7 @@ func ownProviderShape(plus, dur, durOrZero, yes *shape) *shape {
 		leaf("endpoints", listOf(endpointShape()), "Several places that serve the provider's models, in the place of its baseUrl: {url, name, weight, drain}, with the same key, headers and TLS for all. A conversation stays at one of them, and one that fails is passed over (docs/failover.md). drain takes no new request."),
 		ours("kind", oneOf(kinds...), "", "The server software, when its answers do not tell."),
 		ours("systemMessages", oneOf(systemMessages...), "", "As proxy.responses.systemMessages, for this provider alone."),
+		ours("region", &shape{kind: text}, "", "Where the provider answers from, as a label of your own that policy.regions compares: \"eu\", \"us-east\", \"ours\"."),
 		leaf("compat", ownCompatShape(), "How the provider's server differs from OpenAI, for all its models: the flags of models[].compat and further ones (docs/compat.md)."),
 		leaf("rules", listOf(ruleShape()), "As proxy.rules, for this provider's models, after those."),
 		ours("total", durOrZero, secs(near.Total, far.Total), "The longest one attempt may take, answer included; 0 for no bound."),

@@ -54,6 +54,13 @@ func (l *loader) settings() {
 	own.get("fallback").setWhole("continueBytes", &c.Fallback.ContinueBytes)
 	l.balance(own.get("balance"), &c.Balance)
 	c.Policy = l.policy(own.get("policy"), c.Policy)
+	c.Keys = l.keys(own.get("keys"))
+	own.get("network").setSpan("offline", &c.Network.Offline)
+	own.get("network").setSpan("offlineMax", &c.Network.OfflineMax)
+	if c.Network.OfflineMax < c.Network.Offline {
+		at := own.get("network").get("offlineMaxSeconds").orElse(own.get("network"))
+		l.at(at.pos(), at.path, "offlineMax (%s) is shorter than offline (%s)", c.Network.OfflineMax, c.Network.Offline)
+	}
 	c.Lean = l.root.get("agents", "defaults", "experimental", "localModelLean").flag(false)
 	own.get("context").setFlag("preflight", &c.Context.Preflight)
 	in, inputs := &c.Inputs, own.get("inputs")
