@@ -122,7 +122,9 @@ func (c *Catalog) expect(ref string) {
 }
 
 func missing(provider, id, why string) *Model {
-	p := &Provider{ID: provider, API: Completions, Unavailable: why}
+	// Near: what a configuration may name before it is there is what discovery finds
+	// on the user's own machines, and it is none the less missed there.
+	p := &Provider{ID: provider, API: Completions, Near: true, Unavailable: why}
 	return &Model{Provider: p, ID: id, Name: id, API: p.API, Input: []string{"text"}, Unavailable: why}
 }
 

@@ -68,8 +68,8 @@ func (x *exchange) try() error {
 		st := &x.plan.Steps[x.step]
 		x.step++
 		t := st.target
-		if st.Skip {
-			x.pass(t, st.skip.name(), st.Reason)
+		if st.Skip || x.barred(st) != "" {
+			x.passStep(st)
 			continue
 		}
 		if x.onward.speaks() && !x.shapeOf(t).GoesOn() {
@@ -88,6 +88,7 @@ func (x *exchange) try() error {
 		t, err := x.admit(t)
 		if err != nil {
 			x.pass(t, skipOpen.name(), err.Error())
+			x.miss(t, skipOpen.name(), overflowFailure)
 			continue
 		}
 		x.cur, x.again = t, false
@@ -104,7 +105,7 @@ func (x *exchange) try() error {
 	}
 	if x.failed.name == "" {
 		// Every breaker opened between the plan and now.
-		e := wire.Error{Status: 503, Type: "server_error", Code: "no_target_available", Message: "no target can be tried now: their breakers have just opened"}
+		e := wire.Error{Status: 503, Type: "server_error", Code: "no_target_available", Message: "no target can be tried now: " + x.tried()}
 		x.failed = outcome{name: "no_target", reply: e, retryAfter: retryAfterMin}
 	}
 	return errLost
@@ -115,6 +116,7 @@ func (x *exchange) refuseTarget(t *target, name string, e *wire.Error) {
 	x.cur = t
 	x.attempt = time.Now()
 	x.note(x.attempt, name, e.Message, upstream.PhaseQueue)
+	x.miss(t, name, overflowAbility)
 	if o := (outcome{name: name, reply: *e}); useful(&o) >= useful(&x.failed) {
 		x.tell(o)
 	}
@@ -138,7 +140,7 @@ func (x *exchange) more() bool {
 		return false
 	}
 	for i := x.step; i < len(x.plan.Steps); i++ {
-		if !x.plan.Steps[i].Skip {
+		if st := &x.plan.Steps[i]; !st.Skip && x.barred(st) == "" {
 			return true
 		}
 	}
@@ -216,6 +218,7 @@ func (x *exchange) lose(err error) bool {
 		x.s.refuse(x.snap, x.cur, o.refused, now)
 	}
 	x.noteFailure(now, &o, phase)
+	x.miss(x.cur, o.name, o.overflow())
 	next, larger := o.next, x.mayGoLarger(&o)
 	if larger {
 		next = x.larger(&o)
@@ -226,8 +229,10 @@ func (x *exchange) lose(err error) bool {
 	}
 	for ; x.step < len(x.plan.Steps); x.step++ {
 		st := &x.plan.Steps[x.step]
-		x.unasked(st)
-		x.pass(st.target, st.skip.name(), st.Reason)
+		if x.barred(st) == "" {
+			x.unasked(st)
+		}
+		x.passStep(st)
 	}
 	return false
 }
@@ -311,6 +316,7 @@ func (x *exchange) commit() {
 	r, m := x.receipt, x.cur.model
 	r.Provider, r.Model, r.Route, r.Simulated, r.declared = m.Provider.ID, x.cur.ref, x.cur.route, x.cur.simulated, m.Declared
 	r.Endpoint = x.cur.endpoint()
+	x.outward()
 	if x.onward.goes() {
 		x.onward.dropped(r, x.shaped.Dropped)
 	} else if x.form == "" { // a form is not shaped

@@ -140,6 +140,7 @@ func (x *exchange) goOn(enc *shaping.StreamEncoder, err error) error {
 		}
 		o := x.outcome(err)
 		why := c.cannot(&o)
+		x.miss(x.cur, o.name, o.overflow())
 		if why == "" && !x.elsewhere(&o, time.Now()) && !x.more() {
 			why = "no further target is left"
 		}

@@ -31,6 +31,12 @@ func (s *Server) spread(t *target, endpoints []*upstream.Endpoint) {
 			t.backendErr = p.backendErr
 		}
 		t.places[i] = p
+		if p.backendErr == nil && p.backend.Leaves() { // one way out makes all of it far
+			t.route = "far"
+		}
+	}
+	for _, p := range t.places {
+		p.route = t.route
 	}
 }
 

@@ -73,8 +73,9 @@ type exchange struct {
 	attempt     time.Time // when the present attempt began
 	lastReq     time.Time // when the first attempt's request began to be sent
 	failed      outcome   // of the last failed attempt
-	checked     bool      // the head of the present answer was looked at
-	answer      []byte    // a whole answer, or an error's body, so far
+	leaving     leaving
+	checked     bool   // the head of the present answer was looked at
+	answer      []byte // a whole answer, or an error's body, so far
 	answerEdits []wire.Edit
 	saying      bool          // the answer being gathered is an error's
 	onward      *continuation // where the policy has broken streams gone on with; nil elsewhere
@@ -291,6 +292,10 @@ func (x *exchange) choose() (*wire.Error, time.Duration) {
 		r.fallback = string(h)
 	}
 	x.receipt.Requested = r.model
+	var wrong *wire.Error
+	if r.narrow, wrong = narrowingOf(&x.ctx.Request.Header, &x.snap.Config); wrong != nil {
+		return wrong, 0
+	}
 	for {
 		if x.form == "" && x.surface.dialect != wire.Plain {
 			body, env := x.request()
@@ -325,7 +330,8 @@ func (x *exchange) choose() (*wire.Error, time.Duration) {
 }
 
 func (k skip) name() string {
-	return [...]string{"", "unavailable", "other_dialect", "window_too_small", "input_not_read", "remote_image", "does_not_fit", "breaker_open", "cooling_down", "credential_refused", "not_tried"}[k]
+	return [...]string{"", "unavailable", "other_dialect", "window_too_small", "input_not_read", "remote_image", "does_not_fit", "breaker_open", "cooling_down", "credential_refused",
+		"near_only", "region_not_allowed", "overflow_not_allowed", "not_tried"}[k]
 }
 
 // depart is called by the watcher when the client has left.
@@ -477,7 +483,7 @@ func (x *exchange) release() {
 	x.parts = x.parts[:0]
 	clear(x.answerEdits)
 	x.answerEdits = x.answerEdits[:0]
-	x.step, x.cur, x.trying, x.again = 0, nil, false, false
+	x.step, x.cur, x.trying, x.again, x.leaving = 0, nil, false, false, leaving{}
 	x.tries, x.placesAsked, x.placesOf = 0, 0, nil
 	x.talk, x.retell, x.fit = 0, false, shaping.FitUnknown
 	x.onward = nil

@@ -89,7 +89,7 @@ func (x *exchange) startFetch() error {
 	x.mu.Unlock()
 	x.shaped.Dropped = x.shaped.Dropped[:0] // nothing was shaped or read of this request yet,
 	x.dec.Reset(x.surface.dialect)          // should it end here
-	opt := upstream.ImageOptions{Dialer: x.s.dialer, Private: cfg.FetchPrivate, Bytes: cfg.FetchBytes, Agent: "nearside/" + x.s.version}
+	opt := upstream.ImageOptions{Dialer: x.s.dialer, Private: cfg.FetchPrivate, NearOnly: x.plan.policy.NearOnly, Bytes: cfg.FetchBytes, Agent: "nearside/" + x.s.version}
 	param := x.promptParam()
 	go func() {
 		defer close(f.done)

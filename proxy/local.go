@@ -71,15 +71,17 @@ func (c *localClient) Close() {
 func (c *localClient) hangUp() { c.once.Do(func() { c.conn.Close() }) }
 
 // forwarded are the headers of an outer request that its errand carries on.
-var forwarded = [...]string{"Authorization", "X-Api-Key", "X-Nearside-Fallback", "User-Agent"}
+var forwarded = [...]string{"Authorization", "X-Api-Key", "X-Nearside-Fallback", "X-Nearside-Near-Only", "X-Nearside-Route", "X-Nearside-Regions", "User-Agent"}
 
 // callerHeaders renders the headers of ctx's request that its errands carry on,
 // as header lines. The result is the caller's own.
 func callerHeaders(ctx *fasthttp.RequestCtx) []byte {
 	var b []byte
 	for _, name := range forwarded {
-		if v := ctx.Request.Header.Peek(name); len(v) > 0 && !bytes.ContainsAny(v, "\r\n") {
-			b = append(append(append(append(b, name...), ": "...), v...), "\r\n"...)
+		for _, v := range ctx.Request.Header.PeekAll(name) { // of a policy's each counts
+			if !bytes.ContainsAny(v, "\r\n") {
+				b = append(append(append(append(b, name...), ": "...), v...), "\r\n"...)
+			}
 		}
 	}
 	return b

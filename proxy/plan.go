@@ -88,6 +88,7 @@ type target struct {
 	model      *catalog.Model
 	ref        string
 	route      string // near or far
+	region     string // its label; empty for none
 	backend    *upstream.Backend
 	backendErr error
 	breaker    *breaker.Breaker
@@ -120,11 +121,10 @@ func (s *Server) targetFor(snap *Snapshot, m *catalog.Model, first, last wire.Di
 		return t.(*target)
 	}
 	ref := m.Ref()
-	t := &target{model: m, ref: ref, route: "far", lines: upstream.ModelLines(m.Headers), simulated: m.Provider.Source == catalog.FromSim}
-	if m.Provider.Near {
+	t := &target{model: m, ref: ref, route: "far", region: m.Bounds().Region, lines: upstream.ModelLines(m.Headers), simulated: m.Provider.Source == catalog.FromSim}
+	if t.backend, t.backendErr = s.pool.Backend(m); m.Near() && (t.backendErr != nil || !t.backend.Leaves()) {
 		t.route = "near"
 	}
-	t.backend, t.backendErr = s.pool.Backend(m)
 	t.breaker, t.provider = s.pool.Breakers(m)
 	t.cool = s.cooldown(ref, m.Declared)
 	t.gauge = s.gauges.of(m)
@@ -218,6 +218,9 @@ const (
 	skipOpen             // its breaker is open
 	skipCooling          // the backend asked to be left alone
 	skipRefused          // the backend refused our credential
+	skipNearOnly         // it is far, and the request must not leave
+	skipRegion           // it is in a region that may not be asked
+	skipOverflow         // it is far, and a near one does not answer for a reason that is none to leave
 	skipBound            // proxy.fallback.targets
 )
 
@@ -234,6 +237,7 @@ type Step struct {
 	err    error
 	kind   string // of input that the model does not read
 	soft   string // why it is skipped as long as another can be tried; empty otherwise
+	behind bool   // it is far and stands behind a near one
 }
 
 // Size is what is thought of a prompt and its answer at one target.
@@ -255,7 +259,8 @@ type Plan struct {
 	Strict    bool     `json:"strict"`
 	Steps     []Step   `json:"steps"`
 
-	policy catalog.Policy
+	policy   catalog.Policy
+	nearOnly string // who says that the request must not leave; empty when it may
 
 	none string // why there are no steps
 	hint string // what would make an answer of one of which none can be tried
@@ -277,6 +282,8 @@ type request struct {
 	env      *wire.Envelope // its scan
 	output   int            // max tokens asked for
 	firm     bool           // it can be made shorter: what may not fit is not tried
+	narrow   narrowing
+	inside   bool // nothing of it may leave, as the plan found
 }
 
 // size says how a prompt of a dialect stands to the target.
@@ -298,46 +305,58 @@ func (s *Server) plan(snap *Snapshot, r request, now time.Time, p *Plan) error {
 	}
 	p.Requested, p.Name, p.Via, p.Strict = res.Requested, res.Name, res.Via, res.Strict
 	p.Steps, p.none, p.hint = p.Steps[:0], "", ""
-	p.policy = snap.Config.Policy
-	if res.Policy != nil {
-		p.policy = *res.Policy
-	}
+	p.bind(snap, &res, &r.narrow)
+	r.inside = p.policy.NearOnly
 	if len(res.Models) == 0 {
 		p.none = snap.noModel()
 	}
-	tried, halt := 0, ""
+	tried, halt, ahead := 0, "", front{}
 	for i, m := range res.Models {
 		t := s.targetFor(snap, m, r.dialect, r.dialect)
 		st := Step{target: t, Ref: t.ref, Route: t.route}
-		s.consider(snap, &st, r, now)
+		if p.admits(&st) {
+			s.consider(snap, &st, r, now)
+		}
+		bar := ahead.bar(&st)
 		switch {
 		case halt != "":
 			st.skip, st.kind, st.soft, st.Reason = skipInput, catalog.InputImage, "", halt
+		case st.skip == skipNot && bar != "":
+			st.skip, st.Reason = skipOverflow, bar
 		case st.skip == skipNot:
 			accept(snap, &st, i, &tried)
 		case st.skip == skipInput && st.kind == catalog.InputImage && tried == 0 && t.shapes[r.dialect].UnsupportedImages() == shaping.ImagesError:
 			halt = "no other is asked in the place of " + t.ref + " (unsupportedImages: error)"
 		}
 		st.Skip = st.skip != skipNot
+		ahead.add(&st, &p.policy)
 		p.Steps = append(p.Steps, st)
 	}
 	if tried == 0 { // of none it is sure: then of those that may
-		for i := range p.Steps {
-			st := &p.Steps[i]
-			if st.soft == "" || r.firm && st.skip == skipContext {
-				continue
-			}
-			st.skip = skipNot
-			if accept(snap, st, i, &tried); st.skip == skipNot {
-				st.Reason += "; " + st.soft
-			}
-			st.Skip = st.skip != skipNot
-		}
+		p.relent(snap, r, &tried)
 	}
 	if tried == 0 {
 		p.hint = aliasHint(snap, res)
 	}
 	return nil
+}
+
+// relent makes those steps ones that are tried that were only thought to be no
+// use, and the far ones behind them whose way that opens.
+func (p *Plan) relent(snap *Snapshot, r request, tried *int) {
+	ahead := front{}
+	for i := range p.Steps {
+		st := &p.Steps[i]
+		bar := ahead.bar(st)
+		if may := st.soft != "" && !(r.firm && st.skip == skipContext); bar == "" && (may || st.skip == skipOverflow) {
+			st.skip = skipNot
+			if accept(snap, st, i, tried); st.skip == skipNot && may {
+				st.Reason += "; " + st.soft
+			}
+			st.Skip = st.skip != skipNot
+		}
+		ahead.add(st, &p.policy)
+	}
 }
 
 // accept makes a step one that is tried, as long as there are not too many.
@@ -415,6 +434,12 @@ func (s *Server) consider(snap *Snapshot, st *Step, r request, now time.Time) {
 
 // noTarget is the error of a plan of which nothing could be tried.
 func (p *Plan) noTarget(now time.Time) (wire.Error, time.Duration) {
+	e, wait := p.nothing(now)
+	p.keptNear(&e)
+	return e, wait
+}
+
+func (p *Plan) nothing(now time.Time) (wire.Error, time.Duration) {
 	var reasons []string
 	var first [skipBound + 1]*Step
 	var until time.Time

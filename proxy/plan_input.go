@@ -25,6 +25,9 @@ func (s *Server) weighInput(snap *Snapshot, st *Step, r request) {
 	case r.media.Remote > 0 && shape.DataImages() && !snap.Config.Inputs.FetchImages && !t.omits(r.dialect):
 		st.skip = skipRemote
 		st.Reason = "its server takes images only as data: URLs: send them so, or set proxy.inputs.fetchImages: true to have them fetched"
+	case r.media.Remote > 0 && shape.DataImages() && r.inside && !snap.Config.Inputs.FetchPrivate && !t.omits(r.dialect):
+		st.skip = skipRemote
+		st.Reason = "its server takes images only as data: URLs, and none is fetched from outside for a request that is near only: send them so, or set proxy.inputs.fetchPrivate: true for those in your own network"
 	}
 	if st.skip != skipNot && st.soft == "" || !snap.Config.Context.Preflight || r.size == (catalog.Prompt{}) {
 		return

@@ -33,8 +33,8 @@ func owner(ctx *fasthttp.RequestCtx) string {
 	key := ctx.Request.Header.Peek("Authorization")
 	if len(key) == 0 {
 		key = ctx.Request.Header.Peek("X-Api-Key")
-	} else if len(key) > 7 && (key[6] == ' ') { // "Bearer "
-		key = key[7:]
+	} else {
+		key = credential(key)
 	}
 	if len(key) == 0 {
 		return ""

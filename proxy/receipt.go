@@ -53,6 +53,10 @@ type Receipt struct {
 	PromptCut  bool    `json:"prompt_cut,omitempty"`
 	NotStored  bool    `json:"not_stored,omitempty"` // it was to be kept, and the store failed
 
+	// RouteReason is why a far target answered, or was tried last, in the place of
+	// near ones: "failure; lmstudio/m=connect_refused".
+	RouteReason string `json:"route_reason,omitempty"`
+
 	// What was mended in the answer: tools whose calls came as text, names of
 	// blocks that were taken out of it, what was repaired of calls, thinking that
 	// stood between tags; and what else looked like a call and stayed text.
@@ -69,6 +73,7 @@ type Receipt struct {
 	UsagePartial bool        `json:"usage_partial,omitempty"`
 
 	declared bool
+	overflow overflow   // of RouteReason
 	first    [1]Attempt // where Attempts begins
 }
 
@@ -113,7 +118,8 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	attempts := m.Attempts[:0]
 	*m = meter.Exchange{Dialect: r.Dialect, Provider: r.Provider, Model: r.Model, Route: r.Route, Outcome: r.Outcome, Status: r.Status,
 		Stream: r.Stream, Duration: r.Took, FirstContent: r.First, Own: r.Own, Gaps: gaps, AbortPhase: r.Abort, Usage: r.Usage, Dropped: r.Dropped,
-		Promoted: len(r.Promoted), Hidden: len(r.Hidden), Split: r.Split, Repaired: r.Repaired, PromptCut: r.PromptCut}
+		Promoted: len(r.Promoted), Hidden: len(r.Hidden), Split: r.Split, Repaired: r.Repaired, PromptCut: r.PromptCut,
+		Overflow: r.overflow.name()}
 	if r.Look != nil {
 		m.Look = r.Look.Kind
 	}
@@ -151,6 +157,9 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 		Int("status", r.Status).Str("outcome", r.Outcome)
 	if r.Endpoint != "" {
 		e.Str("endpoint", r.Endpoint)
+	}
+	if r.RouteReason != "" {
+		e.Str("route_reason", r.RouteReason)
 	}
 	if r.Code != "" {
 		e.Str("code", r.Code)
@@ -239,6 +248,9 @@ func (r *Receipt) late() []byte {
 	b = append(append(b, `,"route":`...), wire.AppendString(nil, r.Route)...)
 	if r.Endpoint != "" {
 		b = append(append(b, `,"endpoint":`...), wire.AppendString(nil, r.Endpoint)...)
+	}
+	if r.RouteReason != "" {
+		b = append(append(b, `,"route_reason":`...), wire.AppendString(nil, r.RouteReason)...)
 	}
 	b = append(append(b, `,"attempts":`...), wire.AppendString(nil, string(appendAttempts(nil, r.Attempts)))...)
 	b = appendNames(b, `,"dropped":`, r.Dropped)

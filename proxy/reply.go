@@ -3,7 +3,6 @@ package proxy
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -22,6 +21,7 @@ var (
 	headerModel    = []byte("X-Nearside-Model")
 	headerRoute    = []byte("X-Nearside-Route")
 	headerAttempts = []byte("X-Nearside-Attempts")
+	headerReason   = []byte("X-Nearside-Route-Reason")
 )
 
 // headers sets what every answer says about where it came from.
@@ -39,6 +39,10 @@ func (x *exchange) headers() {
 	h.SetCanonical(headerRoute, b)
 	b = appendAttempts(b[:0], r.Attempts)
 	h.SetCanonical(headerAttempts, b)
+	if r.RouteReason != "" {
+		b = append(b[:0], r.RouteReason...)
+		h.SetCanonical(headerReason, b)
+	}
 	x.text = b[:0]
 	if r.Endpoint != "" {
 		h.Set("X-Nearside-Endpoint", r.Endpoint)
@@ -258,6 +262,7 @@ func (x *exchange) blame() {
 	r, m := x.receipt, x.cur.model
 	r.Provider, r.Model, r.Route, r.Simulated, r.declared = m.Provider.ID, x.cur.ref, x.cur.route, x.cur.simulated, m.Declared
 	r.Endpoint = x.cur.endpoint()
+	x.outward()
 	if x.form == "" { // a form is not shaped
 		r.Dropped = append(r.Dropped[:0], x.shaped.Dropped...)
 		x.cut()
@@ -269,31 +274,36 @@ func (x *exchange) blame() {
 func (x *exchange) lost() (wire.Error, time.Duration) {
 	e, wait := x.failed.reply, x.failed.retryAfter
 	if len(x.receipt.Attempts) > 1 && x.failed.next {
-		var b strings.Builder
-		fmt.Fprintf(&b, "all targets failed: ")
-		for i := range x.receipt.Attempts {
-			a := &x.receipt.Attempts[i]
-			if i > 0 {
-				b.WriteString("; ")
-			}
-			b.WriteString(a.Ref)
-			if a.Skipped {
-				b.WriteString(" was not tried")
-			}
-			b.WriteString(": ")
-			b.WriteString(a.Outcome)
-			if a.Reason != "" {
-				b.WriteString(" (")
-				b.WriteString(a.Reason)
-				b.WriteString(")")
-			}
-		}
-		e.Message = b.String()
+		e.Message = "all targets failed: " + x.tried()
 	}
+	x.plan.keptNear(&e)
 	if e.Status == 429 && wait > 0 {
 		e.Message += ". Please try again in " + seconds(wait) + "s"
 	}
 	return e, wait
+}
+
+// tried names what was tried and what was not, each with its reason.
+func (x *exchange) tried() string {
+	var b strings.Builder
+	for i := range x.receipt.Attempts {
+		a := &x.receipt.Attempts[i]
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		b.WriteString(a.Ref)
+		if a.Skipped {
+			b.WriteString(" was not tried")
+		}
+		b.WriteString(": ")
+		b.WriteString(a.Outcome)
+		if a.Reason != "" {
+			b.WriteString(" (")
+			b.WriteString(a.Reason)
+			b.WriteString(")")
+		}
+	}
+	return b.String()
 }
 
 // close settles the receipt and releases the exchange.

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"nearside/catalog"
 )
 
 // viaOf returns the HTTP proxy that requests to target go through, or nil.
@@ -33,6 +35,12 @@ func viaOf(c Config, target *url.URL) (*url.URL, error) {
 		return nil, fmt.Errorf("provider %q: request.proxy must be an http:// URL", c.ID)
 	}
 	return via, nil
+}
+
+// Leaves says whether requests go through an HTTP proxy that is not on the
+// user's own machines, wherever the backend itself is.
+func (b *Backend) Leaves() bool {
+	return b.via != nil && !catalog.PlaceOf(b.via.Host).Near()
 }
 
 // proxyAuth returns the Proxy-Authorization line of a proxy's URL, or "".

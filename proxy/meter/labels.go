@@ -162,6 +162,10 @@ func repairLabel(s string) string {
 	return oneOf(s, "index", "id", "name", "arguments", "finish_reason", "empty_tool_calls", "text_beside_calls")
 }
 
+func overflowLabel(s string) string {
+	return oneOf(s, "failure", "loading", "queue", "context", "ability")
+}
+
 func lookLabel(s string) string {
 	return oneOf(s, "bracketed_tool_call", "xml_tool_call", "json_tool_call", "react_action")
 }

@@ -44,6 +44,7 @@ type Exchange struct {
 	Repaired         []string
 	Look             string // what text looked like that is no call
 	PromptCut        bool   // the backend has read less than the prompt
+	Overflow         string // why it went from near to far; empty when it did not
 }
 
 // Attempt is one try of one target.
@@ -79,6 +80,7 @@ type Meter struct {
 	mended    table[float64]
 	looks     table[float64]
 	cut       table[float64]
+	overflows table[float64]
 	problems  table[float64]
 	lessons   table[float64]
 	continued table[float64]
@@ -134,6 +136,7 @@ func New(opt Options) *Meter {
 		mended:    newTable[float64](mendedDesc, fieldsMax),
 		looks:     newTable[float64](looksDesc, fieldsMax),
 		cut:       newTable[float64](cutDesc, setsMax, 0),
+		overflows: newTable[float64](overflowDesc, fieldsMax),
 		problems:  newTable[float64](problemsDesc, fieldsMax, 0),
 		lessons:   newTable[float64](lessonsDesc, setsMax, 0),
 		continued: newTable[float64](continuedDesc, fieldsMax),
@@ -204,6 +207,9 @@ func (m *Meter) Exchange(x *Exchange) {
 	}
 	if x.PromptCut {
 		*m.cut.at(labels{orNone(x.Model)})++
+	}
+	if x.Overflow != "" {
+		*m.overflows.at(labels{overflowLabel(x.Overflow)})++
 	}
 	m.spend(provider, "input", x.Usage.Input)
 	m.spend(provider, "output", x.Usage.Output)
@@ -332,6 +338,7 @@ var (
 	looksDesc     = describe("call_lookalikes_total", "Answers that look like a tool call, are none and stayed text.", "pattern")
 	droppedDesc   = describe("dropped_fields_total", "Request fields left out for a backend that does not take them.", "field")
 	cutDesc       = describe("prompts_cut_total", "Answered prompts of which the backend, by its own count, has read a part only.", "model")
+	overflowDesc  = describe("overflow_total", "Exchanges that went on from near targets to a far one, by why the last near one did not answer.", "reason")
 	problemsDesc  = describe("problems_total", "What went wrong in the proxy itself without failing an exchange.", "kind")
 	lessonsDesc   = describe("lessons_total", "Flags tried because a backend refused a request, by whether they helped.", "provider", "lesson", "outcome")
 	continuedDesc = describe("continued_total", "Streams that broke after content where another target was to go on.", "outcome")
@@ -363,7 +370,7 @@ type collector struct{ m *Meter }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, placesDesc, endpointBusyDesc, endpointWeightDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, problemsDesc, lessonsDesc, continuedDesc, tokensDesc,
+	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, placesDesc, endpointBusyDesc, endpointWeightDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, overflowDesc, problemsDesc, lessonsDesc, continuedDesc, tokensDesc,
 		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, targetDesc, inFlightDesc, reloadDesc, reloadedDesc, buildDesc,
 		storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
 		out <- d
@@ -376,7 +383,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	m := c.m
 	m.mu.Lock()
 	counters := [][]row[float64]{m.exchanges.copied(), m.models.copied(), m.attempts.copied(), m.places.copied(), m.aborts.copied(),
-		m.dropped.copied(), m.mended.copied(), m.looks.copied(), m.cut.copied(), m.problems.copied(), m.lessons.copied(), m.continued.copied(), m.tokens.copied()}
+		m.dropped.copied(), m.mended.copied(), m.looks.copied(), m.cut.copied(), m.overflows.copied(), m.problems.copied(), m.lessons.copied(), m.continued.copied(), m.tokens.copied()}
 	histograms := []struct {
 		rows   []row[histogram]
 		bounds []time.Duration

@@ -310,7 +310,7 @@ nearside_breaker_state{target="other"} 2
 func TestNamesAndTypesFollowTheRules(t *testing.T) {
 	m := New(Options{})
 	m.Exchange(full())
-	m.Exchange(&Exchange{AbortPhase: "queue", PromptCut: true, Model: "near/m", Attempts: []Attempt{{Provider: "box", Endpoint: "a", Outcome: "ok"}}})
+	m.Exchange(&Exchange{AbortPhase: "queue", PromptCut: true, Model: "near/m", Overflow: "queue", Attempts: []Attempt{{Provider: "box", Endpoint: "a", Outcome: "ok"}}})
 	m.WatchEndpoints(func() []Endpoint { return []Endpoint{{Provider: "box", Name: "a", InFlight: 2, Weight: 0.5}} })
 	m.Reload(true)
 	m.Breaker("a", "open")
