@@ -76,6 +76,10 @@ func (x *exchange) try() error {
 			x.pass(t, "cannot_continue", noPrefill)
 			continue
 		}
+		if t.route == "far" && !x.reaches(time.Now()) {
+			x.pass(t, skipOffline.name(), x.s.offlineReason(time.Unix(0, x.s.network.until.Load())))
+			continue
+		}
 		if err := x.fetchImages(t); err != nil {
 			var e *wire.Error
 			if !errors.As(err, &e) {
@@ -209,6 +213,9 @@ func (x *exchange) lose(err error) bool {
 	phase := x.at.Phase()
 	x.at.Close()
 	x.trying = false
+	if x.cur.route == "far" {
+		x.wayOut(err, &o, now)
+	}
 	x.ticket.Settle(o.verdict)
 	x.provider.Settle(o.provider)
 	if o.cooldown {
@@ -303,6 +310,9 @@ func (x *exchange) commit() {
 	x.follow()
 	x.ticket.Settle(breaker.Good)
 	x.provider.Settle(breaker.Good)
+	if x.cur.route == "far" {
+		x.reached(now)
+	}
 	x.learned()
 	if x.heard.IsZero() {
 		x.at.Learn(now)

@@ -188,7 +188,7 @@ func (c *continuation) cannot(o *outcome) string {
 func (x *exchange) part(o *outcome) {
 	c := x.onward
 	now := time.Now()
-	if o.verdict == breaker.Bad || o.provider == breaker.BadConnect {
+	if (o.verdict == breaker.Bad || o.provider == breaker.BadConnect) && !x.wayLost() {
 		x.cur.breaker.Sample(breaker.Bad)
 	}
 	x.noteFailure(now, o, x.at.Phase())

@@ -243,6 +243,9 @@ func (s *Server) endpointGauges() []meter.Endpoint {
 
 // sampleBad counts a stream that broke after its first content.
 func (x *exchange) sampleBad() {
+	if x.wayLost() {
+		return
+	}
 	x.cur.breaker.Sample(breaker.Bad)
 	if x.cur.at != nil {
 		x.cur.at.Failed(time.Now(), &x.snap.Config.Balance)

@@ -331,7 +331,7 @@ func (x *exchange) choose() (*wire.Error, time.Duration) {
 
 func (k skip) name() string {
 	return [...]string{"", "unavailable", "other_dialect", "window_too_small", "input_not_read", "remote_image", "does_not_fit", "breaker_open", "cooling_down", "credential_refused",
-		"near_only", "region_not_allowed", "overflow_not_allowed", "not_tried"}[k]
+		"near_only", "region_not_allowed", "network_down", "overflow_not_allowed", "not_tried"}[k]
 }
 
 // depart is called by the watcher when the client has left.

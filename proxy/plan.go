@@ -220,6 +220,7 @@ const (
 	skipRefused          // the backend refused our credential
 	skipNearOnly         // it is far, and the request must not leave
 	skipRegion           // it is in a region that may not be asked
+	skipOffline          // it is far, and this machine's own network is down
 	skipOverflow         // it is far, and a near one does not answer for a reason that is none to leave
 	skipBound            // proxy.fallback.targets
 )
@@ -411,6 +412,13 @@ func (s *Server) consider(snap *Snapshot, st *Step, r request, now time.Time) {
 	if st.skip != skipNot && st.soft == "" {
 		return
 	}
+	if t.route == "far" {
+		if until := s.network.down(now); !until.IsZero() {
+			st.skip, st.soft, st.until = skipOffline, "", until
+			st.Reason = s.offlineReason(until)
+			return
+		}
+	}
 	defer t.allOut(st, now)
 	at := t.stand(now)
 	for _, b := range [...]*breaker.Breaker{at.provider, at.breaker} {
@@ -464,6 +472,8 @@ func (p *Plan) nothing(now time.Time) (wire.Error, time.Duration) {
 	case first[skipCooling] != nil:
 		return wire.Error{Status: 429, Type: "rate_limit_exceeded", Code: "rate_limit_exceeded",
 			Message: fmt.Sprintf("no target can be tried now: %s. Please try again in %ds", all, int(wait.Seconds()+0.999))}, wait
+	case first[skipOffline] != nil:
+		return wire.Error{Status: 503, Type: "server_error", Code: codeNetwork, Message: "no target can be tried now: " + all}, wait
 	case first[skipRefused] != nil:
 		return wire.Error{Status: 502, Type: "server_error", Code: "upstream_auth", Message: "no target can be tried now: " + all}, 0
 	case first[skipInput] != nil:

@@ -251,6 +251,9 @@ func veto(ref, outcome string, why overflow) string {
 type leaving struct {
 	why  overflow // why the last near target did not answer
 	veto string   // why no far target behind them may be tried; empty when one may
+
+	stranded bool // a far target could not be reached for want of a way out
+	scout    bool // it finds out whether there is one again
 }
 
 // miss notes that a near target does not answer the exchange.

@@ -269,3 +269,53 @@ func TestRegions(t *testing.T) {
 		t.Errorf("a far model alone: %d %s", code, body)
 	}
 }
+
+// Every provider is open at once: an immediate 503 in every dialect that names each
+// target, why it is left alone and until when; the soonest is Retry-After, and no
+// connection is made.
+func TestAllTargetsOpen(t *testing.T) {
+	near, nearAsked := counted(t)
+	far, farAsked := counted(t)
+	s, base := policyServer(t, upstream.Dialer{}, func(snap *Snapshot) {
+		for i := range snap.Backends {
+			snap.Backends[i].Breaker = breaker.Config{Consecutive: 1, ConsecutiveConnect: 1, Ratio: 0.5, RatioMin: 1, Window: time.Hour, OpenFor: time.Hour, OpenMax: 2 * time.Hour, Jitter: -1, Lease: time.Minute}
+		}
+	}, near, far)
+	until := map[string]string{}
+	for i, p := range s.Snapshot().Catalog.Providers {
+		target, provider := s.pool.Breakers(p.Models[0])
+		if i == 1 {
+			provider.Sample(breaker.BadConnect)
+			until["far/m"] = "connect) until " + provider.Peek().Until.UTC().Format(time.RFC3339)
+		} else {
+			target.Sample(breaker.Bad)
+			until[p.ID+"/m"] = "answers) until " + target.Peek().Until.UTC().Format(time.RFC3339)
+		}
+	}
+	for _, d := range []struct{ path, body string }{
+		{"/chat/completions", `{"messages":[{"role":"user","content":"hi"}]`}, {"/responses", `{"input":"hi"`}, {"/completions", `{"prompt":"hi"`},
+		{"/messages", `{"model":"default","max_tokens":9,"messages":[{"role":"user","content":"hi"}]`}, {"/embeddings", `{"input":"hi"`}, {"/rerank", `{"query":"hi"`},
+	} {
+		for _, end := range []string{"}", `,"stream":true}`} {
+			code, h, body := ask(t, base+"/v1"+d.path, d.body+end)
+			if code != 503 || h.Get("X-Nearside-Attempts") != "near/m=breaker_open, far/m=breaker_open, away/m=breaker_open" || !strings.Contains(h.Get("Content-Type"), "json") {
+				t.Errorf("%s%s: %d %v\n%s", d.path, end, code, h, body)
+			}
+			for ref, text := range until {
+				if !strings.Contains(body, ref+": its breaker is open ("+text) {
+					t.Errorf("%s%s: nothing says of %s: %s\n%s", d.path, end, ref, text, body)
+				}
+			}
+			var wait int
+			if _, err := fmt.Sscan(h.Get("Retry-After"), &wait); err != nil || wait <= 0 || wait > 3600 {
+				t.Errorf("%s%s: Retry-After %q", d.path, end, h.Get("Retry-After"))
+			}
+			if d.path == "/messages" != strings.Contains(body, `"request_id"`) {
+				t.Errorf("%s: not in its dialect: %s", d.path, body)
+			}
+		}
+	}
+	if n, f := nearAsked.Load(), farAsked.Load(); n+f > 0 {
+		t.Errorf("%d connections near and %d far were made", n, f)
+	}
+}

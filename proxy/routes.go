@@ -292,6 +292,8 @@ func (s *Server) stateOf(snap *Snapshot, t *target) (state, why string, tried bo
 		return "failing", st.Reason, false
 	case skipCooling:
 		return "cooling_down", st.Reason, false
+	case skipOffline:
+		return "network_down", st.Reason, false
 	case skipNot:
 		if b, ok := snap.States[t.model.Provider.ID]; ok && b.State != "" {
 			return b.State, b.Detail, true
@@ -390,7 +392,8 @@ func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
 		Digest   string                  `json:"config_digest,omitempty"`
 		InFlight int                     `json:"in_flight"`
 		Learned  int                     `json:"learned"`
-	}{Status: "ready", Targets: s.targetsState(snap), Backends: snap.States, Config: s.reload.Load(), Digest: snap.Digest}
+		Network  NetworkState            `json:"network"`
+	}{Status: "ready", Network: s.Network(), Targets: s.targetsState(snap), Backends: snap.States, Config: s.reload.Load(), Digest: snap.Digest}
 	s.mu.Lock()
 	out.InFlight = len(s.active)
 	s.mu.Unlock()

@@ -66,6 +66,7 @@ type Server struct {
 	ring      ring
 	failures  failures
 	gauges    gauges
+	network   network
 	dialer    upstream.Dialer // for images; its Policy is set there
 	inFlight  atomic.Int64    // bytes of bodies
 	conns     atomic.Int64

@@ -23,6 +23,7 @@ type Status struct {
 	Config   *Reload        `json:"config,omitempty"`
 	InFlight []StatusFlight `json:"in_flight"`
 	More     int            `json:"in_flight_more,omitempty"` // beyond those listed
+	Network  NetworkState   `json:"network"`
 
 	Default  StatusPlan      `json:"default"` // what a request for default would do now
 	Backends []StatusBackend `json:"backends"`
@@ -116,7 +117,7 @@ const (
 // Status returns what is to be seen now. It sends nothing and changes nothing.
 func (s *Server) Status() *Status {
 	snap, now := s.snap.Load(), time.Now()
-	out := &Status{Version: s.version, At: now, Started: s.started, State: "ready", Config: s.reload.Load(), Failures: s.failures.list(), Targets: []StatusTarget{}, Backends: []StatusBackend{}}
+	out := &Status{Version: s.version, At: now, Started: s.started, State: "ready", Network: s.Network(), Config: s.reload.Load(), Failures: s.failures.list(), Targets: []StatusTarget{}, Backends: []StatusBackend{}}
 	if s.draining.Load() {
 		out.State = "draining"
 	}

@@ -130,6 +130,9 @@ func printStatus(w io.Writer, base string, raw []byte) error {
 		return fmt.Errorf("%s/proxy/status: what came is no status of this version: %w", base, err)
 	}
 	fmt.Fprintf(w, "nearside %s at %s   %s   up %s   %d in flight\n", st.Version, base, st.State, span(st.At.Sub(st.Started)), len(st.InFlight)+st.More)
+	if n := st.Network; n.State == "down" {
+		fmt.Fprintf(w, "this machine's own network is down since %s: %s; far targets are passed over until %s\n", n.Since.UTC().Format(time.RFC3339), n.Cause, n.Until.UTC().Format(time.RFC3339))
+	}
 	if st.Config != nil && !st.Config.OK {
 		fmt.Fprintf(w, "the configuration's last change was not taken over: %s\n", strings.Join(st.Config.Problems, "; "))
 	}

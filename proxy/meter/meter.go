@@ -69,6 +69,7 @@ type Meter struct {
 	version  string
 	registry *prometheus.Registry
 	inFlight atomic.Int64
+	offline  atomic.Bool
 
 	mu        sync.Mutex
 	exchanges table[float64]
@@ -272,6 +273,9 @@ func (m *Meter) Forget(target string) {
 	m.targets.remove(labels{printable(target)})
 }
 
+// Network says whether this machine's own network is down.
+func (m *Meter) Network(down bool) { m.offline.Store(down) }
+
 // Reload says how the last reading of the configuration went.
 func (m *Meter) Reload(ok bool) {
 	m.mu.Lock()
@@ -350,6 +354,7 @@ var (
 	breakerDesc   = describe("breaker_state", "State of a breaker: 0 closed, 1 half-open, 2 open.", "target")
 	targetDesc    = describe("target_state", "1 for the state that a target is in, 0 for the others.", "target", "state")
 	inFlightDesc  = describe("in_flight", "Exchanges under way.")
+	offlineDesc   = describe("network_down", "1 while this machine's own network is held to be down and far targets are passed over.")
 	reloadDesc    = describe("config_last_reload_ok", "1 when the last reading of the configuration succeeded, 0 when the one before it stays in force.")
 	reloadedDesc  = describe("config_last_reload_success_timestamp_seconds", "When the configuration in force was read, Unix time.")
 	storedDesc    = describe("stored", "What the store of responses holds.", "kind")
@@ -371,7 +376,7 @@ type collector struct{ m *Meter }
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, placesDesc, endpointBusyDesc, endpointWeightDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, overflowDesc, problemsDesc, lessonsDesc, continuedDesc, tokensDesc,
-		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, targetDesc, inFlightDesc, reloadDesc, reloadedDesc, buildDesc,
+		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, targetDesc, inFlightDesc, offlineDesc, reloadDesc, reloadedDesc, buildDesc,
 		storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
 		out <- d
 	}
@@ -415,6 +420,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	out <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(m.inFlight.Load()))
+	out <- prometheus.MustNewConstMetric(offlineDesc, prometheus.GaugeValue, truth(m.offline.Load()))
 	if reloads {
 		out <- prometheus.MustNewConstMetric(reloadDesc, prometheus.GaugeValue, truth(reloadOK))
 	}
