@@ -89,6 +89,16 @@ func (m *Model) Bounds() Bounds {
 	return b
 }
 
+// Pinned says whether the model's region is one of its own that an aggregator
+// keeps to because params.extra_body says so with each request: it holds only
+// where those are sent.
+func (m *Model) Pinned() bool {
+	if len(m.Provider.Bounds) == 0 || m.Provider.Bounds[strings.ToLower(m.ID)].Region == "" {
+		return false
+	}
+	return slices.ContainsFunc(m.Params, func(p Param) bool { return p.Key == "extra_body" || p.Key == "extraBody" })
+}
+
 // Near says whether the model is on the user's own machines: its provider is,
 // and so is the address of the model where that is another.
 func (m *Model) Near() bool {

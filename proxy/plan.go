@@ -89,6 +89,7 @@ type target struct {
 	ref        string
 	route      string // near or far
 	region     string // its label; empty for none
+	pinned     bool   // by params.extra_body
 	backend    *upstream.Backend
 	backendErr error
 	breaker    *breaker.Breaker
@@ -121,7 +122,7 @@ func (s *Server) targetFor(snap *Snapshot, m *catalog.Model, first, last wire.Di
 		return t.(*target)
 	}
 	ref := m.Ref()
-	t := &target{model: m, ref: ref, route: "far", region: m.Bounds().Region, lines: upstream.ModelLines(m.Headers), simulated: m.Provider.Source == catalog.FromSim}
+	t := &target{model: m, ref: ref, route: "far", region: m.Bounds().Region, pinned: m.Pinned(), lines: upstream.ModelLines(m.Headers), simulated: m.Provider.Source == catalog.FromSim}
 	if t.backend, t.backendErr = s.pool.Backend(m); m.Near() && (t.backendErr != nil || !t.backend.Leaves()) {
 		t.route = "near"
 	}
@@ -315,7 +316,7 @@ func (s *Server) plan(snap *Snapshot, r request, now time.Time, p *Plan) error {
 	for i, m := range res.Models {
 		t := s.targetFor(snap, m, r.dialect, r.dialect)
 		st := Step{target: t, Ref: t.ref, Route: t.route}
-		if p.admits(&st) {
+		if p.admits(&st, r.dialect) {
 			s.consider(snap, &st, r, now)
 		}
 		bar := ahead.bar(&st)

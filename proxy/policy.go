@@ -191,23 +191,35 @@ func (p *Plan) narrow(by *catalog.Policy, from string) {
 
 // admits says whether the policy lets a step's target be asked at all, and
 // otherwise why not.
-func (p *Plan) admits(st *Step) bool {
+func (p *Plan) admits(st *Step, d wire.Dialect) bool {
 	far := st.target.route == "far"
 	switch {
 	case far && p.policy.NearOnly:
 		st.skip, st.Reason = skipNearOnly, "it is far, and the request is near only ("+p.nearOnly+")"
-	case !p.policy.Allows(st.target.region, !far):
-		st.skip, st.Reason = skipRegion, regionReason(&p.policy, st.target)
+	case !p.policy.Allows(st.target.regionFor(d), !far):
+		st.skip, st.Reason = skipRegion, regionReason(&p.policy, st.target, d)
 	default:
 		return true
 	}
 	return false
 }
 
-func regionReason(p *catalog.Policy, t *target) string {
+// regionFor is the target's region for requests of a dialect: what
+// params.extra_body pins holds where it is sent.
+func (t *target) regionFor(d wire.Dialect) string {
+	if t.pinned && t.shapes[d] != nil && t.shapes[d].Backend() != wire.Chat {
+		return ""
+	}
+	return t.region
+}
+
+func regionReason(p *catalog.Policy, t *target, d wire.Dialect) string {
 	where := "no region is said of it (proxy.providers." + t.model.Provider.ID + ".region)"
-	if t.region != "" {
-		where = "its region is " + t.region
+	switch region := t.regionFor(d); {
+	case region != "":
+		where = "its region is " + region
+	case t.region != "":
+		where = "its region (" + t.region + ") is what params.extra_body pins, which is sent with chat requests only"
 	}
 	if p.NoRegion {
 		return where + ", and no region is left of those that its chain, its key and the request allow"
