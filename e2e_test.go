@@ -26,7 +26,13 @@ import (
 // real sockets. TestMain builds it once.
 var binary string
 
+// builtBinary names the variable with the binary that was built already.
+const builtBinary = "NEARSIDE_TEST_BINARY"
+
 func TestMain(m *testing.M) {
+	if binary = os.Getenv(builtBinary); binary != "" { // a test that runs itself in another place
+		os.Exit(m.Run())
+	}
 	dir, err := os.MkdirTemp("", "nearside-e2e")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

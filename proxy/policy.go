@@ -111,6 +111,68 @@ func narrowingOf(h *fasthttp.RequestHeader, cfg *Config) (n narrowing, e *wire.E
 	return n, nil
 }
 
+// narrowing is what a request would take from its chain's policy.
+func (r *ExplainRequest) narrowing(cfg *Config) (n narrowing, err error) {
+	if r.NearOnly {
+		n.nearOnly = "x-nearside-near-only"
+	}
+	if r.Regions != "" {
+		var e *wire.Error
+		if n.regions, e = regionsSaid(nil, r.Regions); e != nil {
+			return n, e
+		}
+	}
+	if r.Key == "" {
+		return n, nil
+	}
+	for _, k := range cfg.Keys {
+		if k.ID == r.Key {
+			n.keys[0] = k
+			return n, nil
+		}
+	}
+	return n, badRequest("invalid_value", "", fmt.Sprintf("no key is called %q in proxy.keys", r.Key))
+}
+
+// PlanPolicy is the policy that is in force for a plan, for people.
+type PlanPolicy struct {
+	NearOnly string   `json:"nearOnly,omitempty"` // who says that the request must not leave
+	Regions  []string `json:"regions,omitempty"`  // that may be asked; all when there are none
+	NoRegion bool     `json:"noRegion,omitempty"` // none is left
+	Overflow []string `json:"overflow"`           // for what a far target may answer in the place of a near one
+}
+
+// Policy returns the policy that is in force for the plan.
+func (p *Plan) Policy() PlanPolicy {
+	v := PlanPolicy{NearOnly: p.nearOnly, Regions: p.policy.Regions, NoRegion: p.policy.NoRegion, Overflow: []string{}}
+	for o := overflowFailure; o <= overflowAbility && p.nearOnly == ""; o++ {
+		if o.allowed(&p.policy.Overflow) {
+			v.Overflow = append(v.Overflow, o.name())
+		}
+	}
+	return v
+}
+
+// String says it in a line.
+func (v PlanPolicy) String() string {
+	var text string
+	switch {
+	case v.NearOnly != "":
+		text = "near only (" + v.NearOnly + ")"
+	case len(v.Overflow) == 0:
+		text = "from near to far for no reason"
+	default:
+		text = "from near to far on " + strings.Join(v.Overflow, ", ")
+	}
+	switch {
+	case v.NoRegion:
+		text += "; no region is left that may be asked"
+	case len(v.Regions) > 0:
+		text += "; regions " + strings.Join(v.Regions, ", ")
+	}
+	return text
+}
+
 // regionsMax bounds the regions that a request may name.
 const regionsMax = 32
 

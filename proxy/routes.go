@@ -28,6 +28,11 @@ type ExplainRequest struct {
 	Body    []byte
 	Env     *wire.Envelope // its scan
 	Media   shaping.Media
+
+	// As the headers and the key of a request that take from its chain's policy.
+	NearOnly bool
+	Regions  string // separated by commas
+	Key      string // its name in proxy.keys
 }
 
 // surface is one inference endpoint.

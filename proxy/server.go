@@ -302,8 +302,12 @@ func (s *Server) breakerChanged(c breaker.Change) {
 
 // Explain returns the plan of a request as the server would make it now.
 func (s *Server) Explain(model, fallback string, x ExplainRequest) (*Plan, error) {
-	p := new(Plan)
-	err := s.plan(s.snap.Load(), request{model: model, fallback: fallback, dialect: x.Dialect,
+	p, snap := new(Plan), s.snap.Load()
+	by, err := x.narrowing(&snap.Config)
+	if err != nil {
+		return nil, err
+	}
+	err = s.plan(snap, request{narrow: by, model: model, fallback: fallback, dialect: x.Dialect,
 		size: catalog.Prompt{TextBytes: x.Env.TextBytes, Images: x.Media.Images}, media: x.Media, body: x.Body, env: x.Env,
 		output: int(min(x.Env.MaxTokens, 1<<30))}, time.Now(), p)
 	return p, err

@@ -29,6 +29,9 @@ type Explain struct {
 	Path     string `placeholder:"PATH" help:"Endpoint the request is for (/v1/chat/completions, /v1/responses, /v1/messages, …). Without it: the capture's, else what the body looks like."`
 	Model    string `placeholder:"NAME" help:"Ask for this model instead of the body's."`
 	Fallback string `placeholder:"REFS" help:"As the header x-nearside-fallback: refs separated by commas, or none."`
+	NearOnly bool   `help:"As the header x-nearside-near-only: the request must not leave this machine and its network."`
+	Regions  string `placeholder:"LABELS" help:"As the header x-nearside-regions: the regions that may be asked, separated by commas."`
+	Key      string `placeholder:"NAME" help:"As a client with this key of proxy.keys."`
 	Flags    bool   `help:"Also every compat flag in effect, its value and where it was said."`
 	JSON     bool   `help:"As JSON."`
 	Offline  bool   `help:"Do not look for servers on this machine."`
@@ -46,6 +49,7 @@ proxy which runs with this configuration learned are counted in. The request is 
 
 	nearside explain request.json
 	nearside explain request.json --model fast --fallback none
+	nearside explain request.json --near-only    what is left when nothing may leave
 	nearside explain request.json --flags        also the compat flags in effect
 	echo '{"model":"default","messages":[]}' | nearside explain -
 
@@ -173,7 +177,11 @@ func (c *Explain) Run(env *Env) error {
 	if dialect != wire.Plain && dialect != wire.Completions {
 		media = shaping.MediaOf(body, &e)
 	}
-	plan, err := srv.Explain(e.ModelName, c.Fallback, proxy.ExplainRequest{Dialect: dialect, Body: body, Env: &e, Media: media})
+	plan, err := srv.Explain(e.ModelName, c.Fallback, proxy.ExplainRequest{Dialect: dialect, Body: body, Env: &e, Media: media,
+		NearOnly: c.NearOnly, Regions: c.Regions, Key: c.Key})
+	if wrong := new(wire.Error); errors.As(err, &wrong) {
+		return usageError{err} // what the flags say
+	}
 	if err != nil {
 		return err // 404: the error names the nearest names
 	}
@@ -546,6 +554,7 @@ func (c *Explain) writeText(w io.Writer, plan *proxy.Plan, path string, d wire.D
 	if len(kept) > 0 {
 		fmt.Fprintf(w, "kept     %s: the running proxy's own; earlier turns and items that it would put in place are not shown\n", strings.Join(kept, ", "))
 	}
+	fmt.Fprintf(w, "policy   %s\n", plan.Policy())
 	fmt.Fprintln(w, "plan")
 	rows := make([][]string, 0, len(all))
 	n := 0
@@ -633,18 +642,19 @@ func flagCells(flags []flagRow) [][]string {
 
 func (c *Explain) writeJSON(env *Env, plan *proxy.Plan, path string, d wire.Dialect, e *wire.Envelope, media shaping.Media, kept []string, all []explained) error {
 	return env.json(struct {
-		Path         string      `json:"path"`
-		Dialect      string      `json:"dialect"`
-		Bytes        int         `json:"bytes"`
-		PromptTokens int         `json:"promptTokens"`
-		MaxTokens    int64       `json:"maxTokens,omitempty"`
-		Stream       bool        `json:"stream"`
-		Tools        int         `json:"tools,omitempty"`
-		Requested    string      `json:"requested"`
-		Name         string      `json:"name"`
-		Via          []string    `json:"via,omitempty"`
-		Strict       bool        `json:"strict"`
-		Kept         []string    `json:"kept,omitempty"`
-		Targets      []explained `json:"targets"`
-	}{path, d.String(), e.Size, catalog.EstimateTokens(e.TextBytes, media.Images), e.MaxTokens, e.Stream, e.ToolCount, plan.Requested, plan.Name, plan.Via, plan.Strict, kept, all})
+		Path         string           `json:"path"`
+		Dialect      string           `json:"dialect"`
+		Bytes        int              `json:"bytes"`
+		PromptTokens int              `json:"promptTokens"`
+		MaxTokens    int64            `json:"maxTokens,omitempty"`
+		Stream       bool             `json:"stream"`
+		Tools        int              `json:"tools,omitempty"`
+		Requested    string           `json:"requested"`
+		Name         string           `json:"name"`
+		Via          []string         `json:"via,omitempty"`
+		Strict       bool             `json:"strict"`
+		Kept         []string         `json:"kept,omitempty"`
+		Policy       proxy.PlanPolicy `json:"policy"`
+		Targets      []explained      `json:"targets"`
+	}{path, d.String(), e.Size, catalog.EstimateTokens(e.TextBytes, media.Images), e.MaxTokens, e.Stream, e.ToolCount, plan.Requested, plan.Name, plan.Via, plan.Strict, kept, plan.Policy(), all})
 }
