@@ -9,6 +9,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"nearside/catalog"
+	"nearside/proxy/fault"
 	"nearside/shaping/wire"
 )
 
@@ -52,16 +53,16 @@ func (k skip) overflow() overflow {
 // overflow is what it means for the targets behind a near one that an attempt at
 // it ended so.
 func (o *outcome) overflow() overflow {
-	switch o.name {
-	case "loading":
+	switch o.reason {
+	case fault.Loading:
 		return overflowLoading
-	case "saturated", "status_429", "status_529", "connections_full", "rate_limit_exceeded":
+	case fault.Saturated, fault.RateLimit, fault.Overloaded, fault.Full:
 		return overflowQueue
-	case "context_length_exceeded":
+	case fault.ContextOverflow:
 		return overflowContext
-	case "image_not_fetched", "cannot_be_said", "no_endpoint", "status_501":
+	case fault.NoEndpoint, fault.NotSupported:
 		return overflowAbility
-	case "html": // as servers answer that swap models
+	case fault.HTML: // as servers answer that swap models
 		if o.reply.Status == 503 {
 			return overflowLoading
 		}
@@ -348,16 +349,6 @@ func (x *exchange) barred(st *Step) string {
 		return ""
 	}
 	return x.leaving.veto
-}
-
-// moreAfter says whether another target may be tried should the present one not
-// answer for a reason.
-func (x *exchange) moreAfter(why overflow) bool {
-	was := x.leaving
-	x.miss(x.cur, "", why)
-	more := x.more()
-	x.leaving = was
-	return more
 }
 
 // passStep notes a step that is not tried.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-json"
+	"github.com/valyala/fasthttp"
 
 	"nearside/breaker"
 	"nearside/catalog"
@@ -317,5 +318,21 @@ func TestAllTargetsOpen(t *testing.T) {
 	}
 	if n, f := nearAsked.Load(), farAsked.Load(); n+f > 0 {
 		t.Errorf("%d connections near and %d far were made", n, f)
+	}
+}
+
+// Who says nothing of where a request may go pays nothing for it.
+func TestNarrowingOfAnOrdinaryRequestIsFree(t *testing.T) {
+	var h fasthttp.RequestHeader
+	for _, name := range []string{"Authorization", "Accept", "User-Agent", "X-Stainless-Lang", "X-Stainless-Os", "X-Request-Id"} {
+		h.Set(name, "value")
+	}
+	cfg := Defaults()
+	if n := testing.AllocsPerRun(100, func() {
+		if by, e := narrowingOf(&h, &cfg); e != nil || by.nearOnly != "" || by.regions != nil || by.keys[0] != nil {
+			t.Errorf("%+v %v", by, e)
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
