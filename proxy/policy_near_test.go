@@ -271,3 +271,18 @@ func closedAddress(t testing.TB) string {
 	defer ln.Close()
 	return ln.Addr().String()
 }
+
+// A near provider's name that somebody answers with a public address is no way out
+// either.
+func TestNearNameThatLeadsOutIsRefused(t *testing.T) {
+	far, accepted := counted(t)
+	w := &world{}
+	_, base := policyServer(t, upstream.Dialer{Resolver: w, Dial: w.dial}, nil, "http://near.lan:9/v1", far)
+	code, h, body := ask(t, base+"/v1/chat/completions", chatBody, "x-nearside-near-only", "true")
+	if code != 502 || h.Get("X-Nearside-Attempts") != "near/m=address_refused, far/m=near_only, away/m=near_only" || !strings.Contains(body, `"near_only"`) || !strings.Contains(body, "is public") {
+		t.Errorf("%d %v\n%s", code, h, body)
+	}
+	if w.lookups.Load() != 1 || w.dials.Load()+accepted.Load() != 0 {
+		t.Errorf("%d names were looked up, %d connections tried, %d came to the far target", w.lookups.Load(), w.dials.Load(), accepted.Load())
+	}
+}
