@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -370,6 +371,32 @@ func TestHalfACallIsLeftToWhoGoesOn(t *testing.T) {
 		a, _, _ := got.sewn(t, client.name)
 		if a.reasoning != "Let me look." || a.text != "" || a.finish != "calls" || len(a.calls) != 1 || a.calls[0].name != "get_weather" {
 			t.Errorf("%s: got %s\n%s", client.name, a.same(), got.body)
+		}
+	}
+}
+
+// Where a model is served by several endpoints, another of them goes on, too.
+func TestAnotherEndpointGoesOn(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	var urls [2]string
+	for i := range urls {
+		s, url := simPair(t, sim.Options{Profile: sim.LlamaCPP, Models: []string{"m"}, Reply: oneText})
+		s.Choose(func(sim.Request) sim.Script {
+			if asked.Add(1)%2 == 1 {
+				return breakages(9)["truncated"]
+			}
+			return sim.Script{}
+		})
+		urls[i] = url
+	}
+	p := start(t, configOf(fmt.Sprintf(`policy: {continueStreams: true}, providers: {gpu: {kind: "llamacpp", breaker: {disabled: true}, endpoints: [{url: %q, name: "left"}, {url: %q, name: "right"}]}}`, urls[0], urls[1]),
+		provider("gpu", urls[0], "openai-completions")))
+	for _, client := range wireDialects {
+		got := p.post(client.path, question{model: "default", user: "go on", stream: true}.in(client.name))
+		a := got.answered(t, client.name, true)
+		if c := list(p.receipt(got)["continued"]); a.text != oneText || len(c) != 1 || c[0]["from"] == c[0]["to"] || !strings.HasPrefix(str(c[0]["to"]), "gpu/m@") {
+			t.Errorf("%s: gone on with by %v: %s\n%s", client.name, c, a.same(), got.body)
 		}
 	}
 }
