@@ -200,9 +200,17 @@ func answerOutcome(e *backendError, id string) outcome {
 			o.reply.Code = "model_not_found"
 		}
 	case fault.RateLimit, fault.Overloaded:
-		o.retryAfter = clampRetry(e.retryAfter)
-		if said.Status == 529 { // what clients know to wait for
+		switch {
+		case o.reason == fault.RateLimit:
+			o.retryAfter = clampRetry(e.retryAfter)
+		case said.Status == 529: // a 429 for all keys: what clients know to wait for
+			o.retryAfter = clampRetry(e.retryAfter)
 			o.reply.Status, o.reply.Type = 429, "rate_limit_exceeded"
+		default: // it goes on failing for as long as nobody knows: a breaker asks ever more rarely
+			o.verdict, o.cooldown = breaker.Bad, e.retryAfter > 0
+			if o.cooldown {
+				o.retryAfter = clampRetry(e.retryAfter)
+			}
 		}
 		if o.reply.Status == 429 && (o.reply.Code == "" || o.reply.Code == "server_is_overloaded") { // Anthropic's 529: the status says what to do
 			o.reply.Code = "rate_limit_exceeded"

@@ -56,7 +56,7 @@ func TestOutcomeTable(t *testing.T) {
 	f("403 of money", said(403, "", "Insufficient balance"), fault.Billing, neutral, true, 429, "insufficient_quota")
 	f("429", said(429, "", "no"), fault.RateLimit, neutral, true, 429, "rate_limit_exceeded")
 	f("529", said(529, "", "no"), fault.Overloaded, neutral, true, 429, "rate_limit_exceeded")
-	f("503 overloaded", said(503, "", "The model is overloaded. Please try again later."), fault.Overloaded, neutral, true, 503, "server_is_overloaded")
+	f("503 overloaded", said(503, "", "The model is overloaded. Please try again later."), fault.Overloaded, bad, true, 503, "server_is_overloaded")
 	f("408", said(408, "", "no"), fault.Timeout, bad, true, 504, "upstream_timeout")
 	f("504", said(504, "", "no"), fault.Timeout, bad, true, 504, "upstream_timeout")
 	f("500", said(500, "", "no"), fault.ServerError, bad, true, 502, "upstream_error")
