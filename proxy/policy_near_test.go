@@ -46,7 +46,7 @@ func policyServer(t testing.TB, dialer upstream.Dialer, tune func(*Snapshot), ne
 	n := add("near", near, "", true, &catalog.Model{ID: "m", Input: image}, &catalog.Model{ID: "small", Input: image, ContextWindow: 4096}, &catalog.Model{ID: "blind", Input: text},
 		&catalog.Model{ID: "secret", Input: image})
 	n.Bounds = map[string]catalog.Bounds{"secret": {NearOnly: true}}
-	add("far", far, "eu", false, &catalog.Model{ID: "m", Input: image})
+	add("far", far, "eu", false, &catalog.Model{ID: "m", Input: image, ContextWindow: 1 << 20, OwnCompat: catalog.Compat{Own: catalog.Own{AssistantPrefill: "last"}}})
 	add("away", far, "", false, &catalog.Model{ID: "m", Input: image})
 	house := catalog.DefaultPolicy()
 	house.NearOnly = true
@@ -54,7 +54,8 @@ func policyServer(t testing.TB, dialer upstream.Dialer, tune func(*Snapshot), ne
 		{Name: "house", Refs: []string{"near/m", "far/m"}, Policy: &house},
 		{Name: "small", Refs: []string{"near/small", "far/m"}}, {Name: "blind", Refs: []string{"near/blind", "far/m"}},
 		{Name: "secret", Refs: []string{"near/secret", "far/m"}}, {Name: "gone", Refs: []string{"missing/m", "far/m"}},
-		{Name: "away", Refs: []string{"far/m", "near/m", "away/m"}}}
+		{Name: "away", Refs: []string{"far/m", "near/m", "away/m"}},
+		{Name: "windows", Refs: []string{"near/small", "far/m"}}}
 	if tune != nil {
 		tune(snap)
 	}
@@ -170,6 +171,10 @@ func TestNearOnlyNeverLeaves(t *testing.T) {
 			io.WriteString(c, okStream+fmt.Sprintf("%x\r\n%s\r\n", len(roleEvent), roleEvent))
 			return false
 		}},
+		{name: "cut after content", near: func(c net.Conn, _ string) bool { // another is to go on, where the policy lets it
+			io.WriteString(c, okStream+fmt.Sprintf("%x\r\n%s\r\n%x\r\n%s\r\n", len(roleEvent), roleEvent, len(wordEvent), wordEvent))
+			return false
+		}},
 		{name: "too long", near: said(400, `{"error":{"message":"too long","code":"context_length_exceeded"}}`), stays: true},
 	}
 	ways := []struct {
@@ -254,7 +259,7 @@ func TestNearOnlyNeverLeaves(t *testing.T) {
 					}
 				}
 			}
-			if _, _, body := ask(t, base+"/chat/completions", fmt.Sprintf(dialects[0].body, "default", "")); (accepted.Load() > 0) == failure.stays {
+			if _, _, body := ask(t, base+"/chat/completions", fmt.Sprintf(dialects[0].body, "default", `,"stream":true`)); (accepted.Load() > 0) == failure.stays {
 				t.Errorf("without the word: %d connections to a far target: %s", accepted.Load(), body)
 			}
 		})

@@ -336,3 +336,29 @@ func TestNarrowingOfAnOrdinaryRequestIsFree(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// A stream that broke near goes on far where failures may, and not where they may
+// not; a prompt that was refused near for its length goes to a larger window far
+// only where lengths may.
+func TestOverflowInTheMiddle(t *testing.T) {
+	near := new(switched)
+	far, accepted := counted(t)
+	f := func(name string, tune func(*catalog.Policy), wantFar bool, want string) {
+		t.Helper()
+		_, base := policyServer(t, upstream.Dialer{}, func(snap *Snapshot) { tune(&snap.Config.Policy) }, rawBackend(t, near.serve), far)
+		accepted.Store(0)
+		_, _, body := ask(t, base+"/v1/chat/completions", `{"model":"windows","stream":true,"messages":[{"role":"user","content":"hi"}]}`)
+		if went := accepted.Load() > 0; went != wantFar || !strings.Contains(body, want) {
+			t.Errorf("%s: far was asked: %v, want %v with %q\n%s", name, went, wantFar, want, body)
+		}
+	}
+	near.set(func(c net.Conn, _ string) bool {
+		fmt.Fprintf(c, okStream+"%x\r\n%s\r\n%x\r\n%s\r\n", len(roleEvent), roleEvent, len(wordEvent), wordEvent)
+		return false
+	})
+	f("broken", func(p *catalog.Policy) { p.Continue = true }, true, "hello")
+	f("broken, and failures stay", func(p *catalog.Policy) { p.Continue, p.Overflow.Failure = true, false }, false, `"error"`)
+	near.set(status(400, `{"error":{"message":"too long","code":"context_length_exceeded"}}`))
+	f("too long", func(p *catalog.Policy) { p.Overflow.LargerContext = true }, true, "")
+	f("too long, and lengths stay", func(p *catalog.Policy) { p.Overflow.LargerContext, p.Overflow.Context = true, false }, false, "context_length_exceeded")
+}
