@@ -177,7 +177,9 @@ func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
 	x.shaped = s.requests.Get().(*shaping.Request)
 	x.s, x.ctx, x.surface = s, ctx, sf
 	x.snap = s.snap.Load()
-	x.client, _ = ctx.Conn().(*clientConn)
+	if x.client, _ = ctx.Conn().(*clientConn); x.client != nil {
+		x.client.answering.Store(true)
+	}
 	x.start = time.Now()
 	x.id = newID()
 	x.receipt = &Receipt{ID: string(x.id[:]), Started: x.start, Dialect: sf.dialect.String(), Path: sf.path}

@@ -76,6 +76,7 @@ type Server struct {
 	open    map[*clientConn]struct{}
 	active  map[*exchange]struct{}
 	idle    chan struct{} // closed when active becomes empty; nil when nobody waits
+	out     chan struct{} // wakes written; holds one
 	ln      net.Listener  // of Serve
 	stopped bool          // by Shutdown: a Serve that comes late has nothing to do
 }
@@ -98,7 +99,7 @@ const connsMax = 1 << 30
 // and idle deadlines hold for its life; all else follows Apply.
 func New(snap *Snapshot, opt Options) *Server {
 	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, dialer: opt.Dialer, shaping: opt.Shaping, store: opt.Store, ledger: opt.Ledger, started: time.Now(),
-		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}}
+		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}, out: make(chan struct{}, 1)}
 	s.requests.New = func() any { return new(shaping.Request) }
 	s.exchanges.New = func() any {
 		x := &exchange{nudge: make(chan struct{}, 1)}
@@ -232,6 +233,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		err = fmt.Errorf("%d exchanges were ended with an error event %s", n, when)
 	}
 	<-stop
+	out, cancelOut := context.WithTimeout(context.Background(), endGrace)
+	s.written(out)
+	cancelOut()
 	last, cancelLast := context.WithTimeout(context.Background(), endGrace)
 	s.stopSockets(last)
 	cancelLast()
@@ -269,6 +273,37 @@ func (s *Server) wait(ctx context.Context) error {
 	}
 }
 
+// written returns when no answer is on its way out any more. An exchange is over
+// before its answer is written.
+func (s *Server) written(ctx context.Context) {
+	for {
+		busy := false
+		s.mu.Lock()
+		for c := range s.open {
+			if busy = c.answering.Load(); busy {
+				break
+			}
+		}
+		s.mu.Unlock()
+		if !busy {
+			return
+		}
+		select {
+		case <-s.out:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// answered wakes written.
+func (s *Server) answered() {
+	select {
+	case s.out <- struct{}{}:
+	default:
+	}
+}
+
 func (s *Server) register(x *exchange) {
 	s.mu.Lock()
 	s.active[x] = struct{}{}
@@ -293,6 +328,9 @@ func (s *Server) track(c *clientConn, open bool) {
 		delete(s.open, c)
 	}
 	s.mu.Unlock()
+	if !open {
+		s.answered()
+	}
 }
 
 func (s *Server) breakerChanged(c breaker.Change) {

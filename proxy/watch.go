@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -64,6 +65,8 @@ type clientConn struct {
 	ahead []byte    // what is read into ahead of the next request; kept once it was needed
 
 	writeEnd time.Time // the write deadline that is set; the serving goroutine's own
+
+	answering atomic.Bool // an answer is made or on its way out: until the next read, or the end
 }
 
 // onClose has f called by the first Close; nil for nothing.
@@ -103,6 +106,12 @@ const (
 )
 
 func (c *clientConn) Read(p []byte) (int, error) {
+	if c.answering.Load() {
+		c.answering.Store(false)
+		if c.s.draining.Load() {
+			c.s.answered()
+		}
+	}
 	c.mu.Lock()
 	if len(c.stash) > 0 {
 		n := copy(p, c.stash)
