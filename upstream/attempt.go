@@ -29,6 +29,7 @@ type Waiter interface {
 type Request struct {
 	Method      string // POST when empty
 	Path        string // below the base URL: "/chat/completions"
+	Key         int    // of the backend's Keys
 	ContentType string // application/json when empty
 	Body        [][]byte
 	Length      int               // sum of Body
@@ -531,7 +532,7 @@ func (b *Backend) appendHead(dst []byte, r *Request) []byte {
 		dst = append(append(dst, r.Method...), ' ')
 	}
 	dst = append(append(dst, b.prefix...), r.Path...)
-	dst = append(append(dst, b.query...), b.fixed...)
+	dst = append(append(dst, b.query...), b.fixed[r.Key]...)
 	dst = append(dst, r.ModelLines...)
 	dst = append(dst, r.Headers...)
 	if r.Stream {

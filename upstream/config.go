@@ -1,6 +1,8 @@
 package upstream
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"nearside/breaker"
@@ -37,6 +39,7 @@ type Config struct {
 
 	Key     Secret // zero: no Authorization is sent
 	Auth    Auth
+	More    []Secret         // further keys, for when that one is left alone; at most KeysMax with it
 	Headers []catalog.Header // provider headers, then request.headers over them
 
 	// AllowPrivate is request.allowPrivateNetwork: nil when not said (only
@@ -49,6 +52,42 @@ type Config struct {
 	Deadlines Deadlines
 	Limits    Limits
 	Breaker   breaker.Config
+	Cooldown  Cooldown // of its keys
+}
+
+// credentials returns the keys in the order in which they are used, each once.
+func (c *Config) credentials() []string {
+	if c.Auth.Mode == "none" {
+		return nil
+	}
+	first := c.Key
+	if !c.Auth.Secret.IsZero() {
+		first = c.Auth.Secret
+	}
+	var all []string
+	for _, s := range append([]Secret{first}, c.More...) {
+		if !s.IsZero() && !slices.Contains(all, s.text) && len(all) < KeysMax {
+			all = append(all, s.text)
+		}
+	}
+	return all
+}
+
+// headerSecrets returns what is secret of the provider's own headers, and of it
+// what proves to the provider itself who we are.
+func (c *Config) headerSecrets() (all, proofs []string) {
+	for _, h := range c.Headers {
+		secret := strings.TrimPrefix(h.Value, "Bearer ")
+		switch strings.ToLower(h.Name) {
+		case "authorization", "x-api-key", "api-key":
+			proofs = append(proofs, secret)
+		case "proxy-authorization", "cookie":
+		default:
+			continue
+		}
+		all = append(all, secret)
+	}
+	return all, proofs
 }
 
 // Auth says how the credential travels.

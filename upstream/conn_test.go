@@ -260,7 +260,7 @@ func TestAnswerThatBeatsTheUploadersWakeUpKeepsTheConnection(t *testing.T) {
 	near, far := net.Pipe()
 	defer far.Close()
 	late := lateConn{near, make(chan struct{}), new(sync.Once)}
-	b := &Backend{open: 1}
+	b := &Backend{open: 1, fixed: [][]byte{nil}}
 	b.cfg.Limits = Limits{Idle: time.Minute, IdleConns: 8, Conns: 8, HeaderBytes: 16 << 10}
 	b.cfg.Deadlines.Write, b.cfg.Deadlines.FirstContentMax = time.Minute, time.Minute
 	kept := newConn(late, late)
@@ -302,7 +302,7 @@ func TestEndOfAnUploadIsKnownWithTheAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, headers := range []time.Duration{0, time.Second} { // the next deadline is later, or sooner
 			near, far := net.Pipe()
-			b := &Backend{open: 1}
+			b := &Backend{open: 1, fixed: [][]byte{nil}}
 			b.cfg.Limits = Limits{Idle: time.Minute, IdleConns: 8, Conns: 8, HeaderBytes: 16 << 10}
 			b.cfg.Deadlines.Write, b.cfg.Deadlines.Headers, b.cfg.Deadlines.FirstContentMin, b.cfg.Deadlines.FirstContentMax = 10*time.Second, headers, time.Minute, time.Minute
 			kept := newConn(near, near)
@@ -370,7 +370,7 @@ func TestLargeBodyArrivesWhole(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b := &Backend{open: 1}
+		b := &Backend{open: 1, fixed: [][]byte{nil}}
 		b.cfg.Limits = Limits{Idle: time.Minute, IdleConns: 8, Conns: 8, HeaderBytes: 16 << 10}
 		b.cfg.Deadlines.Write, b.cfg.Deadlines.FirstContentMax = time.Minute, time.Minute
 		kept := newConn(nc, nc)

@@ -41,11 +41,12 @@ func secretsOf(c Config) []string {
 	}
 	add(c.Key.Reveal())
 	add(c.Auth.Secret.Reveal())
-	for _, h := range c.Headers {
-		switch strings.ToLower(h.Name) {
-		case "authorization", "proxy-authorization", "x-api-key", "api-key", "cookie":
-			add(strings.TrimPrefix(h.Value, "Bearer "))
-		}
+	for _, k := range c.More {
+		add(k.Reveal())
+	}
+	headers, _ := c.headerSecrets()
+	for _, s := range headers {
+		add(s)
 	}
 	return all
 }

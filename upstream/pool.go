@@ -37,6 +37,7 @@ type Pool struct {
 	backends map[backendKey]*Backend
 	breakers map[breakerKey]*breaker.Breaker
 	configs  map[string]Config
+	keyrings map[string]*Keyring // by provider id, made on first use
 
 	endpoints map[string][]*Endpoint // by provider id
 }
@@ -72,7 +73,7 @@ func NewPool(opt Options) *Pool {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	return &Pool{opt: opt, backends: map[backendKey]*Backend{}, breakers: map[breakerKey]*breaker.Breaker{}, configs: map[string]Config{}}
+	return &Pool{opt: opt, backends: map[backendKey]*Backend{}, breakers: map[breakerKey]*breaker.Breaker{}, configs: map[string]Config{}, keyrings: map[string]*Keyring{}}
 }
 
 // Apply makes the configurations the ones in force. A provider whose
@@ -110,6 +111,7 @@ func (p *Pool) Apply(configs []Config) {
 			p.breakers[key] = b
 		}
 	}
+	p.applyKeys(next)
 	p.applyEndpoints(next)
 	p.configs = next
 }
@@ -278,7 +280,8 @@ type Backend struct {
 	prefix     string // path of the base URL
 	query      string // its query, "?" included
 	secrets    []string
-	fixed      []byte // rest of the request line and the headers that never change
+	keys       *Keyring // nil where no credential is sent
+	fixed      [][]byte // for each key, rest of the request line and the headers that never change
 
 	rate atomic.Uint64 // learned prefill rate, float64 bits, tokens per second
 	warm atomic.Int64  // unix nanoseconds of the last content; 0 when never
@@ -317,24 +320,38 @@ func (p *Pool) newBackend(c Config, baseURL string) (*Backend, error) {
 	if b.via != nil && b.tls == nil { // a proxy wants the whole URL
 		b.prefix = "http://" + u.Host + b.prefix
 	}
-	f := append([]byte(" HTTP/1.1\r\nHost: "), u.Host...)
-	f = append(f, "\r\nUser-Agent: "...)
-	f = append(append(f, p.opt.Agent...), "\r\nAccept-Encoding: identity\r\n"...)
-	auth := c.Auth
-	key := c.Key
-	if !auth.Secret.IsZero() {
-		key = auth.Secret
+	b.secrets, b.keys = secretsOf(c), p.keyring(c)
+	secrets := c.credentials()
+	if len(secrets) == 0 {
+		secrets = []string{""}
 	}
+	for _, key := range secrets {
+		f, err := b.head(u.Host, p.opt.Agent, key)
+		if err != nil {
+			return nil, err
+		}
+		b.fixed = append(b.fixed, f)
+	}
+	return b, nil
+}
+
+// head returns the part of a request's head that never changes, with a key or
+// with none.
+func (b *Backend) head(host, agent, key string) ([]byte, error) {
+	c := &b.cfg
+	f := append([]byte(" HTTP/1.1\r\nHost: "), host...)
+	f = append(f, "\r\nUser-Agent: "...)
+	f = append(append(f, agent...), "\r\nAccept-Encoding: identity\r\n"...)
 	name := "Authorization"
 	value := ""
 	switch {
-	case key.IsZero() || auth.Mode == "none":
-	case auth.Mode == "header":
-		name, value = auth.Header, auth.Prefix+key.Reveal()
-	case auth.Mode == "" && c.API == catalog.Messages:
-		name, value = "X-Api-Key", key.Reveal()
+	case key == "":
+	case c.Auth.Mode == "header":
+		name, value = c.Auth.Header, c.Auth.Prefix+key
+	case c.Auth.Mode == "" && c.API == catalog.Messages:
+		name, value = "X-Api-Key", key
 	default:
-		value = "Bearer " + key.Reveal()
+		value = "Bearer " + key
 	}
 	if b.via != nil && b.tls == nil {
 		f = append(f, proxyAuth(b.via)...)
@@ -356,11 +373,10 @@ func (p *Pool) newBackend(c Config, baseURL string) (*Backend, error) {
 	}
 	// vLLM and SGLang speak Messages and look for their key where OpenAI's
 	// clients put it; others that do take the first of the two.
-	if c.Near && name == "X-Api-Key" && auth.Mode == "" && !slices.ContainsFunc(c.Headers, func(h catalog.Header) bool { return strings.EqualFold(h.Name, "Authorization") }) {
-		f = append(append(append(f, "Authorization: Bearer "...), key.Reveal()...), "\r\n"...)
+	if c.Near && name == "X-Api-Key" && c.Auth.Mode == "" && !slices.ContainsFunc(c.Headers, func(h catalog.Header) bool { return strings.EqualFold(h.Name, "Authorization") }) {
+		f = append(append(append(f, "Authorization: Bearer "...), key...), "\r\n"...)
 	}
-	b.fixed, b.secrets = f, secretsOf(c)
-	return b, nil
+	return f, nil
 }
 
 func headerSafe(s string) bool {
@@ -390,6 +406,9 @@ func (b *Backend) Sends(name string) bool {
 
 // ID returns the provider's id.
 func (b *Backend) ID() string { return b.cfg.ID }
+
+// Keys returns the provider's keys; nil where no credential is sent.
+func (b *Backend) Keys() *Keyring { return b.keys }
 
 // Limits returns the bounds of the backend's answers.
 func (b *Backend) Limits() Limits { return b.cfg.Limits }
