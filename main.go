@@ -31,7 +31,7 @@ func run(args []string) int {
 			}
 		}
 	}()
-	return command.Run(args, &command.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Lookup: os.LookupEnv,
+	return command.Run(args, &command.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Lookup: os.LookupEnv, Environ: os.Environ,
 		Stop: stop, Reload: reload, Version: versionText()})
 }
 

@@ -24,6 +24,8 @@ type Config struct {
 	Drain    Drain
 	Fallback Fallback
 	Balance  upstream.Balance
+	Cooldown CooldownConfig
+	Affinity AffinityConfig
 	// Policy is that of requests whose chain has none of its own.
 	Policy catalog.Policy
 	// Keys bind the requests of some clients more closely, by the SHA-256 of what
@@ -167,6 +169,8 @@ func Defaults() Config {
 
 		Fallback: Fallback{Targets: 3, ContinueBytes: 256 << 10},
 		Balance:  upstream.DefaultBalance(),
+		Cooldown: CooldownConfig{Cooldown: upstream.DefaultCooldown(), OverloadedRotations: 1, RateLimitedRotations: 1, Rotations: 8},
+		Affinity: AffinityConfig{Sessions: 4096, For: time.Hour, Targets: true},
 		Policy:   catalog.DefaultPolicy(),
 		Network:  Network{Offline: time.Second, OfflineMax: 15 * time.Second},
 		Responses: ResponsesConfig{Store: "file", MaxAge: 30 * 24 * time.Hour, MaxBytes: 1 << 30, Background: 4, BackgroundQueue: 64, BackgroundBytes: 16 << 20,

@@ -25,6 +25,7 @@ type Env struct {
 	Stderr  io.Writer
 	Getenv  func(string) string
 	Lookup  func(string) (string, bool)
+	Environ func() []string // nil for none
 	Stop    <-chan struct{} // one value for each request to stop
 	Reload  <-chan struct{} // one value for each request to read the configuration again
 	Version string
@@ -98,7 +99,9 @@ type ConfigFlag struct {
 	Config string `short:"c" placeholder:"FILE" help:"Configuration file. Without it: $$NEARSIDE_CONFIG, ./config.json5, then nearside/config.json5 in your configuration folder."`
 }
 
-func (e *Env) configOptions() config.Options { return config.Options{LookupEnv: e.Lookup} }
+func (e *Env) configOptions() config.Options {
+	return config.Options{LookupEnv: e.Lookup, Environ: e.Environ}
+}
 
 // find returns the configuration's path; empty for the built-in defaults.
 func (e *Env) find(flag string) (string, error) {

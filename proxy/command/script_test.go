@@ -27,7 +27,7 @@ import (
 // codes, standard streams and the race detector are the real ones.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"nearside": func() {
-		os.Exit(Run(os.Args[1:], &Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Lookup: os.LookupEnv, Version: "test"}))
+		os.Exit(Run(os.Args[1:], &Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Lookup: os.LookupEnv, Environ: os.Environ, Version: "test"}))
 	}})
 }
 

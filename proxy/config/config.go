@@ -25,6 +25,9 @@ import (
 type Options struct {
 	// LookupEnv stands for os.LookupEnv.
 	LookupEnv func(string) (string, bool)
+	// Environ stands for os.Environ: variables whose names are not known before.
+	// Where LookupEnv alone is set there are none.
+	Environ func() []string
 	// ReadFile stands for reading a file of at most limit bytes. When it is
 	// set, includes are not held against the real path of the file, which only
 	// the file system knows.
@@ -117,6 +120,7 @@ type loader struct {
 // the Config holds nothing but Path and Files, so that a watcher still knows
 // what to look at; it is never nil. An empty path loads the built-in defaults.
 func Load(path string, opt Options) (*Config, Problems) {
+	opt.environ()
 	if opt.LookupEnv == nil {
 		opt.LookupEnv = os.LookupEnv
 	}

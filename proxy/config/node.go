@@ -96,13 +96,13 @@ func (n node) whole() int {
 	return int(i)
 }
 
-// span reads a duration written as <name>Seconds or <name>Ms and the path of
-// the key that was used.
+// span reads a duration written as <name>Seconds, <name>Ms or in the unit of a long
+// one, and the path of the key that was used.
 func (n node) span(name string) (d time.Duration, path string, ok bool) {
 	for _, unit := range []struct {
 		suffix string
 		of     time.Duration
-	}{{"Seconds", time.Second}, {"Ms", time.Millisecond}} {
+	}{{"Seconds", time.Second}, {"Ms", time.Millisecond}, {"Minutes", time.Minute}, {"Hours", time.Hour}} {
 		at := n.get(name + unit.suffix)
 		if at.there() && at.v.Kind == json5.Number {
 			f := at.number()

@@ -77,28 +77,19 @@ func (l *loader) builtin(k *catalog.BuiltinProvider) {
 		l.inherit(m)
 		m.Params = l.params(m.Params, l.root.get("agents", "defaults", "params"), false)
 	}
-	key, _ := l.firstSet(k.KeyEnv)
-	if key == "" && len(k.KeyEnv) > 0 {
+	b := backend(p)
+	b.Key, b.More = secretsOf(l.environmentKeys(p.ID, k.KeyEnv))
+	l.further(own, &b)
+	if b.Key.IsZero() && len(k.KeyEnv) > 0 {
 		p.Unavailable = keyVariable(k) + " is not set"
 	}
 	markUnspoken(p)
 	l.cfg.Providers = append(l.cfg.Providers, p)
 	if p.Unavailable == "" {
-		b := backend(p)
-		b.Key = upstream.NewSecret(key)
 		applyOwn(own, &b)
+		b.Cooldown = l.cfg.cooldown(own)
 		l.cfg.Backends = append(l.cfg.Backends, b)
 	}
-}
-
-// firstSet returns the value of the first variable that is set.
-func (l *loader) firstSet(names []string) (value, name string) {
-	for _, name := range names {
-		if v, _ := l.lookup(name); v != "" {
-			return v, name
-		}
-	}
-	return "", ""
 }
 
 // backend returns the settings that hold before the file changes them.
@@ -221,6 +212,7 @@ func (l *loader) provider(id string, n entry) {
 	}
 	if p.Unavailable == "" {
 		l.deadlines(n.node, own, &b)
+		b.Cooldown = l.cfg.cooldown(own)
 		l.cfg.Backends = append(l.cfg.Backends, b)
 	}
 }
@@ -246,8 +238,8 @@ func kindOf(id string, p *catalog.Provider, own node) (catalog.Kind, string) {
 // credentials settles how we prove to the provider who we are, and says why the
 // provider is unavailable when that cannot be done yet.
 func (l *loader) credentials(n entry, p *catalog.Provider, b *upstream.Config, k *catalog.BuiltinProvider, where catalog.Place, own node) (unavailable string) {
-	key, usable := l.apiKey(n, k, where)
-	b.Key = upstream.NewSecret(key)
+	keys, usable := l.apiKey(n, k, where)
+	b.Key, b.More = secretsOf(keys)
 	if mode := n.get("auth"); mode.text() == "oauth" || mode.text() == "aws-sdk" {
 		l.later(mode.pos(), mode.path, "%s is not supported yet: the provider's models are listed and skipped", mode.text())
 		return fmt.Sprintf("auth %q is not supported yet", mode.text())
@@ -269,6 +261,8 @@ func (l *loader) credentials(n entry, p *catalog.Provider, b *upstream.Config, k
 	if b.Auth.Mode == "" && n.get("authHeader").flag(false) {
 		b.Auth.Mode = "authorization-bearer"
 	}
+
+	l.further(own, b)
 
 	merged := l.headers(n.get("headers"))
 	for _, h := range l.headers(n.get("request", "headers")) {
@@ -310,32 +304,25 @@ func (l *loader) credentials(n entry, p *catalog.Provider, b *upstream.Config, k
 	return ""
 }
 
-// apiKey returns the key to send, empty for none. usable is false when a
-// problem was reported.
-func (l *loader) apiKey(n entry, k *catalog.BuiltinProvider, where catalog.Place) (key string, usable bool) {
+// apiKey returns the keys to send, none where there is none: the one of the file,
+// or else those of the environment. usable is false when a problem was reported.
+func (l *loader) apiKey(n entry, k *catalog.BuiltinProvider, where catalog.Place) (keys []string, usable bool) {
 	at := n.get("apiKey")
-	if !at.there() {
-		if k != nil && where.KeyNeeded() {
-			key, _ = l.firstSet(k.KeyEnv)
+	if at.there() {
+		key, ok := l.keyText(at)
+		if key == "" {
+			return nil, ok
 		}
-		return key, true
+		return []string{key}, ok
 	}
-	key, usable = l.secret(at)
-	switch {
-	case !usable || key == "" || catalog.IsKeyMarker(key):
-		return "", usable
-	case at.v.Kind == json5.String && l.isKeyVariable(key):
-		value, set := l.lookup(key)
-		if value == "" {
-			l.unset(at.pos(), at.path, key, set)
-			return "", false
-		}
-		return value, true
-	case strings.ContainsAny(key, "\r\n\x00"):
-		l.at(at.pos(), at.path, "must be one line")
-		return "", false
+	if !where.KeyNeeded() {
+		return nil, true
 	}
-	return key, true
+	var names []string
+	if k != nil {
+		names = k.KeyEnv
+	}
+	return l.environmentKeys(strings.ToLower(strings.TrimSpace(n.key)), names), true
 }
 
 // isKeyVariable says whether a key is the name of a variable that some
@@ -544,6 +531,9 @@ func (l *loader) ownProviders() {
 		if at := e.get("endpoints"); at.there() && !l.inFile(id) {
 			l.at(at.pos(), at.path, "is for the providers of models.providers: what is built in or found has the one address; write models.providers.%s: {api: …, models: […]} for them", id)
 		}
+		if at := e.get("apiKeys"); at.there() && l.providerCalled(id) == nil {
+			l.at(at.pos(), at.path, "is for providers that models.providers or the built-in catalogue has; write an entry for this one, with its apiKey")
+		}
 		near := e.get("near").flag(found)
 		for _, p := range l.cfg.Providers {
 			if p.ID == id {
@@ -633,5 +623,6 @@ func (c *Config) Backend(p *catalog.Provider) upstream.Config {
 		b.AllowPrivate = &yes
 	}
 	applyOwn(own, &b)
+	b.Cooldown = c.cooldown(own)
 	return b
 }

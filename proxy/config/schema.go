@@ -20,7 +20,7 @@ const (
 	boolean
 	number
 	whole  // a number without a fraction
-	span   // a duration: the field is written as <name>Seconds or <name>Ms
+	span   // a duration: the field is written as <name>Seconds or <name>Ms, a long one also in its unit
 	secret // a text, or a SecretRef object
 	list
 	table // an object whose keys are the user's
@@ -37,6 +37,7 @@ type shape struct {
 	oneOf    []*shape // of a choice, told apart by their JSON kinds
 	words    []string // a text must be one of them
 	zero     bool     // a number or span may be 0
+	unit     string   // of a long span: Hours or Minutes, which it is documented in
 	signed   bool     // a number may be negative
 	null     bool     // null is allowed
 	fallible func(string) string
@@ -59,7 +60,11 @@ type field struct {
 // keys returns the names a field may be written as.
 func (f *field) keys() []string {
 	if f.shape.kind == span {
-		return []string{f.name + "Seconds", f.name + "Ms"}
+		names := []string{f.name + "Seconds", f.name + "Ms"}
+		if f.shape.unit != "" {
+			names = append([]string{f.name + f.shape.unit}, names...)
+		}
+		return names
 	}
 	return []string{f.name}
 }
@@ -155,7 +160,7 @@ type Setting struct {
 }
 
 // Settings returns every key under "proxy", in the order of the schema. A
-// duration is named once, with its Seconds spelling.
+// duration is named once, in its unit.
 func Settings() []Setting {
 	var settings []Setting
 	var visit func(path string, f *field, s *shape)
@@ -200,6 +205,11 @@ func schema() *shape {
 // inSeconds writes a duration as the default of a span.
 func inSeconds(d time.Duration) string {
 	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
+}
+
+// inUnit writes a duration as the default of a long span.
+func inUnit(d, unit time.Duration) string {
+	return strconv.FormatFloat(float64(d)/float64(unit), 'f', -1, 64)
 }
 
 // nearFar writes a default that depends on where the provider is.

@@ -109,6 +109,8 @@ func proxyShape() *shape {
 			ours("failureLoad", zero, of(d.Balance.FailureLoad), "How many requests under way a failure counts as, so that an endpoint that fails fast does not look idle."),
 			ours("failureFor", dur, inSeconds(d.Balance.FailureFor), "How long it counts; it wears off evenly."),
 		), "", ""),
+		ours("cooldown", obj(cooldownFields()...), "", ""),
+		ours("affinity", obj(affinityFields()...), "", ""),
 		ours("context", obj(
 			ours("preflight", yes, "true",
 				"Hold a request against the context window of a model before it is asked: what cannot fit is refused or goes to a target it fits, and max_tokens is kept within what the prompt leaves. Windows that nobody says hold nothing back."),
@@ -234,6 +236,8 @@ func ownProviderShape(plus, dur, durOrZero, yes *shape) *shape {
 		ours("region", &shape{kind: text}, "", "Where the provider answers from, as a label of your own that policy.regions compares: \"eu\", \"us-east\", \"ours\"."),
 		leaf("compat", ownCompatShape(), "How the provider's server differs from OpenAI, for all its models: the flags of models[].compat and further ones (docs/compat.md)."),
 		leaf("rules", listOf(ruleShape()), "As proxy.rules, for this provider's models, after those."),
+		leaf("apiKeys", listOf(&shape{kind: secret}), "Further keys of the provider, as models.providers.<id>.apiKey: used in this order when the one before is limited, refused or without credit."),
+		ours("billingBackoff", &shape{kind: span, unit: "Hours"}, "", "As proxy.cooldown.billingBackoffHours, for this provider."),
 		ours("total", durOrZero, secs(near.Total, far.Total), "The longest one attempt may take, answer included; 0 for no bound."),
 		ours("deadlines", obj(
 			ours("connect", dur, secs(near.Connect, far.Connect), "Name look-up and TCP connect."),

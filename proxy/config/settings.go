@@ -53,6 +53,7 @@ func (l *loader) settings() {
 	own.get("fallback").setWhole("targets", &c.Fallback.Targets)
 	own.get("fallback").setWhole("continueBytes", &c.Fallback.ContinueBytes)
 	l.balance(own.get("balance"), &c.Balance)
+	l.keySettings(own, &c)
 	c.Policy = l.policy(own.get("policy"), c.Policy)
 	c.Keys = l.keys(own.get("keys"))
 	own.get("network").setSpan("offline", &c.Network.Offline)

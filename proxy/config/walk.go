@@ -148,6 +148,16 @@ func (l *loader) checkText(v *json5.Value, s *shape, path string) {
 // spanMax is the longest duration; a time.Duration ends near 292 years.
 const spanMax = 100 * 365 * 24 * time.Hour
 
+// unitOf returns the unit of the duration at a path.
+func unitOf(path string) time.Duration {
+	for suffix, unit := range map[string]time.Duration{"Ms": time.Millisecond, "Minutes": time.Minute, "Hours": time.Hour} {
+		if strings.HasSuffix(path, suffix) {
+			return unit
+		}
+	}
+	return time.Second
+}
+
 func (l *loader) checkNumber(v *json5.Value, s *shape, path string) {
 	f, err := v.Float()
 	if err == nil && s.kind == whole {
@@ -163,7 +173,7 @@ func (l *loader) checkNumber(v *json5.Value, s *shape, path string) {
 		l.at(v.Pos, path, "must be more than 0")
 	case s.kind == whole && f > math.MaxInt32*1024:
 		l.at(v.Pos, path, "%s is out of range", v.Text)
-	case s.kind == span && (f > spanMax.Seconds() && !strings.HasSuffix(path, "Ms") || f > float64(spanMax.Milliseconds())):
+	case s.kind == span && f > float64(spanMax/unitOf(path)):
 		l.at(v.Pos, path, "%s is out of range", v.Text)
 	}
 }
