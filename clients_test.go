@@ -147,7 +147,7 @@ func newLane(t *testing.T, dialect string, s situation) *lane {
 	one := func(id, url string) string {
 		return fmt.Sprintf(`%s: {baseUrl: %q, apiKey: %q, api: %q, models: [{id: "m", contextWindow: 100000}]}`, id, url, backendKey, api)
 	}
-	l.proxy = start(t, configOf(`providers: {near: {breaker: {disabled: true}}, far: {breaker: {disabled: true}}}`, one("near", address), one("far", l.far.url)))
+	l.proxy = start(t, configOf(`providers: {near: {breaker: {disabled: true}}, far: {near: false, breaker: {disabled: true}}}`, one("near", address), one("far", l.far.url)))
 	return l
 }
 

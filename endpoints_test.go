@@ -219,7 +219,7 @@ func TestDeadEndpointsLeaveTheNextTargetItsTurn(t *testing.T) {
 		boxes = append(boxes, box{name: name, b: b})
 	}
 	far := newBackend(t, chat("far"))
-	p := start(t, boxed(`breaker: {consecutiveConnect: 1, openForSeconds: 60, openMaxSeconds: 60}`, boxes, provider("far", far.url, "openai-completions")))
+	p := start(t, boxed(`breaker: {consecutiveConnect: 1, openForSeconds: 60, openMaxSeconds: 60}}, far: {near: false`, boxes, provider("far", far.url, "openai-completions")))
 	got := p.post("/v1/chat/completions", turn("x", 0))
 	attempts := list(p.receipt(got)["attempts"])
 	if got.text() != "far" || len(attempts) != 3 || attempts[0]["outcome"] != "connect_refused" || attempts[1]["outcome"] != "connect_refused" || attempts[0]["endpoint"] == attempts[1]["endpoint"] || attempts[2]["ref"] != "far/m" {

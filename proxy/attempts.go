@@ -68,7 +68,7 @@ func (x *exchange) try() error {
 		st := &x.plan.Steps[x.step]
 		x.step++
 		t := st.target
-		if st.Skip || x.barred(st) != "" {
+		if !x.mayTry(st) || x.barred(st) != "" {
 			x.passStep(st)
 			continue
 		}
@@ -87,6 +87,13 @@ func (x *exchange) try() error {
 				return err
 			}
 			x.refuseTarget(t, "image_not_fetched", e)
+			continue
+		}
+		if why := x.takeKey(st); why != "" {
+			if t.route != "far" {
+				x.miss(t, skipCooling.name(), skipCooling.overflow())
+			}
+			x.pass(t, skipCooling.name(), why)
 			continue
 		}
 		t, err := x.admit(t)
@@ -144,7 +151,7 @@ func (x *exchange) more() bool {
 		return false
 	}
 	for i := x.step; i < len(x.plan.Steps); i++ {
-		if st := &x.plan.Steps[i]; !st.Skip && x.barred(st) == "" {
+		if st := &x.plan.Steps[i]; x.mayTry(st) && x.barred(st) == "" {
 			return true
 		}
 	}
@@ -179,6 +186,7 @@ func (x *exchange) noteFailure(now time.Time, o *outcome, phase upstream.Phase) 
 func (x *exchange) noteAttempt(now time.Time, a Attempt, phase upstream.Phase) {
 	t := x.cur
 	a.Ref, a.Endpoint, a.Route, a.Phase, a.Took, a.provider, a.declared = t.ref, t.endpoint(), t.route, x.named(phase), now.Sub(x.attempt), t.model.Provider.ID, t.model.Declared
+	a.Key = x.keyLabel()
 	x.receipt.Attempts = append(x.receipt.Attempts, a)
 	e := x.s.log.Debug()
 	if e == nil {
@@ -218,10 +226,11 @@ func (x *exchange) lose(err error) bool {
 	}
 	x.ticket.Settle(o.verdict)
 	x.provider.Settle(o.provider)
-	if o.cooldown {
+	reason, ofKey := x.keyFailed(&o, err, now)
+	if o.cooldown && !ofKey {
 		x.s.coolDown(x.cur, now.Add(o.retryAfter))
 	}
-	if o.refused != 0 {
+	if o.refused != 0 && !ofKey {
 		x.s.refuse(x.snap, x.cur, o.refused, now)
 	}
 	x.noteFailure(now, &o, phase)
@@ -231,7 +240,14 @@ func (x *exchange) lose(err error) bool {
 		next = x.larger(&o)
 	}
 	x.tell(o)
-	if x.elsewhere(&o, now) || !next && !larger || x.more() {
+	if o.next {
+		x.moves()
+	}
+	if o.next && ofKey && x.rotates(reason, now) {
+		x.step--
+		return true
+	}
+	if !ofKey && x.elsewhere(&o, now) || !next && !larger || x.more() {
 		return next
 	}
 	for ; x.step < len(x.plan.Steps); x.step++ {
@@ -313,6 +329,8 @@ func (x *exchange) commit() {
 	if x.cur.route == "far" {
 		x.reached(now)
 	}
+	x.keyServed()
+	x.stays(now)
 	x.learned()
 	if x.heard.IsZero() {
 		x.at.Learn(now)

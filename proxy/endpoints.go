@@ -25,6 +25,8 @@ func (s *Server) spread(t *target, endpoints []*upstream.Endpoint) {
 		p := &target{model: t.model, ref: t.ref, route: t.route, region: t.region, pinned: t.pinned, lines: t.lines, gauge: t.gauge, windowWarn: t.windowWarn, windowBad: t.windowBad,
 			simulated: t.simulated, shapes: t.shapes, shapeErrs: t.shapeErrs, known: t.known, at: e}
 		p.backend, p.backendErr = s.pool.BackendAt(t.model, e)
+		p.keys = keyring(t.model, p.backend)
+		t.keys = p.keys // the same for all
 		p.breaker, p.provider = s.pool.BreakersAt(t.model, e)
 		p.cool = s.cooldown(p.key(), t.model.Declared)
 		if t.backendErr == nil {

@@ -58,6 +58,7 @@ type exchange struct {
 
 	// The attempt loop.
 	step        int
+	keys        keyUse // of cur
 	cur         *target
 	talk        wire.Dialect // in which cur is asked
 	retell      bool         // its answer is taken apart and put together again
@@ -105,6 +106,10 @@ type exchange struct {
 
 	sessionKnown bool
 	sessionID    uint64 // see session
+	goesOn       bool   // the request is not the first of its session, as far as it tells
+	sought       bool   // was has been looked up
+	stay         uint64 // names the conversation to affinity; 0 for none
+	was          home   // where it was served before
 
 	mu       sync.Mutex // guards the three below
 	gone     bool
@@ -289,7 +294,7 @@ func tooLarge(cfg *Config) *wire.Error {
 
 // choose makes the plan.
 func (x *exchange) choose() (*wire.Error, time.Duration) {
-	r := request{model: x.env.ModelName, dialect: x.surface.dialect, output: int(min(x.env.MaxTokens, 1<<30)), firm: x.truncates()}
+	r := request{x: x, model: x.env.ModelName, dialect: x.surface.dialect, output: int(min(x.env.MaxTokens, 1<<30)), firm: x.truncates()}
 	if h := x.ctx.Request.Header.Peek("X-Nearside-Fallback"); h != nil {
 		r.fallback = string(h)
 	}
@@ -332,7 +337,7 @@ func (x *exchange) choose() (*wire.Error, time.Duration) {
 }
 
 func (k skip) name() string {
-	return [...]string{"", "unavailable", "other_dialect", "window_too_small", "input_not_read", "remote_image", "does_not_fit", "breaker_open", "cooling_down", "credential_refused",
+	return [...]string{"", "unavailable", "other_dialect", "window_too_small", "input_not_read", "remote_image", "does_not_fit", "breaker_open", "cooling_down", "credential_refused", "no_credit",
 		"near_only", "region_not_allowed", "network_down", "overflow_not_allowed", "not_tried"}[k]
 }
 
@@ -499,6 +504,7 @@ func (x *exchange) release() {
 	x.gaps = meter.Gaps{}
 	x.gone, x.ending = false, false
 	x.sessionKnown, x.sessionID = false, 0
+	x.keys, x.goesOn, x.sought, x.stay, x.was = keyUse{}, false, false, 0, home{}
 	if x.out = x.out[:0]; cap(x.out) > keptBytesMax {
 		x.out = nil
 	}

@@ -94,7 +94,8 @@ type target struct {
 	backendErr error
 	breaker    *breaker.Breaker
 	provider   *breaker.Breaker
-	lines      []byte // the model's own header lines
+	lines      []byte            // the model's own header lines
+	keys       *upstream.Keyring // nil where none is sent
 	cool       *atomic.Int64
 	gauge      *gauge
 	windowWarn string
@@ -126,6 +127,7 @@ func (s *Server) targetFor(snap *Snapshot, m *catalog.Model, first, last wire.Di
 	if t.backend, t.backendErr = s.pool.Backend(m); m.Near() && (t.backendErr != nil || !t.backend.Leaves()) {
 		t.route = "near"
 	}
+	t.keys = keyring(m, t.backend)
 	t.breaker, t.provider = s.pool.Breakers(m)
 	t.cool = s.cooldown(ref, m.Declared)
 	t.gauge = s.gauges.of(m)
@@ -219,6 +221,7 @@ const (
 	skipOpen             // its breaker is open
 	skipCooling          // the backend asked to be left alone
 	skipRefused          // the backend refused our credential
+	skipBilling          // the account has no credit
 	skipNearOnly         // it is far, and the request must not leave
 	skipRegion           // it is in a region that may not be asked
 	skipOffline          // it is far, and this machine's own network is down
@@ -237,9 +240,13 @@ type Step struct {
 	Size   Size      `json:"size,omitzero"`
 	until  time.Time // open or cooling until
 	err    error
-	kind   string // of input that the model does not read
-	soft   string // why it is skipped as long as another can be tried; empty otherwise
-	behind bool   // it is far and stands behind a near one
+	kind   string              // of input that the model does not read
+	window *upstream.KeyWindow // in which all keys of its provider are left alone
+	probes probing             // and it is tried all the same
+	spare  bool                // or may be, see exchange.mayTry
+	probed bool                // it was
+	soft   string              // why it is skipped as long as another can be tried; empty otherwise
+	behind bool                // it is far and stands behind a near one
 }
 
 // Size is what is thought of a prompt and its answer at one target.
@@ -275,6 +282,7 @@ func (z Size) ForAnswer() shaping.Room {
 
 // request is what a plan must know of a request.
 type request struct {
+	x        *exchange // nil for a plan that nobody carries out
 	model    string
 	fallback string
 	dialect  wire.Dialect
@@ -313,11 +321,15 @@ func (s *Server) plan(snap *Snapshot, r request, now time.Time, p *Plan) error {
 		p.none = snap.noModel()
 	}
 	tried, halt, ahead := 0, "", front{}
-	for i, m := range res.Models {
+	models, kept := r.x.homeFirst(res.Models)
+	for i, m := range models {
 		t := s.targetFor(snap, m, r.dialect, r.dialect)
 		st := Step{target: t, Ref: t.ref, Route: t.route}
 		if p.admits(&st, r.dialect) {
 			s.consider(snap, &st, r, now)
+		}
+		if st.window != nil {
+			st.probe(p.Steps, m == res.Models[0], len(models) == 1, now)
 		}
 		bar := ahead.bar(&st)
 		switch {
@@ -326,7 +338,18 @@ func (s *Server) plan(snap *Snapshot, r request, now time.Time, p *Plan) error {
 		case st.skip == skipNot && bar != "":
 			st.skip, st.Reason = skipOverflow, bar
 		case st.skip == skipNot:
-			accept(snap, &st, i, &tried)
+			left := st.Reason
+			if m == res.Models[0] {
+				i = 0
+			} else {
+				i = max(i, 1)
+			}
+			if accept(snap, &st, i, &tried); st.skip == skipNot && m == kept {
+				st.Reason = keptReason
+			}
+			if st.probes != probeNot && st.skip == skipNot {
+				st.Reason += "; tried all the same: " + left
+			}
 		case st.skip == skipInput && st.kind == catalog.InputImage && tried == 0 && t.shapes[r.dialect].UnsupportedImages() == shaping.ImagesError:
 			halt = "no other is asked in the place of " + t.ref + " (unsupportedImages: error)"
 		}
@@ -429,6 +452,9 @@ func (s *Server) consider(snap *Snapshot, st *Step, r request, now time.Time) {
 			return
 		}
 	}
+	if t.keys != nil && !t.keys.Calm() && st.cools(now) {
+		return
+	}
 	if until := at.cool.Load(); until > now.UnixNano() {
 		st.skip, st.soft, st.until = skipCooling, "", time.Unix(0, until)
 		st.Reason = "the backend asked to be left alone until " + st.until.UTC().Format(time.RFC3339)
@@ -475,6 +501,8 @@ func (p *Plan) nothing(now time.Time) (wire.Error, time.Duration) {
 			Message: fmt.Sprintf("no target can be tried now: %s. Please try again in %ds", all, int(wait.Seconds()+0.999))}, wait
 	case first[skipOffline] != nil:
 		return wire.Error{Status: 503, Type: "server_error", Code: codeNetwork, Message: "no target can be tried now: " + all}, wait
+	case first[skipBilling] != nil:
+		return wire.Error{Status: 429, Type: "insufficient_quota", Code: "insufficient_quota", Message: "no target can be tried now: " + all}, wait
 	case first[skipRefused] != nil:
 		return wire.Error{Status: 502, Type: "server_error", Code: "upstream_auth", Message: "no target can be tried now: " + all}, 0
 	case first[skipInput] != nil:

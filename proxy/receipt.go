@@ -105,6 +105,7 @@ type Attempt struct {
 	Class       string        `json:"class,omitempty"`
 	FailureKind string        `json:"failure_kind,omitempty"`
 	Reason      string        `json:"reason,omitempty"`
+	Key         string        `json:"key,omitempty"` // which of the provider's, where it has several: place and last four
 	Phase       string        `json:"phase,omitempty"`
 	Took        time.Duration `json:"took_ns"`
 	Skipped     bool          `json:"skipped,omitempty"`

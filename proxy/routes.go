@@ -295,7 +295,7 @@ func (s *Server) stateOf(snap *Snapshot, t *target) (state, why string, tried bo
 	switch st.skip {
 	case skipOpen:
 		return "failing", st.Reason, false
-	case skipCooling:
+	case skipCooling, skipBilling:
 		return "cooling_down", st.Reason, false
 	case skipOffline:
 		return "network_down", st.Reason, false

@@ -64,7 +64,7 @@ func (x *exchange) send(now time.Time) {
 		length += len(p)
 	}
 	x.sent = length
-	req := upstream.Request{Path: x.path(), Headers: x.further(t), ContentType: x.form, Body: x.parts, Length: length, Stream: x.receipt.Stream, ModelLines: t.lines,
+	req := upstream.Request{Path: x.path(), Key: x.keys.at, Headers: x.further(t), ContentType: x.form, Body: x.parts, Length: length, Stream: x.receipt.Stream, ModelLines: t.lines,
 		Prompt: int(env.TextBytes / 4)}
 	if !x.receipt.Stream {
 		req.Whole = int(min(x.env.MaxTokens, 1<<20))

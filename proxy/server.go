@@ -59,8 +59,9 @@ type Server struct {
 	cooldowns sync.Map // ref → *atomic.Int64: declared models, and passed ones that cool down
 	passedMu  sync.Mutex
 	passed    map[string]*atomic.Int64 // guarded by passedMu: the cells of passed-through ids in cooldowns
-	refused   sync.Map                 // provider id or ref → refusal
-	learned   learning                 // what backends taught by refusing
+	affinity  affinity
+	refused   sync.Map // provider id or ref → refusal
+	learned   learning // what backends taught by refusing
 	exchanges sync.Pool
 	requests  sync.Pool // *shaping.Request
 	ring      ring
@@ -118,6 +119,7 @@ func New(snap *Snapshot, opt Options) *Server {
 	}
 	s.meter.WatchEndpoints(s.endpointGauges)
 	s.pool = upstream.NewPool(upstream.Options{Dialer: opt.Dialer, Agent: "nearside/" + opt.Version, Changed: s.breakerChanged, Gone: opt.Meter.Forget})
+	s.meter.WatchKeys(s.coolingKeys)
 	cfg := &snap.Config
 	s.http = &fasthttp.Server{
 		Handler:            s.handler(),
@@ -160,6 +162,7 @@ func (s *Server) Snapshot() *Snapshot { return s.snap.Load() }
 func (s *Server) Reloaded(r Reload) {
 	s.reload.Store(&r)
 	if r.OK {
+		s.pool.ForgiveKeys()
 		s.refused.Clear() // the credential may have been mended where it lies
 		s.learned.reset() // and the server, or what is said of it
 	}

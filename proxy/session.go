@@ -31,6 +31,7 @@ func (x *exchange) session() uint64 {
 }
 
 func (x *exchange) findSession() uint64 {
+	x.goesOn = true
 	for _, name := range sessionHeaders {
 		if v := x.ctx.Request.Header.Peek(name); len(v) > 0 && len(v) <= 256 {
 			return maphash.Bytes(sessionSeed, v) | 1
@@ -43,6 +44,7 @@ func (x *exchange) findSession() uint64 {
 	if at, ok := env.Field(body, "prompt_cache_key"); ok && at.End-at.Start > 2 && at.End-at.Start <= 258 {
 		return maphash.Bytes(sessionSeed, at.Of(body)) | 1
 	}
+	x.goesOn = false
 	var h maphash.Hash
 	h.SetSeed(sessionSeed)
 	left := sessionBytesMax
@@ -72,6 +74,7 @@ func (x *exchange) findSession() uint64 {
 		left -= len(p)
 		h.Write(p)
 		if role, ok := wire.Get(body, it.Value, "role"); ok && bytes.Equal(role.Of(body), []byte(`"user"`)) {
+			x.goesOn = it.Next()
 			break
 		}
 	}

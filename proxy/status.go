@@ -68,6 +68,7 @@ type StatusBackend struct {
 	Models   int          `json:"models"`
 
 	Breaker *StatusBreaker `json:"breaker,omitempty"` // that of its connections
+	Keys    []StatusKey    `json:"keys,omitempty"`    // those it was asked with, where there are several or one is left alone
 	// Endpoints are the places that serve its models, where there are several.
 	Endpoints []StatusEndpoint `json:"endpoints,omitempty"`
 }
@@ -128,12 +129,14 @@ func (s *Server) Status() *Status {
 		breakers[b.Name] = b.Status
 	}
 	endpoints := s.Endpoints()
+	keys := s.Keys()
 	for _, p := range snap.Catalog.Providers {
 		if p.Source == catalog.FromBuiltin && p.Unavailable != "" {
 			continue // hosted ones that nobody has a key for
 		}
 		row := statusBackend(snap, p, breakers)
 		row.Endpoints = endpointsOf(snap, p, endpoints)
+		row.Keys = statusKeys(keys, p.ID)
 		out.Backends = append(out.Backends, row)
 	}
 	s.statusTargets(snap, out, breakers)

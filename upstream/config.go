@@ -73,6 +73,9 @@ func (c *Config) credentials() []string {
 	return all
 }
 
+// KeyCount returns how many keys the provider has that are used in turn.
+func (c *Config) KeyCount() int { return len(c.credentials()) }
+
 // headerSecrets returns what is secret of the provider's own headers, and of it
 // what proves to the provider itself who we are.
 func (c *Config) headerSecrets() (all, proofs []string) {

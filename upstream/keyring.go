@@ -210,6 +210,10 @@ func (r *Keyring) Find(id uint64) int {
 	return slices.IndexFunc(r.keys, func(k *keyState) bool { return k.id == id })
 }
 
+// Calm says that there is one key and that it may be used: there is nothing to
+// choose.
+func (r *Keyring) Calm() bool { return len(r.keys) == 1 && r.keys[0].blocked.Load() == 0 }
+
 // Pick returns the key to use for a model: prefer, if it may be used, else the
 // first that may; -1 when none may. tried has a bit for each key that is out of
 // the question, prefer is -1 for none.
@@ -251,7 +255,7 @@ func (k *keyState) standing(model string, now time.Time) (window, bool) {
 }
 
 // Cooling says whether every key is left alone for a model, and returns the
-// window most worth being tried: of a reason that may be over before one that
+// window most worth trying: of a reason that may be over before one that
 // money mends before a refusal, and of these the one that is over first.
 func (r *Keyring) Cooling(model string, now time.Time) (KeyWindow, bool) {
 	if r.Pick(model, -1, 0, now) >= 0 {
@@ -341,10 +345,11 @@ func later(a, b time.Time) time.Time {
 	return a
 }
 
-// Succeed notes that a key served, and forgets its failures.
-func (r *Keyring) Succeed(i int) {
+// Succeed notes that a key served a model, and forgets its failures: all but the
+// limit of another model, of which that tells nothing.
+func (r *Keyring) Succeed(i int, model string) {
 	if k := r.keys[i]; k.blocked.Load() != 0 {
-		k.forget(func(KeyReason) bool { return true })
+		k.forget(func(w *window) bool { return w.model == "" || w.model == model })
 	}
 }
 
@@ -352,16 +357,16 @@ func (r *Keyring) Succeed(i int) {
 // where they lie.
 func (r *Keyring) Forgive() {
 	for _, k := range r.keys {
-		k.forget(KeyReason.Refused)
+		k.forget(func(w *window) bool { return w.reason.Refused() })
 	}
 }
 
-// forget ends the windows of some reasons.
-func (k *keyState) forget(some func(KeyReason) bool) {
+// forget ends some windows.
+func (k *keyState) forget(some func(*window) bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, w := range [...]*window{&k.cool, &k.disabled} {
-		if some(w.reason) {
+		if some(w) {
 			*w = window{}
 		}
 	}
@@ -378,6 +383,15 @@ func (k *keyState) forget(some func(KeyReason) bool) {
 // and no backend wants to be left alone for longer.
 func (r *Keyring) Due(w KeyWindow, now time.Time) bool {
 	return r.Allowed(w, now) && !now.Before(w.Until.Add(-r.cfg.ProbeWithin))
+}
+
+// Next returns when a window may be tried by the primary target, or is over.
+func (r *Keyring) Next(w KeyWindow) time.Time {
+	t := later(later(w.Asked, w.Until.Add(-r.cfg.ProbeWithin)), time.Unix(0, r.probed.Load()).Add(r.cfg.ProbeEvery))
+	if t.After(w.Until) {
+		return w.Until
+	}
+	return t
 }
 
 // Allowed says whether the backend itself does not want to be left alone now.

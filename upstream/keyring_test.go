@@ -72,7 +72,7 @@ func TestWindowsFollowEachOther(t *testing.T) {
 		for i, s := range steps {
 			now := begin.Add(s.at)
 			if s.reason == "" {
-				r.Succeed(0)
+				r.Succeed(0, "m")
 			} else {
 				r.Fail(0, KeyFailure{Reason: s.reason, RetryAfter: s.wait}, now)
 			}
@@ -139,8 +139,13 @@ func TestRateLimitsAreTheModels(t *testing.T) {
 	picks("b alone", 0, -1, 0)
 	r.Fail(0, KeyFailure{Reason: KeyOverloaded, Model: "b"}, now)
 	picks("b, and it is no limit", -1, -1, -1)
-	r.Succeed(0)
+	r.Succeed(0, "a")
 	picks("it served", 0, 0, 0)
+	r.Fail(0, limited("b"), now)
+	r.Succeed(0, "a")
+	picks("it served a, which tells nothing of b", 0, -1, 0)
+	r.Succeed(0, "b")
+	picks("it served b", 0, 0, 0)
 	r.Fail(0, KeyFailure{Reason: KeyBilling, Model: "a", Scoped: true}, now)
 	picks("money is everybody's", -1, -1, -1)
 }
@@ -148,7 +153,7 @@ func TestRateLimitsAreTheModels(t *testing.T) {
 // Keys are used in their order; one that is preferred goes first, as long as it
 // may be used, and one that was tried does not come again.
 func TestPicks(t *testing.T) {
-	r := ringOf(Config{}, "sk-secret-of-the-first", "sk-secret-of-another", "sk-secret-of-a-third")
+	r := ringOf(Config{}, "sk-secret-of-the-first", "sk-secret-of-the-second", "sk-secret-of-a-third")
 	f := func(what string, prefer int, tried uint64, want int) {
 		t.Helper()
 		if got := r.Pick("m", prefer, tried, begin); got != want {
@@ -172,7 +177,7 @@ func TestPicks(t *testing.T) {
 		t.Errorf("the window most worth a try is that of the limit: %v %v", w, cools)
 	}
 	got := fmt.Sprint(r.Status(begin))
-	for _, want := range []string{"key 1 (…irst) cooling_down auth", "key 2 (…ther) disabled billing", "key 3 (…hird) cooling_down rate_limit"} {
+	for _, want := range []string{"key 1 (…irst) cooling_down auth", "key 2 (…cond) disabled billing", "key 3 (…hird) cooling_down rate_limit"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("status %s\nlacks %q", got, want)
 		}
@@ -245,7 +250,7 @@ func TestReloadKeepsWhatIsKnownOfKeys(t *testing.T) {
 		}
 		return b.Keys()
 	}
-	first, second, third := "sk-secret-of-the-first", "sk-secret-of-another", "sk-secret-of-a-third"
+	first, second, third := "sk-secret-of-the-first", "sk-secret-of-the-second", "sk-secret-of-a-third"
 	r := of(first, second)
 	r.Fail(0, KeyFailure{Reason: KeyRateLimit}, now)
 	r.Fail(1, KeyFailure{Reason: KeyAuth}, now)
@@ -316,14 +321,14 @@ func BenchmarkPickAndSucceed(b *testing.B) {
 		if r.Pick("m", -1, 0, now) != 0 {
 			b.Fatal("no key")
 		}
-		r.Succeed(0)
+		r.Succeed(0, "m")
 	}
 }
 
 func TestPickDoesNotAllocate(t *testing.T) {
-	r := ringOf(Config{}, "sk-secret-of-the-first", "sk-secret-of-another")
+	r := ringOf(Config{}, "sk-secret-of-the-first", "sk-secret-of-the-second")
 	r.Fail(0, KeyFailure{Reason: KeyRateLimit}, begin)
-	if n := testing.AllocsPerRun(100, func() { r.Pick("m", -1, 0, begin); r.Cooling("m", begin); r.Succeed(1) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { r.Pick("m", -1, 0, begin); r.Cooling("m", begin); r.Succeed(1, "m") }); n != 0 {
 		t.Errorf("%v allocations a request", n)
 	}
 }

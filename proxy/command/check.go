@@ -167,7 +167,7 @@ func reportProviders(w io.Writer, snap *proxy.Snapshot) {
 		if p.Source == catalog.FromDiscovery {
 			state = "found, " + state
 		}
-		rows = append(rows, []string{p.ID, place(p.Near), apis(p, p.API), p.BaseURL, count(len(p.Models), "model"), state + kindText(p)})
+		rows = append(rows, []string{p.ID, place(p.Near), apis(p, p.API), p.BaseURL, count(len(p.Models), "model"), state + kindText(p) + keysText(snap, p)})
 	}
 	fmt.Fprintln(w, "\nproviders:")
 	table(w, "  ", rows)
@@ -294,6 +294,23 @@ func kindText(p *catalog.Provider) string {
 		from += "." + p.ID + ".kind"
 	}
 	return fmt.Sprintf("; %s by %s", p.Kind, from)
+}
+
+// keysText says how many keys a provider has, where there are several.
+func keysText(snap *proxy.Snapshot, p *catalog.Provider) string {
+	if n := keyCount(snap, p); n > 1 {
+		return fmt.Sprintf("; %d keys", n)
+	}
+	return ""
+}
+
+func keyCount(snap *proxy.Snapshot, p *catalog.Provider) int {
+	for i := range snap.Backends {
+		if snap.Backends[i].ID == p.ID {
+			return snap.Backends[i].KeyCount()
+		}
+	}
+	return 0
 }
 
 // apis names what a provider's server is asked in: its api, and those that it is

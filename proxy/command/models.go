@@ -55,6 +55,7 @@ type modelRow struct {
 	Source          string        `json:"source"`
 	Kind            catalog.Kind  `json:"kind,omitempty"`     // of the server
 	KindFrom        string        `json:"kindFrom,omitempty"` // where it is known from
+	Keys            int           `json:"keys,omitempty"`     // of its provider, where there are several
 	Usable          bool          `json:"usable"`
 	State           string        `json:"state"`
 	Warning         string        `json:"warning,omitempty"`
@@ -121,6 +122,9 @@ func (c *Models) rows(snap *proxy.Snapshot) (rows []modelRow, hidden int) {
 			r := modelRow{Ref: m.Ref(), Provider: p.ID, ID: m.ID, Name: m.Name, Near: p.Near, API: m.API, Also: p.Also, apis: apis(p, m.API), Context: w.Effective, ContextSource: w.Source,
 				ContextWindow: m.ContextWindow, DetectedWindow: m.DetectedWindow, MaxTokens: m.MaxTokens, Input: m.Input, Reasoning: m.Reasoning,
 				Efforts: m.Efforts(), Source: string(p.Source), Kind: p.Kind, KindFrom: p.KindFrom, Warning: warn, Aliases: names[m.Ref()], DefaultPosition: position[m.Ref()]}
+			if n := keyCount(snap, p); n > 1 {
+				r.Keys = n
+			}
 			if w.Effective == 0 {
 				r.ContextSource = ""
 			}
@@ -178,6 +182,11 @@ func (c *Models) writeTable(env *Env, snap *proxy.Snapshot, rows []modelRow, hid
 	if len(more) > 0 {
 		fmt.Fprintln(env.Stdout)
 		table(env.Stdout, "", more)
+	}
+	for _, p := range snap.Catalog.Providers {
+		if n := keyCount(snap, p); n > 1 {
+			fmt.Fprintf(env.Stdout, "%s has %d keys\n", p.ID, n)
+		}
 	}
 	for _, p := range snap.Catalog.Providers {
 		if len(p.Models) == 0 && p.Source != catalog.FromBuiltin {

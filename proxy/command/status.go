@@ -139,6 +139,7 @@ func printStatus(w io.Writer, base string, raw []byte) error {
 	printDefault(w, &st.Default)
 	section(w, "backends", backendRows(&st))
 	section(w, "endpoints", endpointStatusRows(&st))
+	section(w, "keys", keyRows(&st))
 	section(w, "targets", targetRows(&st))
 	section(w, "in flight", flightRows(&st))
 	section(w, "failures since the start", failureRows(&st))
@@ -197,6 +198,24 @@ func endpointStatusRows(st *proxy.Status) [][]string {
 				state = "drained"
 			}
 			rows = append(rows, []string{b.Provider + "@" + e.Name, e.URL, state, strconv.FormatInt(e.InFlight, 10), weight, breakerText(e.Breaker, st.At), why})
+		}
+	}
+	return rows
+}
+
+func keyRows(st *proxy.Status) [][]string {
+	rows := [][]string{{"provider", "key", "state", "why", "for"}}
+	for _, b := range st.Backends {
+		for _, k := range b.Keys {
+			left := "-"
+			if k.Until.After(st.At) {
+				left = span(k.Until.Sub(st.At))
+			}
+			why := orDash(k.Reason)
+			if k.Model != "" {
+				why += " (" + k.Model + " alone)"
+			}
+			rows = append(rows, []string{b.Provider, k.Key, k.State, why, left})
 		}
 	}
 	return rows

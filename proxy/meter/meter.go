@@ -8,6 +8,7 @@ import (
 	"io"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -97,6 +98,23 @@ type Meter struct {
 	reloads   bool         // Reload has been called
 	store     func() Store // nil without one
 	endpoints func() []Endpoint
+	keys      func() []Key // nil without any
+}
+
+// Key is a provider's key that is left alone.
+type Key struct {
+	Provider string
+	Index    int // from 1
+	Reason   string
+	Left     time.Duration
+}
+
+// WatchKeys has the metrics ask f for the keys that are left alone whenever they
+// are written. f must be quick and safe for concurrent use.
+func (m *Meter) WatchKeys(f func() []Key) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.keys = f
 }
 
 // Store is what a store of responses tells the metrics.
@@ -353,6 +371,7 @@ var (
 	addedDesc     = describe("added_seconds", "Time that the proxy itself added to an exchange.")
 	breakerDesc   = describe("breaker_state", "State of a breaker: 0 closed, 1 half-open, 2 open.", "target")
 	targetDesc    = describe("target_state", "1 for the state that a target is in, 0 for the others.", "target", "state")
+	keyDesc       = describe("key_cooldown_seconds", "For how long yet a key of a provider is left alone, by its place among them and why; ready ones have none.", "provider", "key", "reason")
 	inFlightDesc  = describe("in_flight", "Exchanges under way.")
 	offlineDesc   = describe("network_down", "1 while this machine's own network is held to be down and far targets are passed over.")
 	reloadDesc    = describe("config_last_reload_ok", "1 when the last reading of the configuration succeeded, 0 when the one before it stays in force.")
@@ -376,7 +395,7 @@ type collector struct{ m *Meter }
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, placesDesc, endpointBusyDesc, endpointWeightDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, overflowDesc, problemsDesc, lessonsDesc, continuedDesc, tokensDesc,
-		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, targetDesc, inFlightDesc, offlineDesc, reloadDesc, reloadedDesc, buildDesc,
+		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, targetDesc, keyDesc, inFlightDesc, offlineDesc, reloadDesc, reloadedDesc, buildDesc,
 		storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
 		out <- d
 	}
@@ -398,7 +417,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	breakers, targets := m.breakers.copied(), m.targets.copied()
 	reloads, reloadOK, reloaded := m.reloads, m.reloadOK, m.reloaded
-	store, endpoints := m.store, m.endpoints
+	store, endpoints, keys := m.store, m.endpoints, m.keys
 	m.mu.Unlock()
 
 	for _, rows := range counters {
@@ -417,6 +436,11 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for _, r := range targets {
 		for _, state := range targetStates {
 			out <- prometheus.MustNewConstMetric(r.desc, prometheus.GaugeValue, truth(state == r.value), r.labels[0], state)
+		}
+	}
+	if keys != nil {
+		for _, k := range keys() {
+			out <- prometheus.MustNewConstMetric(keyDesc, prometheus.GaugeValue, k.Left.Seconds(), printable(k.Provider), strconv.Itoa(k.Index), k.Reason)
 		}
 	}
 	out <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(m.inFlight.Load()))

@@ -319,6 +319,9 @@ func TestNamesAndTypesFollowTheRules(t *testing.T) {
 	m.Lesson("p", "string-content", true)
 	m.Continued("ok")
 	m.Watch(func() Store { return Store{} })
+	m.WatchKeys(func() []Key {
+		return []Key{{Provider: "far", Index: 2, Reason: "rate_limit", Left: 1500 * time.Millisecond}}
+	})
 	var b bytes.Buffer
 	if err := m.Write(&b); err != nil {
 		t.Fatal(err)
@@ -337,6 +340,9 @@ nearside_endpoint_in_flight{endpoint="a",provider="box"} 2
 # TYPE nearside_endpoint_weight gauge
 nearside_endpoint_weight{endpoint="a",provider="box"} 0.5
 `)
+	if got := text(t, m, "nearside_key_cooldown_seconds{"); got != "nearside_key_cooldown_seconds{key=\"2\",provider=\"far\",reason=\"rate_limit\"} 1.5\n" {
+		t.Errorf("got %q", got)
+	}
 	// Every metric that is described is there to be linted.
 	descs := make(chan *prometheus.Desc, 64)
 	collector{m}.Describe(descs)
