@@ -64,6 +64,11 @@ var errLost = errors.New("all targets failed")
 
 // try begins the attempt of the next target that may be tried.
 func (x *exchange) try() error {
+	if !x.past.resume.IsZero() {
+		if err := x.backOff(); err != nil {
+			return err
+		}
+	}
 	for x.step < len(x.plan.Steps) {
 		st := &x.plan.Steps[x.step]
 		x.step++
@@ -111,6 +116,9 @@ func (x *exchange) try() error {
 		}
 		x.trying = true
 		x.tries++
+		if x.past.reason != "" {
+			x.s.meter.Retry(x.past.reason)
+		}
 		x.send(time.Now())
 		return nil
 	}
@@ -219,6 +227,7 @@ func (x *exchange) lose(err error) bool {
 	x.onward.judge(&o)
 	now := time.Now()
 	phase := x.at.Phase()
+	x.tally(err, &o, now)
 	x.at.Close()
 	x.trying = false
 	if x.cur.route == "far" {
@@ -247,17 +256,7 @@ func (x *exchange) lose(err error) bool {
 		x.step--
 		return true
 	}
-	if !ofKey && x.elsewhere(&o, now) || !next && !larger || x.more() {
-		return next
-	}
-	for ; x.step < len(x.plan.Steps); x.step++ {
-		st := &x.plan.Steps[x.step]
-		if x.barred(st) == "" {
-			x.unasked(st)
-		}
-		x.passStep(st)
-	}
-	return false
+	return x.another(&o, next, larger, ofKey, now)
 }
 
 // tell keeps the failure that the client is to hear should no target serve. That
@@ -324,6 +323,7 @@ func (x *exchange) commit() {
 	now := time.Now()
 	x.committed = true
 	x.follow()
+	x.giveBack()
 	x.ticket.Settle(breaker.Good)
 	x.provider.Settle(breaker.Good)
 	if x.cur.route == "far" {

@@ -82,6 +82,9 @@ type ClientDeadlines struct {
 	Read  time.Duration // the whole request
 	Idle  time.Duration // between requests on a connection
 	Write time.Duration // one write; a client that does not read is dropped
+	// Margin is how long before the time-out that a client tells it hears that
+	// there is no answer.
+	Margin time.Duration
 	// WatchAfter is how long a request may run before we start to watch for the
 	// client's departure.
 	WatchAfter time.Duration
@@ -156,6 +159,22 @@ type Fallback struct {
 	// ContinueBytes is what is kept of an answer so that another target can go on
 	// from it (Policy.Continue).
 	ContinueBytes int
+	// Retries is how often the last target that is left is asked again when it
+	// refused the connection, after a while between BackoffMin and BackoffMax.
+	Retries                int
+	BackoffMin, BackoffMax time.Duration
+	// Prefilled is how many further tries that reach a backend follow one whose
+	// backend was at work on the prompt; Worked is after how long an error says
+	// that it was.
+	Prefilled int
+	Worked    time.Duration
+	// Least is how much of its time an exchange must have left for a further try.
+	Least time.Duration
+	// The retry budget: further tries are at most RetryShare of the requests of
+	// RetryWindow, but RetryMin of them at once in any case.
+	RetryShare  float64
+	RetryMin    int
+	RetryWindow time.Duration
 }
 
 // Defaults returns the shipped settings.
@@ -163,11 +182,12 @@ func Defaults() Config {
 	return Config{
 		Listen: "127.0.0.1:4141",
 		Limits: Limits{BodyBytes: 32 << 20, HeaderBytes: 16 << 10, InFlightBytes: 256 << 20, Conns: 8192, Depth: 256, Fields: 512},
-		Client: ClientDeadlines{Read: 30 * time.Second, Idle: 90 * time.Second, Write: 30 * time.Second, WatchAfter: 10 * time.Millisecond},
+		Client: ClientDeadlines{Read: 30 * time.Second, Idle: 90 * time.Second, Write: 30 * time.Second, Margin: 250 * time.Millisecond, WatchAfter: 10 * time.Millisecond},
 		Beat:   Heartbeat{First: 20 * time.Second, Every: 15 * time.Second},
 		Drain:  Drain{Announce: 0, Grace: 120 * time.Second},
 
-		Fallback: Fallback{Targets: 3, ContinueBytes: 256 << 10},
+		Fallback: Fallback{Targets: 3, ContinueBytes: 256 << 10, Retries: 1, BackoffMin: 50 * time.Millisecond, BackoffMax: 250 * time.Millisecond, Prefilled: 1, Worked: time.Second,
+			Least: 250 * time.Millisecond, RetryShare: 0.2, RetryMin: 3, RetryWindow: 10 * time.Second},
 		Balance:  upstream.DefaultBalance(),
 		Cooldown: CooldownConfig{Cooldown: upstream.DefaultCooldown(), OverloadedRotations: 1, RateLimitedRotations: 1, Rotations: 8},
 		Affinity: AffinityConfig{Sessions: 4096, For: time.Hour, Targets: true},

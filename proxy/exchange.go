@@ -104,6 +104,9 @@ type exchange struct {
 	opaque    bool // a body that is copied as it is
 	crashed   bool // a panic was caught: what it holds is not used again
 
+	past       past
+	clientTime clientTime
+
 	sessionKnown bool
 	sessionID    uint64 // see session
 	goesOn       bool   // the request is not the first of its session, as far as it tells
@@ -149,6 +152,7 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx, sf surface) {
 		return
 	}
 	s.register(x)
+	s.retries.requests.add(x.start.Sub(s.started), x.snap.Config.Fallback.RetryWindow)
 	x.client.watch(x.snap.Config.Client.WatchAfter, x.departed)
 	err := x.advance()
 	switch {
@@ -294,6 +298,9 @@ func tooLarge(cfg *Config) *wire.Error {
 
 // choose makes the plan.
 func (x *exchange) choose() (*wire.Error, time.Duration) {
+	if e := x.hurry(); e != nil {
+		return e, 0
+	}
 	r := request{x: x, model: x.env.ModelName, dialect: x.surface.dialect, output: int(min(x.env.MaxTokens, 1<<30)), firm: x.truncates()}
 	if h := x.ctx.Request.Header.Peek("X-Nearside-Fallback"); h != nil {
 		r.fallback = string(h)
@@ -505,6 +512,7 @@ func (x *exchange) release() {
 	x.gone, x.ending = false, false
 	x.sessionKnown, x.sessionID = false, 0
 	x.keys, x.goesOn, x.sought, x.stay, x.was = keyUse{}, false, false, 0, home{}
+	x.past, x.clientTime = past{}, clientTime{}
 	if x.out = x.out[:0]; cap(x.out) > keptBytesMax {
 		x.out = nil
 	}

@@ -52,6 +52,8 @@ type Receipt struct {
 	TokenRatio float64 `json:"token_ratio,omitempty"`
 	PromptCut  bool    `json:"prompt_cut,omitempty"`
 	NotStored  bool    `json:"not_stored,omitempty"` // it was to be kept, and the store failed
+	// Stopped says why no further target was tried though one could have been.
+	Stopped string `json:"stopped,omitempty"`
 
 	// RouteReason is why a far target answered, or was tried last, in the place of
 	// near ones: "failure; lmstudio/m=connect_refused".
@@ -168,6 +170,9 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	if r.Abort != "" {
 		e.Str("phase", r.Abort)
 	}
+	if r.Stopped != "" {
+		e.Str("stopped", r.Stopped)
+	}
 	if r.Stream {
 		e.Bool("stream", true).Int("events", r.Events)
 	}
@@ -267,6 +272,9 @@ func (r *Receipt) late() []byte {
 		b = append(b, `,"simulated":true`...)
 	}
 	b = r.appendContinued(b)
+	if r.Stopped != "" {
+		b = append(append(b, `,"stopped":`...), wire.AppendString(nil, r.Stopped)...)
+	}
 	return append(b, '}')
 }
 

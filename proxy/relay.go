@@ -29,6 +29,7 @@ const drainGap = 50 * time.Millisecond
 // stream hands the exchange to the response: fasthttp calls WriteTo on the
 // serving goroutine once the handler has returned.
 func (x *exchange) stream() {
+	x.answered()
 	x.headers()
 	ctx := x.ctx
 	h := &ctx.Response.Header
@@ -285,7 +286,7 @@ func (x *exchange) broke(err error) error {
 		reply = wire.Error{Status: 503, Type: "server_error", Code: "server_shutting_down", Message: "the proxy is shutting down"}
 	case errors.Is(err, errExchange):
 		r.Outcome = "error"
-		reply = exchangeTimeout(&x.snap.Config)
+		reply = x.exchangeTimeout()
 	case errors.Is(err, errLost):
 		r.Outcome = "error"
 		if reply = x.onward.reply(); reply.Status == 0 {
@@ -313,11 +314,6 @@ func (x *exchange) broke(err error) error {
 		return e
 	}
 	return nil
-}
-
-func exchangeTimeout(cfg *Config) wire.Error {
-	return wire.Error{Status: 504, Type: "server_error", Code: "exchange_timeout",
-		Message: "the exchange took longer than " + cfg.ExchangeTotal.String() + " over all its targets (agents.defaults.timeoutSeconds)"}
 }
 
 // copyBody relays a body that is not events.

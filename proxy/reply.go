@@ -68,6 +68,9 @@ func (x *exchange) headers() {
 	if r.Simulated {
 		h.Set("X-Nearside-Simulated", "1")
 	}
+	if r.Stopped != "" {
+		h.Set("X-Nearside-Stopped", r.Stopped)
+	}
 }
 
 func appendDropped(dst []byte, names []string) []byte {
@@ -216,7 +219,7 @@ func (x *exchange) fail(err error) {
 		wait = retryAfterMin
 	case errors.Is(err, errExchange):
 		r.Outcome = "error"
-		reply = exchangeTimeout(&x.snap.Config)
+		reply = x.exchangeTimeout()
 	default:
 		r.Outcome = "error"
 		reply, wait = x.lost()
@@ -273,8 +276,18 @@ func (x *exchange) blame() {
 // reasons, and all of them named.
 func (x *exchange) lost() (wire.Error, time.Duration) {
 	e, wait := x.failed.reply, x.failed.retryAfter
+	switch {
+	case x.failed.next:
+		wait = x.past.wait // of all that were asked: any may answer then
+	case e.Status != 503:
+		wait = 0 // the request's own fault does not pass with time
+	}
 	if len(x.receipt.Attempts) > 1 && x.failed.next {
-		e.Message = "all targets failed: " + x.tried()
+		prefix := "all targets failed: "
+		if x.failed.name == stopTime {
+			prefix = e.Message + ": "
+		}
+		e.Message = prefix + x.tried()
 	}
 	x.plan.keptNear(&e)
 	if e.Status == 429 && wait > 0 {
@@ -319,6 +332,7 @@ func (x *exchange) close() {
 		}
 	}
 	x.stopFetch()
+	x.giveBack()
 	s := x.s
 	x.mended()
 	x.warn()

@@ -62,6 +62,7 @@ type Server struct {
 	affinity  affinity
 	refused   sync.Map // provider id or ref → refusal
 	learned   learning // what backends taught by refusing
+	retries   retries
 	exchanges sync.Pool
 	requests  sync.Pool // *shaping.Request
 	ring      ring
@@ -118,6 +119,7 @@ func New(snap *Snapshot, opt Options) *Server {
 		})
 	}
 	s.meter.WatchEndpoints(s.endpointGauges)
+	s.meter.WatchBudget(func() int { return s.Retries().Left })
 	s.pool = upstream.NewPool(upstream.Options{Dialer: opt.Dialer, Agent: "nearside/" + opt.Version, Changed: s.breakerChanged, Gone: opt.Meter.Forget})
 	s.meter.WatchKeys(s.coolingKeys)
 	cfg := &snap.Config

@@ -29,6 +29,7 @@ type Status struct {
 	Backends []StatusBackend `json:"backends"`
 	Targets  []StatusTarget  `json:"targets"`
 	Failures []Failure       `json:"failures"`
+	Retries  RetryState      `json:"retries"` // the retry budget
 }
 
 // StatusFlight is an exchange under way.
@@ -118,7 +119,7 @@ const (
 // Status returns what is to be seen now. It sends nothing and changes nothing.
 func (s *Server) Status() *Status {
 	snap, now := s.snap.Load(), time.Now()
-	out := &Status{Version: s.version, At: now, Started: s.started, State: "ready", Network: s.Network(), Config: s.reload.Load(), Failures: s.failures.list(), Targets: []StatusTarget{}, Backends: []StatusBackend{}}
+	out := &Status{Version: s.version, At: now, Started: s.started, State: "ready", Network: s.Network(), Config: s.reload.Load(), Retries: s.Retries(), Failures: s.failures.list(), Targets: []StatusTarget{}, Backends: []StatusBackend{}}
 	if s.draining.Load() {
 		out.State = "draining"
 	}

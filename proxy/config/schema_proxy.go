@@ -102,6 +102,15 @@ func proxyShape() *shape {
 		ours("fallback", obj(
 			ours("targets", plus, of(d.Fallback.Targets), "How many targets of a chain one exchange may try."),
 			ours("continueBytes", plus, of(d.Fallback.ContinueBytes), "How much of a streamed answer is kept so that another target can go on from it (policy.continueStreams); one that is longer is not gone on with."),
+			ours("retries", zero, of(d.Fallback.Retries), "How often a target that refused the connection is asked again when no other is left; 0 for never."),
+			ours("backoffMin", durOrZero, inSeconds(d.Fallback.BackoffMin), "The least and …"),
+			ours("backoffMax", dur, inSeconds(d.Fallback.BackoffMax), "… the most that is waited before that; how long is drawn each time, so that requests do not come back together."),
+			ours("prefilled", zero, of(d.Fallback.Prefilled), "How many more tries may reach a backend once one has worked on the prompt and failed: reading a long prompt again is dear."),
+			ours("worked", durOrZero, inSeconds(d.Fallback.Worked), "An error that a backend says later than this after the request counts as one that it has worked for."),
+			ours("least", durOrZero, inSeconds(d.Fallback.Least), "How much of its time (agents.defaults.timeoutSeconds, or what the client says) an exchange must have left to try a further target."),
+			ours("retryShare", &shape{kind: number, zero: true}, strconv.FormatFloat(d.Fallback.RetryShare, 'g', -1, 64), "The retry budget: tries beyond the first that reach a backend, over all requests, as a share of the requests of retryWindow. Beyond it a failure is told at once."),
+			ours("retryMin", zero, of(d.Fallback.RetryMin), "So many of them may run at once whatever the share."),
+			ours("retryWindow", dur, inSeconds(d.Fallback.RetryWindow), "How far back requests and tries count for the share."),
 		), "", ""),
 		ours("balance", obj(
 			ours("load", &shape{kind: number}, strconv.FormatFloat(d.Balance.Load, 'g', -1, 64), "How many times its fair share of the requests under way an endpoint (proxy.providers.<id>.endpoints) may have before its conversations go to another. More keeps prompt caches warm, less spreads better; at least 1."),
@@ -134,6 +143,7 @@ func proxyShape() *shape {
 			ours("read", dur, inSeconds(d.Client.Read), "How long a client may take to send a whole request."),
 			ours("idle", dur, inSeconds(d.Client.Idle), "How long a connection without requests stays open."),
 			ours("write", dur, inSeconds(d.Client.Write), "How long one write may wait for a client that does not read; then it counts as gone and the backend is stopped."),
+			ours("margin", durOrZero, inSeconds(d.Client.Margin), "How long before the time-out that a client tells (x-nearside-timeout, x-stainless-timeout) it hears 504 instead of nothing; at most a tenth of it."),
 			ours("watchAfter", dur, inSeconds(d.Client.WatchAfter), "How long a request runs before its client's departure is watched for."),
 		), "", ""),
 		ours("limits", obj(

@@ -87,6 +87,9 @@ type Meter struct {
 	lessons   table[float64]
 	continued table[float64]
 	tokens    table[float64]
+	retries   table[float64]
+	withheld  table[float64]
+	budget    func() int // nil without one
 	durations table[histogram]
 	first     table[histogram]
 	between   table[histogram]
@@ -160,6 +163,8 @@ func New(opt Options) *Meter {
 		lessons:   newTable[float64](lessonsDesc, setsMax, 0),
 		continued: newTable[float64](continuedDesc, fieldsMax),
 		tokens:    newTable[float64](tokensDesc, setsMax, 0),
+		retries:   newTable[float64](retriesDesc, fieldsMax, 0),
+		withheld:  newTable[float64](withheldDesc, fieldsMax, 0),
 		durations: newTable[histogram](durationDesc, setsMax),
 		first:     newTable[histogram](firstDesc, setsMax, 0),
 		between:   newTable[histogram](betweenDesc, setsMax, 0),
@@ -396,7 +401,7 @@ type collector struct{ m *Meter }
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, placesDesc, endpointBusyDesc, endpointWeightDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, overflowDesc, problemsDesc, lessonsDesc, continuedDesc, tokensDesc,
 		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, targetDesc, keyDesc, inFlightDesc, offlineDesc, reloadDesc, reloadedDesc, buildDesc,
-		storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
+		retriesDesc, withheldDesc, budgetDesc, storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
 		out <- d
 	}
 }
@@ -407,7 +412,8 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	m := c.m
 	m.mu.Lock()
 	counters := [][]row[float64]{m.exchanges.copied(), m.models.copied(), m.attempts.copied(), m.places.copied(), m.aborts.copied(),
-		m.dropped.copied(), m.mended.copied(), m.looks.copied(), m.cut.copied(), m.overflows.copied(), m.problems.copied(), m.lessons.copied(), m.continued.copied(), m.tokens.copied()}
+		m.dropped.copied(), m.mended.copied(), m.looks.copied(), m.cut.copied(), m.overflows.copied(), m.problems.copied(), m.lessons.copied(), m.continued.copied(), m.tokens.copied(),
+		m.retries.copied(), m.withheld.copied()}
 	histograms := []struct {
 		rows   []row[histogram]
 		bounds []time.Duration
@@ -417,7 +423,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	breakers, targets := m.breakers.copied(), m.targets.copied()
 	reloads, reloadOK, reloaded := m.reloads, m.reloadOK, m.reloaded
-	store, endpoints, keys := m.store, m.endpoints, m.keys
+	store, endpoints, keys, budget := m.store, m.endpoints, m.keys, m.budget
 	m.mu.Unlock()
 
 	for _, rows := range counters {
@@ -454,6 +460,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	if endpoints != nil {
 		collectEndpoints(out, endpoints())
 	}
+	collectRetries(out, budget)
 	if store != nil {
 		st := store()
 		gauge := func(d *prometheus.Desc, v float64, labels ...string) {

@@ -318,6 +318,9 @@ func TestNamesAndTypesFollowTheRules(t *testing.T) {
 	m.Problem("panic")
 	m.Lesson("p", "string-content", true)
 	m.Continued("ok")
+	m.Retry("connect_refused")
+	m.RetryWithheld("retry_budget")
+	m.WatchBudget(func() int { return 3 })
 	m.Watch(func() Store { return Store{} })
 	m.WatchKeys(func() []Key {
 		return []Key{{Provider: "far", Index: 2, Reason: "rate_limit", Left: 1500 * time.Millisecond}}
