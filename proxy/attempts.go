@@ -26,6 +26,9 @@ func (x *exchange) advance() error {
 		}
 		err := x.listen()
 		if err == nil {
+			if !x.isFirst() {
+				return errOvertaken
+			}
 			x.commit()
 			return nil
 		}
@@ -64,6 +67,11 @@ var errLost = errors.New("all targets failed")
 
 // try begins the attempt of the next target that may be tried.
 func (x *exchange) try() error {
+	if x.race != nil && !x.race.over {
+		if err := x.awaitHedge(); err != nil {
+			return err
+		}
+	}
 	if !x.past.resume.IsZero() {
 		if err := x.backOff(); err != nil {
 			return err
@@ -253,6 +261,7 @@ func (x *exchange) lose(err error) bool {
 		x.moves()
 	}
 	if o.next && ofKey && x.rotates(reason, now) {
+		x.hedgeAt = time.Time{}
 		x.step--
 		return true
 	}
@@ -304,6 +313,8 @@ func (x *exchange) abandon(err error) {
 	name := "cancelled"
 	if errors.Is(err, errGone) {
 		name = "client_closed"
+	} else if errors.Is(err, errOvertaken) {
+		name = nameLostRace
 	}
 	x.abandonFor(name, err.Error())
 }
@@ -324,6 +335,9 @@ func (x *exchange) commit() {
 	x.committed = true
 	x.follow()
 	x.giveBack()
+	if x.hedgeAt = (time.Time{}); x.plan.policy.Hedge.Enabled {
+		x.paced(now)
+	}
 	x.ticket.Settle(breaker.Good)
 	x.provider.Settle(breaker.Good)
 	if x.cur.route == "far" {

@@ -85,8 +85,8 @@ type exchange struct {
 	scan      wire.Scanner
 	dec       shaping.CopyDecoder
 	mend      shaping.Mender
-	enc       shaping.StreamEncoder
-	encoding  bool // enc has been set up
+	enc       *shaping.StreamEncoder // never nil; a hedge that takes over has that of the other
+	encoding  bool                   // enc has been set up
 	held      heldEvents
 	w         io.Writer // nil before the 200
 	out       []byte
@@ -104,6 +104,8 @@ type exchange struct {
 	opaque    bool // a body that is copied as it is
 	crashed   bool // a panic was caught: what it holds is not used again
 
+	hedgeAt    time.Time // when the next target is started beside the present one; zero for never
+	heir       *exchange // the hedge that the response, which knows this exchange, goes on with
 	past       past
 	clientTime clientTime
 
@@ -114,10 +116,11 @@ type exchange struct {
 	stay         uint64 // names the conversation to affinity; 0 for none
 	was          home   // where it was served before
 
-	mu       sync.Mutex // guards the three below
+	mu       sync.Mutex // guards the four below; race is written by the serving goroutine alone
 	gone     bool
 	ending   bool
 	fetching context.CancelFunc // of fetch, while it runs
+	race     *race              // against a hedge; nil without one
 
 	nudge    chan struct{}  // wakes a pause; holds one
 	departed func()         // depart, made once
@@ -155,6 +158,17 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx, sf surface) {
 	s.retries.requests.add(x.start.Sub(s.started), x.snap.Config.Fallback.RetryWindow)
 	x.client.watch(x.snap.Config.Client.WatchAfter, x.departed)
 	err := x.advance()
+	if errors.Is(err, errOvertaken) {
+		h := x.yield()
+		x.release()
+		h.takeOver()
+		return
+	}
+	x.conclude(err)
+}
+
+// conclude answers once the attempt loop has come to something.
+func (x *exchange) conclude(err error) {
 	switch {
 	case errors.Is(err, upstream.ErrHold):
 		x.stream()
@@ -354,8 +368,12 @@ func (x *exchange) depart() {
 	x.gone = true
 	x.cancelFetch()
 	x.nudged()
+	r := x.race
 	x.mu.Unlock()
 	x.at.Cancel()
+	if r != nil && r.h != x {
+		r.h.depart()
+	}
 }
 
 // end is called by a shutdown whose grace is over.
@@ -364,8 +382,12 @@ func (x *exchange) end() {
 	x.ending = true
 	x.cancelFetch()
 	x.nudged()
+	r := x.race
 	x.mu.Unlock()
 	x.at.Cancel()
+	if r != nil && r.h != x {
+		r.h.end()
+	}
 }
 
 // broken says why the exchange itself may not go on, or nil.
@@ -377,6 +399,8 @@ func (x *exchange) broken() error {
 		return errGone
 	case x.ending:
 		return errEnding
+	case x.race != nil && x.race.lost(x):
+		return errOvertaken
 	}
 	return nil
 }
@@ -401,9 +425,12 @@ func (x *exchange) Flush() error {
 	return nil
 }
 
-// Wake returns the next heartbeat or the end of the exchange's total time.
+// Wake returns the next heartbeat, the time for a hedge or the end of the exchange's total time.
 func (x *exchange) Wake() time.Time {
 	t := x.deadline
+	if !x.hedgeAt.IsZero() && (t.IsZero() || x.hedgeAt.Before(t)) {
+		t = x.hedgeAt
+	}
 	if x.silent() && (t.IsZero() || x.nextTick.Before(t)) {
 		t = x.nextTick
 	}
@@ -424,6 +451,9 @@ func (x *exchange) Tick(now time.Time) error {
 	}
 	if !x.deadline.IsZero() && !now.Before(x.deadline) {
 		return errExchange
+	}
+	if !x.hedgeAt.IsZero() && !now.Before(x.hedgeAt) {
+		x.hedge(now)
 	}
 	if !x.silent() || now.Before(x.nextTick) {
 		return nil
@@ -461,7 +491,7 @@ func (x *exchange) encoder() *shaping.StreamEncoder {
 		opt.Sealer, opt.Reasoning = x.s.shaping.Sealer, x.snap.Config.Responses.Reasoning
 		x.enc.Reset(opt)
 	}
-	return &x.enc
+	return x.enc
 }
 
 // served is the model that the answer names.
@@ -509,7 +539,9 @@ func (x *exchange) release() {
 	x.heard = time.Time{}
 	x.readAt, x.lastEvent, x.nextTick, x.deadline = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	x.gaps = meter.Gaps{}
-	x.gone, x.ending = false, false
+	hedge := x.race != nil && x.race.h == x
+	x.gone, x.ending, x.race = false, false, nil
+	x.hedgeAt, x.heir = time.Time{}, nil
 	x.sessionKnown, x.sessionID = false, 0
 	x.keys, x.goesOn, x.sought, x.stay, x.was = keyUse{}, false, false, 0, home{}
 	x.past, x.clientTime = past{}, clientTime{}
@@ -522,7 +554,7 @@ func (x *exchange) release() {
 	x.held.reset()
 	x.unshape(s)
 	x.turn = shaping.Turn{}
-	if !x.crashed {
+	if !x.crashed && !hedge {
 		s.exchanges.Put(x)
 	}
 }

@@ -54,6 +54,7 @@ type Receipt struct {
 	NotStored  bool    `json:"not_stored,omitempty"` // it was to be kept, and the store failed
 	// Stopped says why no further target was tried though one could have been.
 	Stopped string `json:"stopped,omitempty"`
+	Hedged  bool   `json:"hedged,omitempty"` // a second target was started beside the first
 
 	// RouteReason is why a far target answered, or was tried last, in the place of
 	// near ones: "failure; lmstudio/m=connect_refused".
@@ -111,6 +112,7 @@ type Attempt struct {
 	Phase       string        `json:"phase,omitempty"`
 	Took        time.Duration `json:"took_ns"`
 	Skipped     bool          `json:"skipped,omitempty"`
+	Hedged      bool          `json:"hedged,omitempty"` // it was started beside another that was late
 	provider    string
 	declared    bool
 }

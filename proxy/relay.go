@@ -97,6 +97,10 @@ func (x *exchange) WriteTo(w io.Writer) (_ int64, err error) {
 		if err == nil {
 			err = x.advance()
 		}
+		if errors.Is(err, errOvertaken) {
+			x.heir = x.yield()
+			return x.heir.WriteTo(w)
+		}
 		if err != nil {
 			return 0, x.broke(err)
 		}
@@ -270,6 +274,7 @@ func (x *exchange) usage() {
 // event, or, where the client has left, with nothing.
 func (x *exchange) broke(err error) error {
 	r := x.receipt
+	x.stopHedge()
 	x.usage()
 	if e := x.broken(); errors.Is(e, errGone) {
 		err = e
@@ -380,6 +385,11 @@ func (x *exchange) phase() string {
 // that came about. It is also called with nil after a panic, so it goes by
 // what the exchange itself knows.
 func (x *exchange) CloseWithError(err error) error {
+	if h := x.heir; h != nil {
+		e := h.CloseWithError(err)
+		x.release()
+		return e
+	}
 	if x.receipt.Outcome == "" {
 		if err != nil && errors.Is(x.broken(), errGone) {
 			x.left()

@@ -198,6 +198,7 @@ func (x *exchange) reject(e *wire.Error, wait time.Duration) {
 // fail answers an exchange that ended before anything was sent.
 func (x *exchange) fail(err error) {
 	x.client.unwatch()
+	x.stopHedge()
 	r := x.receipt
 	if x.trying {
 		x.at.Close()
@@ -333,6 +334,7 @@ func (x *exchange) close() {
 	}
 	x.stopFetch()
 	x.giveBack()
+	x.stopHedge()
 	s := x.s
 	x.mended()
 	x.warn()

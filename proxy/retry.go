@@ -176,12 +176,22 @@ const (
 // the one on a fresh connection when a kept one was dead.
 // What a key is at fault for, no other endpoint does better with.
 func (x *exchange) another(o *outcome, next, larger, ofKey bool, now time.Time) bool {
+	x.hedgeAt = time.Time{}
 	elsewhere := !ofKey && x.elsewhere(o, now) // the present step is up once more
 	if !next {
 		if larger {
 			x.passRest("", "")
 		}
 		return false
+	}
+	if x.isHedge() {
+		return false
+	}
+	if x.race != nil && !x.race.over { // it may answer yet; what else there is comes after it
+		if elsewhere {
+			x.step++
+		}
+		return true
 	}
 	sp, cfg := &x.past, &x.snap.Config.Fallback
 	more := elsewhere || x.more()

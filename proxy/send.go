@@ -48,6 +48,9 @@ func (x *exchange) send(now time.Time) {
 	x.attempt = now
 	if x.lastReq.IsZero() {
 		x.lastReq = now
+		if x.plan.policy.Hedge.Enabled {
+			x.mayHedge(now)
+		}
 	}
 	x.checked, x.saying, x.opaque, x.finished, x.closed = false, false, false, false, false
 	x.heard = time.Time{}

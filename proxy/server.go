@@ -63,6 +63,7 @@ type Server struct {
 	refused   sync.Map // provider id or ref → refusal
 	learned   learning // what backends taught by refusing
 	retries   retries
+	paces     sync.Map // target.key → *[2]pace, where a policy hedges
 	exchanges sync.Pool
 	requests  sync.Pool // *shaping.Request
 	ring      ring
@@ -103,11 +104,7 @@ func New(snap *Snapshot, opt Options) *Server {
 	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, dialer: opt.Dialer, shaping: opt.Shaping, store: opt.Store, ledger: opt.Ledger, started: time.Now(),
 		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}, out: make(chan struct{}, 1)}
 	s.requests.New = func() any { return new(shaping.Request) }
-	s.exchanges.New = func() any {
-		x := &exchange{nudge: make(chan struct{}, 1)}
-		x.departed = x.depart
-		return x
-	}
+	s.exchanges.New = func() any { return s.newExchange() }
 	s.jobs.running, s.jobs.slots = map[string]*job{}, make(chan struct{}, snap.Config.Responses.Background)
 	s.sockets.open, s.sockets.stop = map[*socket]struct{}{}, make(chan struct{})
 	s.sockets.ping, s.sockets.pong, s.sockets.bye = socketPing, socketPong, socketBye
@@ -145,6 +142,12 @@ func New(snap *Snapshot, opt Options) *Server {
 	}
 	s.Apply(snap)
 	return s
+}
+
+func (s *Server) newExchange() *exchange {
+	x := &exchange{nudge: make(chan struct{}, 1), enc: new(shaping.StreamEncoder)}
+	x.departed = x.depart
+	return x
 }
 
 // Apply swaps the configuration. Exchanges under way finish on the one they

@@ -89,6 +89,7 @@ type Meter struct {
 	tokens    table[float64]
 	retries   table[float64]
 	withheld  table[float64]
+	hedges    table[float64]
 	budget    func() int // nil without one
 	durations table[histogram]
 	first     table[histogram]
@@ -165,6 +166,7 @@ func New(opt Options) *Meter {
 		tokens:    newTable[float64](tokensDesc, setsMax, 0),
 		retries:   newTable[float64](retriesDesc, fieldsMax, 0),
 		withheld:  newTable[float64](withheldDesc, fieldsMax, 0),
+		hedges:    newTable[float64](hedgesDesc, fieldsMax),
 		durations: newTable[histogram](durationDesc, setsMax),
 		first:     newTable[histogram](firstDesc, setsMax, 0),
 		between:   newTable[histogram](betweenDesc, setsMax, 0),
@@ -401,7 +403,7 @@ type collector struct{ m *Meter }
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, placesDesc, endpointBusyDesc, endpointWeightDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, overflowDesc, problemsDesc, lessonsDesc, continuedDesc, tokensDesc,
 		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, targetDesc, keyDesc, inFlightDesc, offlineDesc, reloadDesc, reloadedDesc, buildDesc,
-		retriesDesc, withheldDesc, budgetDesc, storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
+		retriesDesc, withheldDesc, hedgesDesc, budgetDesc, storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
 		out <- d
 	}
 }
@@ -413,7 +415,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	m.mu.Lock()
 	counters := [][]row[float64]{m.exchanges.copied(), m.models.copied(), m.attempts.copied(), m.places.copied(), m.aborts.copied(),
 		m.dropped.copied(), m.mended.copied(), m.looks.copied(), m.cut.copied(), m.overflows.copied(), m.problems.copied(), m.lessons.copied(), m.continued.copied(), m.tokens.copied(),
-		m.retries.copied(), m.withheld.copied()}
+		m.retries.copied(), m.withheld.copied(), m.hedges.copied()}
 	histograms := []struct {
 		rows   []row[histogram]
 		bounds []time.Duration

@@ -320,6 +320,7 @@ func TestNamesAndTypesFollowTheRules(t *testing.T) {
 	m.Continued("ok")
 	m.Retry("connect_refused")
 	m.RetryWithheld("retry_budget")
+	m.Hedge("won")
 	m.WatchBudget(func() int { return 3 })
 	m.Watch(func() Store { return Store{} })
 	m.WatchKeys(func() []Key {

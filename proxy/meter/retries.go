@@ -38,3 +38,12 @@ func collectRetries(out chan<- prometheus.Metric, budget func() int) {
 		out <- prometheus.MustNewConstMetric(budgetDesc, prometheus.GaugeValue, float64(budget()))
 	}
 }
+
+var hedgesDesc = describe("hedges_total", "Targets started beside one that was slow to its first content: won, lost or failed.", "outcome")
+
+// Hedge counts a hedge that is over: won, lost or failed.
+func (m *Meter) Hedge(outcome string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	*m.hedges.at(labels{oneOf(outcome, "won", "lost", "failed")})++
+}
