@@ -192,7 +192,7 @@ func startFaults(t *testing.T, cells []*faultCell, more ...string) *faultRig {
 	rig.running = start(t, fmt.Sprintf(`{
   models: {mode: "replace", providers: {%s}},
   agents: {defaults: {model: {primary: "near-chat/ok"}}},
-  proxy: {discovery: {enabled: false}, exchangesKept: 4096, policy: {overflow: {loadingWaitMs: 1, queueWaitMs: 1}},
+  proxy: {discovery: {enabled: false}, exchangesKept: 4096, fallback: {retryMin: 1000}, policy: {overflow: {loadingWaitMs: 1, queueWaitMs: 1}},
     providers: {%s}%s},
 }`, strings.Join(providers, ",\n"), strings.Join(settings, ",\n"), strings.Join(append([]string{""}, more...), ", ")))
 	return rig

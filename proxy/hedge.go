@@ -210,7 +210,7 @@ func (x *exchange) awaitHedge() error {
 		return err
 	}
 	x.stopHedge()
-	if !x.another(&x.failed, true, false, time.Now()) {
+	if !x.another(&x.failed, true, false, false, time.Now()) {
 		return errLost
 	}
 	return nil
