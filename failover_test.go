@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// quick makes the deadlines short enough for tests.
-const quick = `providers: {
+// quick makes the deadlines short enough for tests, and has nobody wait for a
+// backend that loads its model or has no room.
+const quick = `policy: {overflow: {loadingWaitMs: 0, queueWaitMs: 0}}, providers: {
     near: {deadlines: {connectMs: 500, headersMs: 400, firstContentMs: 400, gapMs: 400}, breaker: {disabled: true}},
   }`
 

@@ -93,6 +93,12 @@ func (x *exchange) try() error {
 			x.pass(t, skipOffline.name(), x.s.offlineReason(time.Unix(0, x.s.network.until.Load())))
 			continue
 		}
+		if ok, err := x.awaits(t); err != nil {
+			x.step-- // it goes on here, or ends
+			return err
+		} else if !ok {
+			continue
+		}
 		if err := x.fetchImages(t); err != nil {
 			var e *wire.Error
 			if !errors.As(err, &e) {
@@ -201,6 +207,9 @@ func (x *exchange) noteFailure(now time.Time, o *outcome, phase upstream.Phase) 
 
 func (x *exchange) noteAttempt(now time.Time, a Attempt, phase upstream.Phase) {
 	t := x.cur
+	if x.merged(&a, now.Sub(x.attempt)) {
+		return
+	}
 	a.Ref, a.Endpoint, a.Route, a.Phase, a.Took, a.provider, a.declared = t.ref, t.endpoint(), t.route, x.named(phase), now.Sub(x.attempt), t.model.Provider.ID, t.model.Declared
 	a.Key = x.keyLabel()
 	x.receipt.Attempts = append(x.receipt.Attempts, a)
@@ -235,6 +244,7 @@ func (x *exchange) lose(err error) bool {
 	x.onward.judge(&o)
 	now := time.Now()
 	phase := x.at.Phase()
+	was := x.past
 	x.tally(err, &o, now)
 	x.at.Close()
 	x.trying = false
@@ -244,13 +254,18 @@ func (x *exchange) lose(err error) bool {
 	x.ticket.Settle(o.verdict)
 	x.provider.Settle(o.provider)
 	reason, ofKey := x.keyFailed(&o, err, now)
-	if o.cooldown && !ofKey {
+	lingers := x.lingers(&o, err, !ofKey, now)
+	if o.cooldown && !ofKey && !lingers {
 		x.s.coolDown(x.cur, now.Add(o.retryAfter))
 	}
 	if o.refused != 0 && !ofKey {
 		x.s.refuse(x.snap, x.cur, o.refused, now)
 	}
 	x.noteFailure(now, &o, phase)
+	if lingers {
+		x.linger(&was)
+		return true
+	}
 	x.miss(x.cur, o.name, o.overflow())
 	next, larger := o.next, x.mayGoLarger(&o)
 	if larger {
@@ -347,10 +362,10 @@ func (x *exchange) commit() {
 	x.stays(now)
 	x.learned()
 	if x.heard.IsZero() {
-		x.at.Learn(now)
-	} else {
-		x.at.Learn(x.heard)
+		x.heard = now
 	}
+	x.at.Learn(x.heard, x.receipt.Stream && !x.opaque)
+	x.found()
 	if x.receipt.First == 0 {
 		x.receipt.First = now.Sub(x.start)
 	}

@@ -182,7 +182,9 @@ func (c *telling) run(t *testing.T) {
 	}
 	t.Cleanup(func() { backend.Close() })
 	eager := func(cfg *Config, all []upstream.Config) {
-		cfg.Learning = false // what a refusal means where nothing is learned from it
+		cfg.Learning = false                                                  // what a refusal means where nothing is learned from it
+		cfg.Policy.Overflow.LoadingWait, cfg.Policy.Overflow.QueueWait = 0, 0 // what the waits do is shown elsewhere
+		all[0].Deadlines.FirstContentCold, all[0].Deadlines.Queue = 0, 0
 		all[0].Breaker = breaker.Config{Consecutive: 1, OpenFor: time.Hour, OpenMax: time.Hour, Lease: time.Hour}
 	}
 

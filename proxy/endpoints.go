@@ -27,6 +27,7 @@ func (s *Server) spread(t *target, endpoints []*upstream.Endpoint) {
 		p.backend, p.backendErr = s.pool.BackendAt(t.model, e)
 		p.keys = keyring(t.model, p.backend)
 		t.keys = p.keys // the same for all
+		p.state = s.pool.ModelAt(t.model, e)
 		p.breaker, p.provider = s.pool.BreakersAt(t.model, e)
 		p.cool = s.cooldown(p.key(), t.model.Declared)
 		if t.backendErr == nil {

@@ -72,6 +72,7 @@ type exchange struct {
 	ticket      breaker.Ticket
 	provider    breaker.Ticket
 	attempt     time.Time // when the present attempt began
+	wait        waiting   // for a target that cannot be asked yet
 	lastReq     time.Time // when the first attempt's request began to be sent
 	failed      outcome   // of the last failed attempt
 	leaving     leaving
@@ -512,6 +513,7 @@ func (x *exchange) streams() bool { return x.receipt.Stream || x.opaque }
 // release gives back what the exchange holds and makes it ready for the next.
 func (x *exchange) release() {
 	s := x.s
+	x.endWait()
 	s.inFlight.Add(-x.weight)
 	s.unregister(x)
 	s.meter.End()

@@ -112,6 +112,7 @@ func (g *gauges) apply(c *catalog.Catalog) {
 // weigh compares what the backend counted with what was estimated, once the
 // answer has told: the gauge learns from it, or the prompt was cut.
 func (x *exchange) weigh() {
+	x.learnPrompt()
 	r, t := x.receipt, x.cur
 	if t == nil || len(r.Continued) > 0 || x.form != "" || !r.HasUsage || r.Usage.Input <= 0 {
 		return

@@ -95,6 +95,9 @@ func (x *exchange) hedge(now time.Time) {
 	if st := &x.plan.Steps[at]; st.behind && !x.plan.policy.Overflow.Failure || st.Route == "far" && x.s.network.doubtful() {
 		return
 	}
+	if x.plan.Steps[at].target.state.Held() { // it would have to be waited for, too
+		return
+	}
 	h := x.twin()
 	t, err := h.admit(x.plan.Steps[at].target)
 	if err != nil {

@@ -26,16 +26,9 @@ type Snapshot struct {
 	// decides which near model is ready where no default is configured.
 	States map[string]BackendState
 
-	targets sync.Map // *catalog.Model → *target
-	prices  sync.Map // name → *catalog.Model, see priced: two of them
-}
-
-// BackendState is what was last seen of a provider.
-type BackendState struct {
-	State  string `json:"state"` // ready, loading, asleep, unreachable, misconfigured, unknown
-	Detail string `json:"detail,omitempty"`
-	// Endpoints are what was seen of each, where the provider has several.
-	Endpoints []EndpointSeen `json:"endpoints,omitempty"`
+	targets sync.Map         // *catalog.Model → *target
+	prices  sync.Map         // name → *catalog.Model, see priced: two of them
+	live    *upstream.States // how they are since; nil before Apply
 }
 
 // EndpointSeen is what was last seen of one endpoint of a provider.
@@ -53,10 +46,23 @@ func (s *Snapshot) Shaping(opt shaping.Options) shaping.Options {
 	return opt
 }
 
-// Ready says whether a model could be asked when its server was last looked at.
+// Ready says whether a model can be asked as far as is known: as of now once the
+// snapshot is in force, as of the last look before that.
 func (s *Snapshot) Ready(m *catalog.Model) bool {
-	st, ok := s.States[m.Provider.ID]
-	return m.Unavailable == "" && m.Provider.Unavailable == "" && (!ok || st.State == "ready" || st.State == "loading" || st.State == "asleep")
+	if m.Unavailable != "" || m.Provider.Unavailable != "" {
+		return false
+	}
+	state := ""
+	if s.live != nil {
+		state, _ = s.live.Of(m.Provider.ID)
+	} else if st, ok := s.States[m.Provider.ID]; ok {
+		state = st.State
+	}
+	switch state {
+	case upstream.StateFailing, upstream.StateMisconfigured, upstream.StateUnreachable:
+		return false
+	}
+	return true
 }
 
 // noModel says why default means nothing: no near provider lists a model.
@@ -98,6 +104,7 @@ type target struct {
 	keys       *upstream.Keyring // nil where none is sent
 	cool       *atomic.Int64
 	gauge      *gauge
+	state      *upstream.Model // how it is, and what was learned of it by asking
 	windowWarn string
 	windowBad  string
 	simulated  bool
@@ -130,7 +137,7 @@ func (s *Server) targetFor(snap *Snapshot, m *catalog.Model, first, last wire.Di
 	t.keys = keyring(m, t.backend)
 	t.breaker, t.provider = s.pool.Breakers(m)
 	t.cool = s.cooldown(ref, m.Declared)
-	t.gauge = s.gauges.of(m)
+	t.gauge, t.state = s.gauges.of(m), s.pool.Model(m)
 	t.windowWarn, t.windowBad = m.Window().Verdict()
 	t.known = s.learned.of(m, ref)
 	opt := snap.Shaping(s.shaping)

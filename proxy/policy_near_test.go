@@ -28,6 +28,7 @@ func policyServer(t testing.TB, dialer upstream.Dialer, tune func(*Snapshot), ne
 	snap := &Snapshot{Config: Defaults(), States: map[string]BackendState{}}
 	snap.Config.Drain.Grace = 2 * time.Second
 	snap.Config.Fallback.Targets = 8
+	snap.Config.Policy.Overflow.LoadingWait, snap.Config.Policy.Overflow.QueueWait = 0, 0
 	var providers []*catalog.Provider
 	add := func(id, url, region string, isNear bool, models ...*catalog.Model) *catalog.Provider {
 		p := &catalog.Provider{ID: id, API: catalog.Completions, BaseURL: url, Near: isNear, Source: catalog.FromConfig, Region: region}
@@ -37,6 +38,7 @@ func policyServer(t testing.TB, dialer upstream.Dialer, tune func(*Snapshot), ne
 		}
 		d := upstream.DefaultDeadlines(isNear)
 		d.Headers, d.FirstContent, d.Gap = 10*time.Second, 10*time.Second, 10*time.Second
+		d.FirstContentCold, d.Queue, d.Explicit = 0, 0, map[string]string{"firstContentCold": "test"} // nobody waits for what loads or is full
 		snap.Backends = append(snap.Backends, upstream.Config{ID: id, BaseURL: url, API: p.API, Near: isNear, Deadlines: d, Limits: upstream.DefaultLimits(isNear),
 			Breaker: breaker.Config{Disabled: true}})
 		providers = append(providers, p)

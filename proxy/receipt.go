@@ -112,7 +112,9 @@ type Attempt struct {
 	Phase       string        `json:"phase,omitempty"`
 	Took        time.Duration `json:"took_ns"`
 	Skipped     bool          `json:"skipped,omitempty"`
-	Hedged      bool          `json:"hedged,omitempty"` // it was started beside another that was late
+	Hedged      bool          `json:"hedged,omitempty"`      // it was started beside another that was late
+	Waited      time.Duration `json:"waited_ns,omitempty"`   // for it to be ready
+	Again       int           `json:"asked_again,omitempty"` // meanwhile
 	provider    string
 	declared    bool
 }

@@ -18,6 +18,7 @@ import (
 	"nearside/catalog"
 	"nearside/shaping"
 	"nearside/shaping/wire"
+	"nearside/upstream"
 )
 
 type wireError = wire.Error
@@ -300,8 +301,8 @@ func (s *Server) stateOf(snap *Snapshot, t *target) (state, why string, tried bo
 	case skipOffline:
 		return "network_down", st.Reason, false
 	case skipNot:
-		if b, ok := snap.States[t.model.Provider.ID]; ok && b.State != "" {
-			return b.State, b.Detail, true
+		if state, why = t.state.State(); state != upstream.StateUnknown {
+			return state, why, true
 		}
 		return "ready", "", true
 	}
@@ -398,7 +399,7 @@ func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
 		InFlight int                     `json:"in_flight"`
 		Learned  int                     `json:"learned"`
 		Network  NetworkState            `json:"network"`
-	}{Status: "ready", Network: s.Network(), Targets: s.targetsState(snap), Backends: snap.States, Config: s.reload.Load(), Digest: snap.Digest}
+	}{Status: "ready", Network: s.Network(), Targets: s.targetsState(snap), Backends: s.backendStates(snap), Config: s.reload.Load(), Digest: snap.Digest}
 	s.mu.Lock()
 	out.InFlight = len(s.active)
 	s.mu.Unlock()

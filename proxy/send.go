@@ -68,7 +68,7 @@ func (x *exchange) send(now time.Time) {
 	}
 	x.sent = length
 	req := upstream.Request{Path: x.path(), Key: x.keys.at, Headers: x.further(t), ContentType: x.form, Body: x.parts, Length: length, Stream: x.receipt.Stream, ModelLines: t.lines,
-		Prompt: int(env.TextBytes / 4)}
+		Prompt: x.promptTokens(t, env), Model: t.state}
 	if !x.receipt.Stream {
 		req.Whole = int(min(x.env.MaxTokens, 1<<20))
 		if req.Whole == 0 {

@@ -117,7 +117,7 @@ func New(snap *Snapshot, opt Options) *Server {
 	}
 	s.meter.WatchEndpoints(s.endpointGauges)
 	s.meter.WatchBudget(func() int { return s.Retries().Left })
-	s.pool = upstream.NewPool(upstream.Options{Dialer: opt.Dialer, Agent: "nearside/" + opt.Version, Changed: s.breakerChanged, Gone: opt.Meter.Forget})
+	s.pool = upstream.NewPool(upstream.Options{Dialer: opt.Dialer, Agent: "nearside/" + opt.Version, Changed: s.breakerChanged, Gone: opt.Meter.Forget, State: s.stateChanged})
 	s.meter.WatchKeys(s.coolingKeys)
 	cfg := &snap.Config
 	s.http = &fasthttp.Server{
@@ -154,6 +154,7 @@ func (s *Server) newExchange() *exchange {
 // began with.
 func (s *Server) Apply(snap *Snapshot) {
 	s.pool.Apply(snap.Backends)
+	s.applyStates(snap)
 	s.gauges.apply(snap.Catalog)
 	s.ring.resize(snap.Config.ExchangesKept)
 	s.snap.Store(snap)

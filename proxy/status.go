@@ -238,7 +238,7 @@ func (s *Server) statusTargets(snap *Snapshot, out *Status, breakers map[string]
 				row.Breaker = statusBreaker(st)
 			}
 			if t.backend != nil {
-				row.Prefill = t.backend.PrefillRate()
+				row.Prefill = t.state.PrefillRate()
 			}
 			out.Targets = append(out.Targets, row)
 		}

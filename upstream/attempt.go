@@ -37,6 +37,7 @@ type Request struct {
 	Stream      bool              // Accept: text/event-stream
 	Whole       int               // tokens expected of an answer that is not streamed; 0 for a stream
 	Prompt      int               // estimated prompt tokens, for the prefill-aware budget
+	Model       *Model            // what is learned of the model that is asked; nil for none
 	ModelLines  []byte            // the model's own header lines
 	Dialled     func(reused bool) // called when the connection stands; may be nil
 }
@@ -85,6 +86,10 @@ type Attempt struct {
 	any      bool // a byte of the answer has come
 	out      []byte
 	vec      net.Buffers
+
+	cold  bool          // the model may have to be loaded first
+	first time.Duration // from the request to the first content
+	read  promptRead
 }
 
 type dialled struct {
@@ -100,6 +105,7 @@ func (a *Attempt) Start(b *Backend, req Request, w Waiter) {
 	a.mu.Unlock()
 	a.b, a.w, a.req = b, w, req
 	b.busy.Add(1)
+	a.read, a.first = promptRead{}, 0
 	a.started, a.sent, a.total = now, time.Time{}, time.Time{}
 	a.dialled, a.uploaded, a.upErr, a.inBody, a.any = nil, nil, nil, false, false
 	a.upDone.Store(false)
@@ -271,7 +277,7 @@ func (a *Attempt) wrote(now time.Time, err error) {
 		a.setDeadline(now, d.Headers, "headers", KindHeadersTimeout)
 		return
 	}
-	budget, name := a.b.patience(a.req.Prompt, a.req.Whole, now)
+	budget, name := a.patience(now)
 	a.setDeadline(now, budget, name, KindHeadersTimeout)
 }
 
@@ -315,7 +321,7 @@ func (a *Attempt) ReadHead() error {
 		a.sent = now // an answer before the end of the upload
 	}
 	a.phase = PhaseContent
-	budget, name := a.b.patience(a.req.Prompt, a.req.Whole, a.sent)
+	budget, name := a.patience(a.sent)
 	a.setDeadline(a.sent, budget, name, KindContentTimeout)
 	return nil
 }
@@ -343,13 +349,6 @@ func (a *Attempt) Progress(now time.Time) {
 // come behind it has wait to come.
 func (a *Attempt) Finishing(now time.Time, wait time.Duration) {
 	a.setDeadline(now, min(wait, a.b.cfg.Deadlines.Gap), "gap", KindGapTimeout)
-}
-
-// Learn tells the backend how long a prompt took to its first content.
-func (a *Attempt) Learn(first time.Time) {
-	if !a.sent.IsZero() {
-		a.b.learn(a.req.Prompt, first.Sub(a.sent), first)
-	}
 }
 
 // Drain reads what is left behind an answer's semantic end, if it is there

@@ -53,6 +53,7 @@ type Config struct {
 	Limits    Limits
 	Breaker   breaker.Config
 	Cooldown  Cooldown // of its keys
+	States    StateBounds
 }
 
 // credentials returns the keys in the order in which they are used, each once.
@@ -119,6 +120,9 @@ type Deadlines struct {
 	FirstContentMin, FirstContentMax, FirstContentCold time.Duration
 	Gap                                                time.Duration // between events after content; keep-alives do not count
 	Total                                              time.Duration
+	// Queue is how long a backend that has no room is waited for when no other
+	// target is left; 0 for not at all.
+	Queue time.Duration
 	// Explicit names the setting that fixed a deadline, for messages, by phase
 	// ("connect", "tls", "write", "headers", "firstContent", "firstContentMin",
 	// "firstContentMax", "firstContentCold", "gap", "total").
@@ -143,9 +147,15 @@ func DefaultDeadlines(near bool) Deadlines {
 	if near {
 		d.Connect, d.TLS = time.Second, 3*time.Second
 		d.FirstContentMin, d.FirstContentMax, d.FirstContentCold = 30*time.Second, 300*time.Second, 180*time.Second
-		d.Gap = 60 * time.Second
+		d.Gap, d.Queue = 60*time.Second, 60*time.Second
 	}
 	return d
+}
+
+// DefaultStates returns how soon a near backend that is not ready is asked again.
+// Far ones are not asked what they are: a request finds out.
+func DefaultStates() StateBounds {
+	return StateBounds{First: 500 * time.Millisecond, Max: 5 * time.Second}
 }
 
 // DefaultLimits returns the default bounds: near or far.

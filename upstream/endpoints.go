@@ -71,6 +71,16 @@ func (c *Config) names(name string) bool {
 	return false
 }
 
+// nameOf returns the name of the endpoint of that URL, empty for none.
+func (c *Config) nameOf(url string) string {
+	for i := range c.Endpoints {
+		if c.Endpoints[i].URL == url {
+			return c.Endpoints[i].Name
+		}
+	}
+	return ""
+}
+
 // EachPlace returns the configuration of every place at which a provider can be
 // asked, and the names of its endpoints: one without a name where it has none.
 func (c Config) EachPlace() (places []Config, names []string) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"math"
 	"net/url"
 	"reflect"
 	"slices"
@@ -25,6 +24,9 @@ type Options struct {
 	Changed func(breaker.Change)
 	Gone    func(name string) // a breaker is no more: its provider left the configuration
 	Now     func() time.Time
+	// State is told every change of a provider's state, in order, one at a time,
+	// outside any lock.
+	State func(StateChange)
 }
 
 // Pool holds the backends of the current configuration: their connections,
@@ -40,6 +42,7 @@ type Pool struct {
 	keyrings map[string]*Keyring // by provider id, made on first use
 
 	endpoints map[string][]*Endpoint // by provider id
+	states    *States
 }
 
 type backendKey struct{ provider, baseURL string }
@@ -73,7 +76,9 @@ func NewPool(opt Options) *Pool {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	return &Pool{opt: opt, backends: map[backendKey]*Backend{}, breakers: map[breakerKey]*breaker.Breaker{}, configs: map[string]Config{}, keyrings: map[string]*Keyring{}}
+	p := &Pool{opt: opt, backends: map[backendKey]*Backend{}, breakers: map[breakerKey]*breaker.Breaker{}, configs: map[string]Config{}, keyrings: map[string]*Keyring{}}
+	p.states = newStates(opt.Now, opt.State)
+	return p
 }
 
 // Apply makes the configurations the ones in force. A provider whose
@@ -114,12 +119,37 @@ func (p *Pool) Apply(configs []Config) {
 	p.applyKeys(next)
 	p.applyEndpoints(next)
 	p.configs = next
+	p.states.apply(next)
+}
+
+// States returns what is known of how the backends are.
+func (p *Pool) States() *States { return p.states }
+
+// InFlight returns how many attempts are under way at a provider.
+func (p *Pool) InFlight(provider string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for key, b := range p.backends {
+		if key.provider == provider {
+			n += int(b.InFlight())
+		}
+	}
+	return n
+}
+
+// changed hears every change of a breaker.
+func (p *Pool) changed(c breaker.Change) {
+	p.states.breaker(c)
+	if p.opt.Changed != nil {
+		p.opt.Changed(c)
+	}
 }
 
 func (p *Pool) newBreaker(key breakerKey, c Config) *breaker.Breaker {
 	// A model-list probe speaks for a provider's reachability; a target is tried
 	// again by a real request.
-	return breaker.New(key.name(), c.Breaker, breaker.Options{Now: p.opt.Now, Changed: p.opt.Changed, NoProbe: key.model != ""})
+	return breaker.New(key.name(), c.Breaker, breaker.Options{Now: p.opt.Now, Changed: p.changed, NoProbe: key.model != ""})
 }
 
 // Backend returns the backend of a model, made on first use. The error says
@@ -147,6 +177,12 @@ func (p *Pool) backend(provider, baseURL string) (*Backend, error) {
 	p.backends[key] = b
 	return b, nil
 }
+
+// Model returns what is learned of a model by asking it.
+func (p *Pool) Model(m *catalog.Model) *Model { return p.states.model(m, m.BaseURL) }
+
+// ModelAt is Model for one of the endpoints that serve a model.
+func (p *Pool) ModelAt(m *catalog.Model, e *Endpoint) *Model { return p.states.model(m, e.URL) }
 
 // Breakers returns the breaker of a model's target and that of its provider,
 // which counts connect-level faults only. Where several endpoints serve the model
@@ -205,13 +241,15 @@ func (p *Pool) EachBreaker() []BreakerStatus {
 // connections that have been idle too long.
 const probeTick = 250 * time.Millisecond
 
-// Run probes providers whose breaker was opened by connect-level faults and
-// closes idle connections, until ctx ends. It waits for what it started.
+// Run probes providers whose breaker was opened by connect-level faults, asks
+// those again that are not ready, and closes idle connections, until ctx ends. It
+// waits for what it started.
 func (p *Pool) Run(ctx context.Context) {
 	tick := time.NewTicker(probeTick)
 	defer tick.Stop()
 	var probes sync.WaitGroup
 	defer probes.Wait()
+	probes.Go(func() { p.poll(ctx) })
 	busy := map[breakerKey]*atomic.Bool{}
 	for {
 		select {
@@ -283,9 +321,8 @@ type Backend struct {
 	keys       *Keyring // nil where no credential is sent
 	fixed      [][]byte // for each key, rest of the request line and the headers that never change
 
-	rate atomic.Uint64 // learned prefill rate, float64 bits, tokens per second
-	warm atomic.Int64  // unix nanoseconds of the last content; 0 when never
-	busy atomic.Int64  // attempts under way
+	busy atomic.Int64 // attempts under way
+	own  Model        // of attempts that name no model
 
 	mu   sync.Mutex
 	idle []*conn
@@ -410,6 +447,9 @@ func (b *Backend) ID() string { return b.cfg.ID }
 // Keys returns the provider's keys; nil where no credential is sent.
 func (b *Backend) Keys() *Keyring { return b.keys }
 
+// InFlight returns how many attempts are under way.
+func (b *Backend) InFlight() int64 { return b.busy.Load() }
+
 // Limits returns the bounds of the backend's answers.
 func (b *Backend) Limits() Limits { return b.cfg.Limits }
 
@@ -500,68 +540,6 @@ func (b *Backend) Close() {
 	}
 	b.idle = nil
 }
-
-const (
-	prefillGuess = 200             // tokens per second, until the backend has shown its own
-	prefillShare = 3               // the budget is so many times the expected prefill
-	prefillBase  = 20              // seconds beside it
-	warmFor      = 5 * time.Minute // Ollama unloads a model after it
-)
-
-// wholeToken is what one token of an answer that comes whole may take, and
-// wholeMax bounds them all.
-const (
-	wholeToken = 100 * time.Millisecond
-	wholeMax   = 10 * time.Minute
-)
-
-// patience returns how long to wait for the first content of a prompt, or for
-// an answer of so many tokens that comes whole, and the name of the setting
-// that says so.
-func (b *Backend) patience(prompt, whole int, now time.Time) (time.Duration, string) {
-	d := &b.cfg.Deadlines
-	if d.FirstContent > 0 {
-		return d.FirstContent, "firstContent"
-	}
-	rate := math.Float64frombits(b.rate.Load())
-	if rate <= 0 {
-		rate = prefillGuess
-	}
-	budget := time.Duration((prefillBase + prefillShare*float64(prompt)/rate) * float64(time.Second))
-	name := "firstContent"
-	switch {
-	case budget >= d.FirstContentMax && d.Explicit["firstContentMax"] != "":
-		name = "firstContentMax"
-	case budget <= d.FirstContentMin && d.Explicit["firstContentMin"] != "":
-		name = "firstContentMin"
-	}
-	budget = min(max(budget, d.FirstContentMin), d.FirstContentMax)
-	if warm := b.warm.Load(); warm == 0 || now.UnixNano()-warm > int64(warmFor) {
-		budget += d.FirstContentCold
-	}
-	return budget + min(time.Duration(whole)*wholeToken, wholeMax), name
-}
-
-// learn keeps a moving average of the prefill rate. Short prompts say nothing
-// of it.
-func (b *Backend) learn(prompt int, took time.Duration, now time.Time) {
-	b.warm.Store(now.UnixNano())
-	if prompt < 256 || took <= 0 {
-		return
-	}
-	seen := float64(prompt) / took.Seconds()
-	if old := math.Float64frombits(b.rate.Load()); old > 0 {
-		seen = 0.7*old + 0.3*seen
-	}
-	b.rate.Store(math.Float64bits(seen))
-}
-
-// InFlight returns how many attempts are under way.
-func (b *Backend) InFlight() int64 { return b.busy.Load() }
-
-// PrefillRate returns the learned prefill rate in tokens per second, 0 when
-// none is known.
-func (b *Backend) PrefillRate() float64 { return math.Float64frombits(b.rate.Load()) }
 
 // String names the backend for messages.
 func (b *Backend) String() string {

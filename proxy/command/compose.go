@@ -363,9 +363,9 @@ func stateOf(id string, found upstream.Found) proxy.BackendState {
 	if errors.As(found.Err, &e) && e.Backend != id { // it had no id when it was asked
 		named := *e
 		named.Backend = id
-		return proxy.BackendState{State: "unreachable", Detail: named.Error()}
+		return proxy.BackendState{State: upstream.StateUnreachable, Detail: named.Error(), Late: e.Kind.Timeout()}
 	}
-	return proxy.BackendState{State: "unreachable", Detail: found.Err.Error()}
+	return proxy.BackendState{State: upstream.StateUnreachable, Detail: found.Err.Error(), Late: e != nil && e.Kind.Timeout()}
 }
 
 // foundID names a found provider by its kind; a second of one kind gets its
@@ -439,8 +439,9 @@ func rank(found upstream.Found, id string) int {
 }
 
 // keepLooking looks again every so often and applies what is new, until ctx
-// ends.
-func (c *composer) keepLooking(ctx context.Context, apply func()) {
+// ends. Where nothing is, what was seen is told all the same: something else may
+// have been heard of a backend since.
+func (c *composer) keepLooking(ctx context.Context, apply, seen func()) {
 	for {
 		c.mu.Lock()
 		every := c.file.Discovery.Every
@@ -455,6 +456,8 @@ func (c *composer) keepLooking(ctx context.Context, apply func()) {
 		}
 		if c.look(ctx) {
 			apply()
+		} else if ctx.Err() == nil {
+			seen()
 		}
 	}
 }

@@ -173,7 +173,12 @@ func (c *Serve) Run(env *Env) error {
 			reload()
 		}
 	}
-	background.Go(func() { comp.keepLooking(ctx, apply) })
+	seen := func() {
+		if snap, err := comp.snapshot(); err == nil {
+			srv.Looked(snap.States)
+		}
+	}
+	background.Go(func() { comp.keepLooking(ctx, apply, seen) })
 	background.Go(func() {
 		// A file that only the attempt that failed knows may be what is repaired.
 		files := func() []string {
@@ -234,22 +239,11 @@ func (c *Serve) Run(env *Env) error {
 
 const watchDebounce = 200 * time.Millisecond
 
-// told logs how backends came and went with a snapshot.
+// told logs the addresses that our own policy refuses since a snapshot.
 func told(log zerolog.Logger, was, now *proxy.Snapshot) {
-	addresses := refused(now)
-	for _, url := range addresses {
+	for _, url := range refused(now) {
 		if _, ok := was.States[url]; !ok {
 			log.Warn().Str("address", url).Str("detail", now.States[url].Detail).Msg("discovery")
-		}
-	}
-	for id, st := range now.States {
-		if old, ok := was.States[id]; (!ok || old.State != st.State) && !slices.Contains(addresses, id) {
-			log.Info().Str("backend", id).Str("from", old.State).Str("to", st.State).Str("detail", st.Detail).Msg("backend state")
-		}
-	}
-	for id, st := range was.States {
-		if _, ok := now.States[id]; !ok {
-			log.Info().Str("backend", id).Str("from", st.State).Str("to", "gone").Msg("backend state")
 		}
 	}
 }

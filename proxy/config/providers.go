@@ -95,7 +95,7 @@ func (l *loader) builtin(k *catalog.BuiltinProvider) {
 // backend returns the settings that hold before the file changes them.
 func backend(p *catalog.Provider) upstream.Config {
 	b := upstream.Config{ID: p.ID, BaseURL: p.BaseURL, API: p.API, Near: p.Near, Kind: p.Kind,
-		Deadlines: upstream.DefaultDeadlines(p.Near), Limits: upstream.DefaultLimits(p.Near), Breaker: breaker.Far()}
+		Deadlines: upstream.DefaultDeadlines(p.Near), Limits: upstream.DefaultLimits(p.Near), Breaker: breaker.Far(), States: upstream.DefaultStates()}
 	if p.Near {
 		b.Breaker = breaker.Near()
 	}
@@ -471,12 +471,16 @@ func applyOwn(own node, b *upstream.Config) {
 		name string
 		to   *time.Duration
 	}{{"connect", &d.Connect}, {"tls", &d.TLS}, {"write", &d.Write}, {"headers", &d.Headers}, {"firstContent", &d.FirstContent}, {"gap", &d.Gap},
-		{"firstContentMin", &d.FirstContentMin}, {"firstContentMax", &d.FirstContentMax}, {"firstContentCold", &d.FirstContentCold}} {
+		{"firstContentMin", &d.FirstContentMin}, {"firstContentMax", &d.FirstContentMax}, {"firstContentCold", &d.FirstContentCold}, {"queue", &d.Queue}} {
 		if t, path, ok := given.span(phase.name); ok {
 			*phase.to = t
 			explicit(phase.name, path)
 		}
 	}
+
+	states := own.get("states")
+	states.setSpan("poll", &b.States.First)
+	states.setSpan("pollMax", &b.States.Max)
 
 	trip, t := own.get("breaker"), &b.Breaker
 	trip.setFlag("disabled", &t.Disabled)
@@ -551,6 +555,9 @@ func (l *loader) ownProviders() {
 		}
 		if b.Breaker.OpenFor > b.Breaker.OpenMax {
 			l.at(trip.pos(), trip.path, "openFor (%s) is longer than openMax (%s)", b.Breaker.OpenFor, b.Breaker.OpenMax)
+		}
+		if b.States.First > b.States.Max {
+			l.at(e.get("states").pos(), e.get("states").path, "poll (%s) is longer than pollMax (%s)", b.States.First, b.States.Max)
 		}
 		if b.Deadlines.FirstContentMin > b.Deadlines.FirstContentMax {
 			l.at(d.pos(), d.path, "firstContentMin (%s) is longer than firstContentMax (%s)", b.Deadlines.FirstContentMin, b.Deadlines.FirstContentMax)

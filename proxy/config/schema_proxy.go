@@ -259,6 +259,11 @@ func ownProviderShape(plus, dur, durOrZero, yes *shape) *shape {
 			ours("firstContentMax", dur, secs(near.FirstContentMax, far.FirstContentMax), "The most that budget can be."),
 			ours("firstContentCold", durOrZero, secs(near.FirstContentCold, far.FirstContentCold), "Added while the server loads its model."),
 			ours("gap", dur, secs(near.Gap, far.Gap), "Between two events once content came. Raise it for a model that thinks in silence."),
+			ours("queue", durOrZero, secs(near.Queue, far.Queue), "How long a backend that has no room is waited for when no other target is left (where one is: proxy.policy.overflow.queueWait)."),
+		), "", ""),
+		ours("states", obj(
+			ours("poll", dur, inSeconds(upstream.DefaultStates().First), "How soon a near backend that is not ready is asked again what it is."),
+			ours("pollMax", dur, inSeconds(upstream.DefaultStates().Max), "Each further time comes after twice as long, and at the latest after this."),
 		), "", ""),
 		ours("breaker", obj(
 			ours("disabled", yes, "false", "Never stop calling the provider; failures are still counted."),

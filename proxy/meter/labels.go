@@ -175,6 +175,8 @@ var breakerStates = []string{"closed", "half_open", "open"}
 
 var targetStates = []string{"ready", "loading", "saturated", "asleep", "failing", "misconfigured"}
 
+var backendStates = []string{"ready", "loading", "swapping", "saturated", "asleep", "failing", "misconfigured", "unreachable", "unknown"}
+
 // oneOf returns the constant equal to s; "none" for an empty s or "none", and
 // "other" for what is not of the vocabulary.
 func oneOf(s string, known ...string) string {

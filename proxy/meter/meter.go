@@ -97,6 +97,7 @@ type Meter struct {
 	added     table[histogram]
 	breakers  table[float64]
 	targets   table[string]
+	backends  table[string]
 	reloaded  time.Time // last successful reload
 	reloadOK  bool
 	reloads   bool         // Reload has been called
@@ -173,6 +174,7 @@ func New(opt Options) *Meter {
 		added:     newTable[histogram](addedDesc, setsMax),
 		breakers:  newTable[float64](breakerDesc, targetsMax, 0),
 		targets:   newTable[string](targetDesc, targetsMax, 0),
+		backends:  newTable[string](backendDesc, targetsMax, 0),
 	}
 	m.registry.MustRegister(collector{m}, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -286,6 +288,26 @@ func (m *Meter) Target(target, state string) {
 	m.full()
 }
 
+// Backend sets the state of a provider, as upstream.BackendStates; "gone" takes it
+// out. Any other is ignored.
+func (m *Meter) Backend(provider, state string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if state == "gone" {
+		m.backends.remove(labels{printable(provider)})
+		return
+	}
+	i := slices.Index(backendStates, state)
+	if i < 0 {
+		return
+	}
+	if row, ok := m.backends.find(labels{provider}); ok {
+		*row = backendStates[i]
+		return
+	}
+	m.full()
+}
+
 // full counts a state that has no row: one of "other" would mean nothing.
 func (m *Meter) full() { *m.problems.at(labels{"metric_targets_full"})++ }
 
@@ -377,6 +399,7 @@ var (
 	betweenDesc   = describe("between_events_seconds", "Time between the events of a stream.", "provider")
 	addedDesc     = describe("added_seconds", "Time that the proxy itself added to an exchange.")
 	breakerDesc   = describe("breaker_state", "State of a breaker: 0 closed, 1 half-open, 2 open.", "target")
+	backendDesc   = describe("backend_state", "1 for the state that a provider is in, 0 for the others.", "provider", "state")
 	targetDesc    = describe("target_state", "1 for the state that a target is in, 0 for the others.", "target", "state")
 	keyDesc       = describe("key_cooldown_seconds", "For how long yet a key of a provider is left alone, by its place among them and why; ready ones have none.", "provider", "key", "reason")
 	inFlightDesc  = describe("in_flight", "Exchanges under way.")
@@ -402,7 +425,7 @@ type collector struct{ m *Meter }
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, placesDesc, endpointBusyDesc, endpointWeightDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, overflowDesc, problemsDesc, lessonsDesc, continuedDesc, tokensDesc,
-		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, targetDesc, keyDesc, inFlightDesc, offlineDesc, reloadDesc, reloadedDesc, buildDesc,
+		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, backendDesc, targetDesc, keyDesc, inFlightDesc, offlineDesc, reloadDesc, reloadedDesc, buildDesc,
 		retriesDesc, withheldDesc, hedgesDesc, budgetDesc, storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
 		out <- d
 	}
@@ -423,7 +446,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		{m.durations.copied(), durationBounds}, {m.first.copied(), durationBounds},
 		{m.between.copied(), gapBounds}, {m.added.copied(), addedBounds},
 	}
-	breakers, targets := m.breakers.copied(), m.targets.copied()
+	breakers, targets, backends := m.breakers.copied(), m.targets.copied(), m.backends.copied()
 	reloads, reloadOK, reloaded := m.reloads, m.reloadOK, m.reloaded
 	store, endpoints, keys, budget := m.store, m.endpoints, m.keys, m.budget
 	m.mu.Unlock()
@@ -449,6 +472,11 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	if keys != nil {
 		for _, k := range keys() {
 			out <- prometheus.MustNewConstMetric(keyDesc, prometheus.GaugeValue, k.Left.Seconds(), printable(k.Provider), strconv.Itoa(k.Index), k.Reason)
+		}
+	}
+	for _, r := range backends {
+		for _, state := range backendStates {
+			out <- prometheus.MustNewConstMetric(r.desc, prometheus.GaugeValue, truth(state == r.value), r.labels[0], state)
 		}
 	}
 	out <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(m.inFlight.Load()))

@@ -213,6 +213,23 @@ nearside_target_state{state="misconfigured",target="a/x"} 0
 nearside_target_state{state="ready",target="a/x"} 1
 nearside_target_state{state="saturated",target="a/x"} 0
 `)
+	m.Backend("a", "loading")
+	m.Backend("a", "saturated")
+	m.Backend("b", "ready")
+	m.Backend("b", "gone")
+	m.Backend("c", "bored")
+	wantText(t, m, "nearside_backend_state", `
+# TYPE nearside_backend_state gauge
+nearside_backend_state{provider="a",state="asleep"} 0
+nearside_backend_state{provider="a",state="failing"} 0
+nearside_backend_state{provider="a",state="loading"} 0
+nearside_backend_state{provider="a",state="misconfigured"} 0
+nearside_backend_state{provider="a",state="ready"} 0
+nearside_backend_state{provider="a",state="saturated"} 1
+nearside_backend_state{provider="a",state="swapping"} 0
+nearside_backend_state{provider="a",state="unknown"} 0
+nearside_backend_state{provider="a",state="unreachable"} 0
+`)
 	m.Problem("log_dropped")
 	m.Problem("log_dropped")
 	wantText(t, m, "nearside_problems_total", `
@@ -315,6 +332,7 @@ func TestNamesAndTypesFollowTheRules(t *testing.T) {
 	m.Reload(true)
 	m.Breaker("a", "open")
 	m.Target("a", "ready")
+	m.Backend("a", "ready")
 	m.Problem("panic")
 	m.Lesson("p", "string-content", true)
 	m.Continued("ok")

@@ -85,7 +85,8 @@ func (s *Server) ownGet(path string) *plan {
 		case "/version":
 			return ok(object{"version": "0.11.2"})
 		case "/metrics":
-			return s.typed(200, "text/plain; version=0.0.4; charset=utf-8", "# HELP vllm:num_requests_running Number of requests in model execution batches.\n# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running 0.0\n")
+			return s.typed(200, "text/plain; version=0.0.4; charset=utf-8", "# HELP vllm:num_requests_running Number of requests in model execution batches.\n# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running 0.0\n"+
+				"# HELP vllm:num_requests_waiting Number of requests waiting to be processed.\n# TYPE vllm:num_requests_waiting gauge\nvllm:num_requests_waiting{engine=\"0\",model_name=\""+s.models()[0]+"\"} "+s.waiting()+"\n")
 		}
 	case SGLang:
 		switch path {
@@ -108,7 +109,7 @@ func (s *Server) ownGet(path string) *plan {
 		case "/slots":
 			slots := make([]any, s.opt.Slots)
 			for i := range slots {
-				slots[i] = object{"id": i, "n_ctx": s.opt.Context, "speculative": false, "is_processing": false}
+				slots[i] = object{"id": i, "n_ctx": s.opt.Context, "speculative": false, "is_processing": s.condition() == IsFull}
 			}
 			return ok(slots)
 		case "/props":

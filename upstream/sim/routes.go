@@ -13,6 +13,9 @@ func (s *Server) plan(h *head, body []byte) *plan {
 	if p, err := url.PathUnescape(path); err == nil {
 		path = p
 	}
+	if p := s.conditioned(h, path); p != nil {
+		return p
+	}
 	if k.profile == Generic && h.method == "POST" && path == "/v1/chat/completions" && s.opt.Key == "" {
 		if p := s.quick(body, dialectChat); p != nil {
 			return p

@@ -109,6 +109,7 @@ type Server struct {
 // state is what a server remembers, whatever its quirks are for one request.
 type state struct {
 	wg   sync.WaitGroup
+	is   atomic.Value   // a Condition, once one was set
 	seen chan Request   // owned here, never closed
 	gone chan Departure // owned here, never closed
 	ids  atomic.Uint64
@@ -344,5 +345,5 @@ func (s *Server) firstUse(model string) bool {
 func (s *Server) isLoaded(model string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.opt.Timing.Load == 0 || s.loaded[model]
+	return s.condition() == IsReady && (s.opt.Timing.Load == 0 || s.loaded[model])
 }
