@@ -188,6 +188,7 @@ func (x *exchange) await() error {
 			return tooLong(err)
 		}
 		if !ok {
+			x.heardComment()
 			_, err := x.scan.Fill(&x.at)
 			if err == io.EOF {
 				if ev, ok = x.scan.End(); !ok {
@@ -198,6 +199,9 @@ func (x *exchange) await() error {
 			} else {
 				continue
 			}
+		}
+		if x.heardProgress(ev.Data) {
+			continue
 		}
 		d, err := x.dec.Event(ev)
 		if err != nil {

@@ -46,6 +46,7 @@ type Scanner struct {
 	late     []byte // the name, when it came after data and joining may overwrite it
 	isLate   bool
 	comment  bool
+	note     Span // of the last comment that nobody asked for yet
 	begun    bool // a first line was seen, so that there can be no BOM any more
 	skipLF   bool // the last line ended in CR: a LF that follows belongs to it
 	failed   bool
@@ -72,6 +73,18 @@ func (s *Scanner) Reset(eventBytesMax int) {
 // Reset: the keep-alives that are no events.
 func (s *Scanner) Comments() int { return s.comments }
 
+// Comment returns the text of the last comment since it was called last, nil for
+// none: some servers say in comments how far they are. It is valid until Fill or
+// Reset, which forget it.
+func (s *Scanner) Comment() []byte {
+	if !s.note.Present() {
+		return nil
+	}
+	text := s.note.Of(s.buf)
+	s.note = Span{}
+	return text
+}
+
 // Buffer returns the bytes that were read and belong to no event given yet.
 func (s *Scanner) Buffer() []byte { return s.buf[s.r:s.w] }
 
@@ -84,6 +97,7 @@ func (s *Scanner) Fill(r io.Reader) (int, error) {
 		s.held = nil
 		return 0, err
 	}
+	s.note = Span{}
 	s.room()
 	n, err := r.Read(s.buf[s.w:])
 	if n < 0 || n > len(s.buf)-s.w {
@@ -240,7 +254,7 @@ func (s *Scanner) take(start, end int) {
 	}
 	switch string(s.buf[start:field]) {
 	case "":
-		s.comment = true
+		s.comment, s.note = true, Span{value, end}
 	case "data":
 		if !s.hasData {
 			s.data, s.hasData = Span{value, end}, true

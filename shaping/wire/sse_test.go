@@ -314,3 +314,37 @@ func BenchmarkScanner(b *testing.B) {
 		}
 	})
 }
+
+// Servers say in comments how far they are with a prompt: the last one is there,
+// once, until more is read.
+func TestScannerKeepsTheLastComment(t *testing.T) {
+	var s Scanner
+	read := func(text string) {
+		t.Helper()
+		if _, err := s.Fill(strings.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			if _, ok, err := s.Next(); err != nil || !ok {
+				return
+			}
+		}
+	}
+	f := func(text, want string) {
+		t.Helper()
+		read(text)
+		if got := string(s.Comment()); got != want {
+			t.Errorf("after %q: %q, want %q", text, got, want)
+		}
+		if got := s.Comment(); got != nil {
+			t.Errorf("after %q: %q again", text, got)
+		}
+	}
+	f(": keepalive 1/9\n\n", "keepalive 1/9")
+	f(":a\n\n:b\r\n\r\ndata: x\n\n", "b")
+	f(": keepalive 2", "")
+	f("/9\n\n", "keepalive 2/9")
+	f("data: : not\n\n", "")
+	read(": forgotten\n\n")
+	f("data: x\n\n", "")
+}
