@@ -66,6 +66,7 @@ type StatusBackend struct {
 	URL      string       `json:"url"`
 	State    string       `json:"state"`
 	Detail   string       `json:"detail,omitempty"`
+	Since    time.Time    `json:"since,omitzero"` // of the state
 	Models   int          `json:"models"`
 
 	Breaker *StatusBreaker `json:"breaker,omitempty"` // that of its connections
@@ -95,8 +96,10 @@ type StatusTarget struct {
 	State   string         `json:"state"`
 	Why     string         `json:"why,omitempty"`
 	Breaker *StatusBreaker `json:"breaker,omitempty"`
-	// Prefill is the learned rate, in prompt tokens a second, Ratio the learned
-	// tokens for each four bytes of prompt; 0 when nothing was learned.
+	// Load is how long its model takes to load, in seconds, Prefill the learned
+	// rate, in prompt tokens a second, Ratio the learned tokens for each four bytes
+	// of prompt; 0 when nothing was learned.
+	Load    float64 `json:"load_seconds,omitempty"`
 	Prefill float64 `json:"prefill_tokens_per_second,omitempty"`
 	Ratio   float64 `json:"token_ratio,omitempty"`
 }
@@ -129,13 +132,13 @@ func (s *Server) Status() *Status {
 	for _, b := range s.pool.EachBreaker() {
 		breakers[b.Name] = b.Status
 	}
-	endpoints := s.Endpoints()
+	endpoints, states := s.Endpoints(), s.backendStates(snap)
 	keys := s.Keys()
 	for _, p := range snap.Catalog.Providers {
 		if p.Source == catalog.FromBuiltin && p.Unavailable != "" {
 			continue // hosted ones that nobody has a key for
 		}
-		row := statusBackend(snap, p, breakers)
+		row := statusBackend(states, p, breakers)
 		row.Endpoints = endpointsOf(snap, p, endpoints)
 		row.Keys = statusKeys(keys, p.ID)
 		out.Backends = append(out.Backends, row)
@@ -184,22 +187,19 @@ func (s *Server) planNow(snap *Snapshot, name string, now time.Time) StatusPlan 
 	return out
 }
 
-func statusBackend(snap *Snapshot, p *catalog.Provider, breakers map[string]breaker.Status) StatusBackend {
+func statusBackend(states map[string]BackendState, p *catalog.Provider, breakers map[string]breaker.Status) StatusBackend {
 	b := StatusBackend{Provider: p.ID, Route: "far", Kind: p.Kind, URL: p.BaseURL, Models: len(p.Models), State: "unknown"}
 	if p.Near {
 		b.Route = "near"
 	}
-	if st, ok := snap.States[p.ID]; ok && st.State != "" {
-		b.State, b.Detail = st.State, st.Detail
+	if st, ok := states[p.ID]; ok {
+		b.State, b.Detail, b.Since = st.State, st.Detail, st.Since
 	}
 	if p.Unavailable != "" {
 		b.State, b.Detail = "unavailable", p.Unavailable
 	}
 	if st, ok := breakers[p.ID]; ok {
 		b.Breaker = statusBreaker(st)
-		if st.State == breaker.Open {
-			b.State, b.Detail = "failing", "it could not be reached"
-		}
 	}
 	return b
 }
@@ -238,7 +238,7 @@ func (s *Server) statusTargets(snap *Snapshot, out *Status, breakers map[string]
 				row.Breaker = statusBreaker(st)
 			}
 			if t.backend != nil {
-				row.Prefill = t.state.PrefillRate()
+				row.Prefill, row.Load = t.state.PrefillRate(), t.state.LoadTime().Seconds()
 			}
 			out.Targets = append(out.Targets, row)
 		}

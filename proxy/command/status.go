@@ -176,9 +176,9 @@ func section(w io.Writer, title string, rows [][]string) {
 }
 
 func backendRows(st *proxy.Status) [][]string {
-	rows := [][]string{{"provider", "where", "software", "state", "models", "breaker", "why"}}
+	rows := [][]string{{"provider", "where", "software", "state", "for", "models", "breaker", "why"}}
 	for _, b := range st.Backends {
-		rows = append(rows, []string{b.Provider, b.Route, orDash(string(b.Kind)), b.State, strconv.Itoa(b.Models), breakerText(b.Breaker, st.At), b.Detail})
+		rows = append(rows, []string{b.Provider, b.Route, orDash(string(b.Kind)), b.State, since(b.Since, st.At), strconv.Itoa(b.Models), breakerText(b.Breaker, st.At), b.Detail})
 	}
 	return rows
 }
@@ -222,9 +222,9 @@ func keyRows(st *proxy.Status) [][]string {
 }
 
 func targetRows(st *proxy.Status) [][]string {
-	rows := [][]string{{"target", "state", "breaker", "prefill tok/s", "why"}}
+	rows := [][]string{{"target", "state", "breaker", "prefill tok/s", "load", "why"}}
 	for _, t := range st.Targets {
-		rows = append(rows, []string{t.Ref, t.State, breakerText(t.Breaker, st.At), rate(t.Prefill), t.Why})
+		rows = append(rows, []string{t.Ref, t.State, breakerText(t.Breaker, st.At), rate(t.Prefill), loadText(t.Load), t.Why})
 	}
 	return rows
 }
@@ -272,6 +272,22 @@ func rate(perSecond float64) string {
 		return "-"
 	}
 	return strconv.FormatFloat(perSecond, 'f', 0, 64)
+}
+
+// since is how long ago a moment was.
+func since(t, now time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return span(now.Sub(t))
+}
+
+// loadText is how long a model takes to load, in seconds.
+func loadText(seconds float64) string {
+	if seconds <= 0 {
+		return "-"
+	}
+	return span(time.Duration(seconds * float64(time.Second)))
 }
 
 func orDash(s string) string {
