@@ -323,3 +323,25 @@ func TestHedgeAfterTheUsualTime(t *testing.T) {
 	}
 	<-near.gone
 }
+
+// A hedge is sent with a key like any other try: not with one that cools down.
+func TestHedgesAreSentWithAKeyThatMayBeUsed(t *testing.T) {
+	near := newBackend(t, stall(""))
+	far, asked := byKey(t, func(key, _ string) step {
+		if key == "A" {
+			return whole(429, `{"error":{"message":"slow down"}}`, "Retry-After: 60")
+		}
+		return chat("far")
+	})
+	p := start(t, configOf(farWith(`, policy: {hedge: {enabled: true, afterMs: 40}}`, keyB), provider("near", near.url, "openai-completions"), keyed("far", far.url, keyA)))
+	if got := p.post("/v1/chat/completions", strings.Replace(hello, "default", "far/m", 1), "X-Nearside-Fallback", "none"); got.text() != "far" {
+		t.Fatalf("%d, attempts %q\n%s", got.status, got.header.Get("X-Nearside-Attempts"), got.body)
+	}
+	if got := p.post("/v1/chat/completions", helloStream); got.text() != "far" || got.header.Get("X-Nearside-Attempts") != "near/m=lost_race, far/m=ok" {
+		t.Errorf("%d, attempts %q\n%s", got.status, got.header.Get("X-Nearside-Attempts"), got.body)
+	}
+	<-near.gone
+	if got := fmt.Sprint(asked()); got != "[A m B m B m]" {
+		t.Errorf("asked with %s", got)
+	}
+}

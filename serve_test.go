@@ -500,7 +500,7 @@ func TestDefaultDoesNotWaitForALook(t *testing.T) {
 	ln.Close()
 	p := start(t, fmt.Sprintf(`{models: {providers: {local: {baseUrl: "http://%s/v1", models: [{id: "m"}]}}}, proxy: {discovery: {everySeconds: 3600, addresses: []}}}`, addr))
 	p.wait("default", func(l string) bool { return l == "default: local/m" })
-	if got := p.post("/v1/chat/completions", hello); got.status != 502 || got.header.Get("X-Nearside-Attempts") != "local/m=connect_refused" {
+	if got := p.post("/v1/chat/completions", hello); got.status != 502 || got.header.Get("X-Nearside-Attempts") != "local/m=connect_refused, local/m=connect_refused" {
 		t.Errorf("while it is down: %d, attempts %q: %s", got.status, got.header.Get("X-Nearside-Attempts"), got.body)
 	}
 	if ln, err = net.Listen("tcp", addr); err != nil {

@@ -277,10 +277,11 @@ func (x *exchange) lose(err error) bool {
 	}
 	if o.next && ofKey && x.rotates(reason, now) {
 		x.hedgeAt = time.Time{}
+		x.past.reached = max(0, x.past.reached-1) // the next key asks the same provider, which has done nothing
 		x.step--
 		return true
 	}
-	return x.another(&o, next, larger, ofKey, now)
+	return x.another(next, larger, !ofKey && x.elsewhere(&o, now), now)
 }
 
 // tell keeps the failure that the client is to hear should no target serve. That

@@ -99,6 +99,10 @@ func (x *exchange) hedge(now time.Time) {
 		return
 	}
 	h := x.twin()
+	if h.takeKey(&x.plan.Steps[at]) != "" {
+		h.unshape(x.s)
+		return
+	}
 	t, err := h.admit(x.plan.Steps[at].target)
 	if err != nil {
 		h.unshape(x.s)
@@ -144,7 +148,7 @@ func (x *exchange) twin() *exchange {
 	x.ctx.Request.Header.CopyTo(&h.ctx.Request.Header)
 	h.body, h.env, h.original, h.asked, h.mem, h.short, h.media, h.form, h.model = x.body, x.env, x.original, x.asked, x.mem, x.short, x.media, x.form, x.model
 	h.deadline, h.clientTime = x.deadline, x.clientTime
-	h.sessionKnown, h.sessionID = x.sessionKnown, x.sessionID
+	h.sessionKnown, h.sessionID, h.goesOn, h.sought, h.stay, h.was = x.sessionKnown, x.sessionID, x.goesOn, x.sought, x.stay, x.was
 	h.plan.policy.Overflow = x.plan.policy.Overflow
 	h.shaped = x.s.requests.Get().(*shaping.Request)
 	r := *x.receipt
@@ -213,7 +217,8 @@ func (x *exchange) awaitHedge() error {
 		return err
 	}
 	x.stopHedge()
-	if !x.another(&x.failed, true, false, false, time.Now()) {
+	now := time.Now()
+	if !x.another(true, false, x.elsewhere(&x.failed, now), now) {
 		return errLost
 	}
 	return nil

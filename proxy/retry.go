@@ -138,6 +138,9 @@ func (x *exchange) tally(err error, o *outcome, now time.Time) {
 	var up *upstream.Error
 	if delivered := x.at.Delivered(); !delivered {
 		sp.refused = errors.As(err, &up) && (up.Kind == upstream.KindRefused || up.Phase <= upstream.PhaseUpload && (up.Kind == upstream.KindReset || up.Kind == upstream.KindClosed))
+		if sp.refused && sp.repeated > 0 {
+			o.provider = breaker.Unknown // a moment later it says nothing new
+		}
 		return
 	}
 	sp.refused = false
@@ -171,13 +174,12 @@ const (
 )
 
 // another says whether the loop goes on after a failed attempt: with the next
-// target, or, where none is left and nothing was sent, with the same once more.
+// target, with another endpoint of the present one (elsewhere: its step is up once
+// more), or, where none is left and nothing was sent, with the same once more.
 // This is the one place that decides on retries; nothing below makes any, but for
 // the one on a fresh connection when a kept one was dead.
-// What a key is at fault for, no other endpoint does better with.
-func (x *exchange) another(o *outcome, next, larger, ofKey bool, now time.Time) bool {
+func (x *exchange) another(next, larger, elsewhere bool, now time.Time) bool {
 	x.hedgeAt = time.Time{}
-	elsewhere := !ofKey && x.elsewhere(o, now) // the present step is up once more
 	if !next {
 		if larger {
 			x.passRest("", "")
@@ -235,7 +237,7 @@ func (x *exchange) well(elsewhere bool, now time.Time) bool {
 		return i >= 0 && x.placesOf.places[i].unfailing()
 	}
 	for i := x.step; i < len(x.plan.Steps); i++ {
-		if st := &x.plan.Steps[i]; !st.Skip && x.barred(st) == "" {
+		if st := &x.plan.Steps[i]; x.mayTry(st) && x.barred(st) == "" {
 			return st.target.stand(now).unfailing()
 		}
 	}

@@ -313,6 +313,11 @@ func TestRefusedTargetIsAskedOnceMore(t *testing.T) {
 		if st := s.Retries(); st.Running != 0 || st.Retries != retries {
 			t.Errorf("%s: %+v", name, st)
 		}
+		for _, b := range s.pool.EachBreaker() { // one request is one failure: two open a breaker
+			if b.Name == "p0" && b.Consecutive > 1 {
+				t.Errorf("%s: %+v", name, b)
+			}
+		}
 	}
 	f("it is back", 1, 1, 2, "p0/m=connect_refused, p0/m=ok")
 	f("it is not", 1, 9, 2, "p0/m=connect_refused, p0/m=connect_refused")
