@@ -237,7 +237,7 @@ func TestOfficialGoClientDoesNotRetryForNothing(t *testing.T) {
 		}
 		return whole(200, `{"id":"c","object":"chat.completion","created":7,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"ready"},"finish_reason":"stop"}]}`)(b, c, a)
 	}
-	f("loading, cooling", quick, 2, 200, busy)
+	f("loading, cooling", quick, 1, 200, busy) // it is waited for here, not by the client
 }
 
 // The SDK's own time-out ends the exchange in time: the client hears 504, with

@@ -76,6 +76,10 @@ func (m *Model) Ask(now time.Time) Turn {
 	return Turn{State: h.state, Detail: h.detail, Since: h.since, Next: h.next, Changed: h.changed}
 }
 
+// trialShare is how much sooner an exchange that waits asks again than a poll does
+// for nobody.
+const trialShare = 5
+
 // Since returns when a hold was first told of; now where there is none.
 func (m *Model) Since(now time.Time) time.Time {
 	if m.states == nil {
@@ -102,9 +106,9 @@ func (m *Model) Hold(state, detail string, after time.Duration, now time.Time) {
 	if !s.keep(m) {
 		return
 	}
-	h, first := &m.hold, m.row.cfg.States.first()
+	h := &m.hold
 	if !m.held.Load() {
-		*h = hold{since: now, every: first}
+		*h = hold{since: now, every: m.row.cfg.States.first() / trialShare}
 	} else {
 		if m.hold.state == StateSaturated && state != StateSaturated { // another kind of wait
 			h.since = now

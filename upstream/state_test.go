@@ -101,10 +101,10 @@ func TestOneAsksWhileAModelIsHeld(t *testing.T) {
 	}
 	m.Hold(StateLoading, "Loading model", 0, s.now())
 	first := m.Ask(s.now())
-	if first.Granted || first.State != StateLoading || first.Next.Sub(s.now()) != 500*time.Millisecond {
+	if first.Granted || first.State != StateLoading || first.Next.Sub(s.now()) != 100*time.Millisecond {
 		t.Fatalf("at once: %+v", first)
 	}
-	pass(500 * time.Millisecond)
+	pass(100 * time.Millisecond)
 	if turn := m.Ask(s.now()); !turn.Granted || !turn.Trial {
 		t.Fatalf("after a while: %+v", turn)
 	}
@@ -118,10 +118,10 @@ func TestOneAsksWhileAModelIsHeld(t *testing.T) {
 		t.Fatal("who waits does not hear that the trial is over")
 	}
 	next := m.Ask(s.now())
-	if next.Next.Sub(s.now()) != time.Second || !next.Since.Equal(first.Since) {
+	if next.Next.Sub(s.now()) != 200*time.Millisecond || !next.Since.Equal(first.Since) {
 		t.Fatalf("the second while: %+v", next)
 	}
-	pass(time.Second)
+	pass(1400 * time.Millisecond)
 	m.Ask(s.now())
 	m.Yield() // it left
 	if turn := m.Ask(s.now()); !turn.Trial {
