@@ -35,10 +35,13 @@ type conn struct {
 	ahead    bool      // the last read filled the buffer
 	slack    int       // reads in a row that needed little of it
 	armed    time.Time // the read deadline that is set; zero when none is known to be
+	idle     idleWatch
 }
 
 func newConn(spoken, raw net.Conn) *conn {
-	return &conn{Conn: spoken, raw: raw, buf: make([]byte, connBufferBytes)}
+	c := &conn{Conn: spoken, raw: raw, buf: make([]byte, connBufferBytes)}
+	c.idle.of(raw)
+	return c
 }
 
 // buffered returns the bytes that are here and not consumed.

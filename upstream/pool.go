@@ -473,7 +473,7 @@ func (b *Backend) take(now time.Time) *conn {
 		c := b.idle[n-1]
 		b.idle[n-1] = nil
 		b.idle = b.idle[:n-1]
-		if now.Sub(c.used) < b.cfg.Limits.Idle {
+		if now.Sub(c.used) < b.cfg.Limits.Idle && c.idle.isQuiet() {
 			c.reused = true
 			return c
 		}
