@@ -32,11 +32,12 @@ func TestClientsNodeDoNotRetryForNothing(t *testing.T) {
 		f("silent", client, quick, 1, false, stall(""))
 		f("budget used up", client, quick+`, fallback: {retryShare: 0, retryMin: 0}`, 1, false, whole(500, boom), whole(500, boom), chat("third"))
 		f("the request's fault", client, quick, 1, false, whole(400, boom), chat("far"))
-		f("loading", client, quick, 2, true, func(b *backend, c net.Conn, a asked) bool {
-			if a.n == 0 {
-				return whole(503, `{"error":{"message":"Loading model"}}`, "Retry-After-Ms: 1")(b, c, a)
-			}
-			return chat("ready")(b, c, a)
-		})
+		f("loading", client, quick, 1, true, // it is waited for here, not by the client
+			func(b *backend, c net.Conn, a asked) bool {
+				if a.n == 0 {
+					return whole(503, `{"error":{"message":"Loading model"}}`, "Retry-After-Ms: 1")(b, c, a)
+				}
+				return chat("ready")(b, c, a)
+			})
 	}
 }
