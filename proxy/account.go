@@ -12,7 +12,7 @@ func (x *exchange) account() {
 		return
 	}
 	r := x.receipt
-	row := ledger.Row{ID: r.ID, At: r.Started, Requested: r.Requested, Ref: r.Model, Provider: r.Provider, Route: r.Route, Dialect: r.Dialect, Stream: r.Stream,
+	row := ledger.Row{ID: r.ID, At: r.Started, Key: r.Key, Requested: r.Requested, Ref: r.Model, Provider: r.Provider, Route: r.Route, Dialect: r.Dialect, Stream: r.Stream,
 		Status: r.Status, Outcome: r.Outcome, Code: r.Code, Reported: r.HasUsage, First: r.First, Took: r.Took}
 	for i := range r.Attempts {
 		if !r.Attempts[i].Skipped {

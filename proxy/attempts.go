@@ -108,6 +108,12 @@ func (x *exchange) try() error {
 			x.refuseTarget(t, "image_not_fetched", e)
 			continue
 		}
+		if ok, err := x.queues(t); err != nil {
+			x.step-- // it goes on here, or ends
+			return err
+		} else if !ok {
+			continue
+		}
 		if why := x.takeKey(st); why != "" {
 			if t.route != "far" {
 				x.miss(t, skipCooling.name(), skipCooling.overflow())
@@ -247,6 +253,7 @@ func (x *exchange) lose(err error) bool {
 	was := x.past
 	x.tally(err, &o, now)
 	x.at.Close()
+	x.leaveLine(0)
 	x.trying = false
 	if x.cur.route == "far" {
 		x.wayOut(err, &o, now)
@@ -339,6 +346,7 @@ func (x *exchange) abandonFor(name, reason string) {
 	now := time.Now()
 	phase := x.at.Phase()
 	x.at.Close()
+	x.leaveLine(0)
 	x.trying = false
 	x.ticket.Settle(breaker.Unknown)
 	x.provider.Settle(breaker.Unknown)

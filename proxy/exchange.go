@@ -107,6 +107,7 @@ type exchange struct {
 
 	hedgeAt    time.Time // when the next target is started beside the present one; zero for never
 	heir       *exchange // the hedge that the response, which knows this exchange, goes on with
+	line       queueing
 	past       past
 	clientTime clientTime
 
@@ -325,6 +326,9 @@ func (x *exchange) choose() (*wire.Error, time.Duration) {
 	if r.narrow, wrong = narrowingOf(&x.ctx.Request.Header, &x.snap.Config); wrong != nil {
 		return wrong, 0
 	}
+	if k := r.narrow.keys[0]; k != nil {
+		x.receipt.Key = k.ID
+	}
 	for {
 		if x.form == "" && x.surface.dialect != wire.Plain {
 			body, env := x.request()
@@ -514,6 +518,7 @@ func (x *exchange) streams() bool { return x.receipt.Stream || x.opaque }
 func (x *exchange) release() {
 	s := x.s
 	x.endWait()
+	x.leaveLine(x.used())
 	s.inFlight.Add(-x.weight)
 	s.unregister(x)
 	s.meter.End()

@@ -10,6 +10,7 @@ import (
 
 	"nearside/breaker"
 	"nearside/catalog"
+	"nearside/proxy/queue"
 	"nearside/shaping"
 	"nearside/shaping/wire"
 	"nearside/upstream"
@@ -104,6 +105,7 @@ type target struct {
 	keys       *upstream.Keyring // nil where none is sent
 	cool       *atomic.Int64
 	gauge      *gauge
+	line       *queue.Queue    // of its provider; nil where its slots are not said
 	state      *upstream.Model // how it is, and what was learned of it by asking
 	windowWarn string
 	windowBad  string
@@ -138,6 +140,7 @@ func (s *Server) targetFor(snap *Snapshot, m *catalog.Model, first, last wire.Di
 	t.breaker, t.provider = s.pool.Breakers(m)
 	t.cool = s.cooldown(ref, m.Declared)
 	t.gauge, t.state = s.gauges.of(m), s.pool.Model(m)
+	t.line = s.lines.line(m.Provider.ID)
 	t.windowWarn, t.windowBad = m.Window().Verdict()
 	t.known = s.learned.of(m, ref)
 	opt := snap.Shaping(s.shaping)

@@ -21,6 +21,7 @@ type Receipt struct {
 	Dialect   string        `json:"dialect"`
 	Path      string        `json:"path"`
 	Requested string        `json:"requested"`
+	Key       string        `json:"key,omitempty"` // id of the client's key
 	Provider  string        `json:"provider,omitempty"`
 	Model     string        `json:"model,omitempty"` // ref of the target that served, or was tried last
 	Route     string        `json:"route,omitempty"`
@@ -40,6 +41,7 @@ type Receipt struct {
 	BytesIn   int           `json:"bytes_in"`
 	BytesOut  int64         `json:"bytes_out"`
 	First     time.Duration `json:"first_content_ns,omitempty"`
+	Queued    time.Duration `json:"queued_ns,omitempty"` // waited for a slot of a provider that has them
 	Own       time.Duration `json:"own_ns"`
 	Took      time.Duration `json:"took_ns"`
 	Simulated bool          `json:"simulated,omitempty"`
@@ -211,6 +213,9 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	}
 	if r.First > 0 {
 		e.Dur("first_content", r.First)
+	}
+	if r.Queued > 0 {
+		e.Dur("queued", r.Queued)
 	}
 	if r.Simulated {
 		e.Bool("simulated", true)

@@ -69,6 +69,7 @@ type Server struct {
 	ring      ring
 	failures  failures
 	gauges    gauges
+	lines     lines
 	network   network
 	dialer    upstream.Dialer // for images; its Policy is set there
 	inFlight  atomic.Int64    // bytes of bodies
@@ -116,6 +117,7 @@ func New(snap *Snapshot, opt Options) *Server {
 		})
 	}
 	s.meter.WatchEndpoints(s.endpointGauges)
+	s.meter.WatchLines(s.lines.gauges)
 	s.meter.WatchBudget(func() int { return s.Retries().Left })
 	s.pool = upstream.NewPool(upstream.Options{Dialer: opt.Dialer, Agent: "nearside/" + opt.Version, Changed: s.breakerChanged, Gone: opt.Meter.Forget, State: s.stateChanged})
 	s.meter.WatchKeys(s.coolingKeys)
@@ -156,6 +158,7 @@ func (s *Server) Apply(snap *Snapshot) {
 	s.pool.Apply(snap.Backends)
 	s.applyStates(snap)
 	s.gauges.apply(snap.Catalog)
+	s.lines.apply(snap.Backends)
 	s.ring.resize(snap.Config.ExchangesKept)
 	s.snap.Store(snap)
 }

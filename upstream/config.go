@@ -37,6 +37,11 @@ type Config struct {
 	NearSaid bool
 	Kind     catalog.Kind
 
+	// Slots are how many requests each place serves at once, as it is configured;
+	// 0 where that is not said, and nobody waits here. QueueMax is how many may wait:
+	// 0 for the usual number, negative for none.
+	Slots, QueueMax int
+
 	Key     Secret // zero: no Authorization is sent
 	Auth    Auth
 	More    []Secret         // further keys, for when that one is left alone; at most KeysMax with it
@@ -166,4 +171,16 @@ func DefaultLimits(near bool) Limits {
 		l.Idle = 3 * time.Second // uvicorn closes after 5 s
 	}
 	return l
+}
+
+// Places returns how many places serve the provider's models, drained ones not
+// counted.
+func (c *Config) Places() int {
+	n := 0
+	for i := range c.Endpoints {
+		if !c.Endpoints[i].Drain {
+			n++
+		}
+	}
+	return max(n, 1)
 }

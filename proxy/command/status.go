@@ -139,6 +139,7 @@ func printStatus(w io.Writer, base string, raw []byte) error {
 	printDefault(w, &st.Default)
 	section(w, "backends", backendRows(&st))
 	section(w, "endpoints", endpointStatusRows(&st))
+	section(w, "queues", queueRows(&st))
 	section(w, "keys", keyRows(&st))
 	section(w, "targets", targetRows(&st))
 	section(w, "in flight", flightRows(&st))
@@ -179,6 +180,21 @@ func backendRows(st *proxy.Status) [][]string {
 	rows := [][]string{{"provider", "where", "software", "state", "for", "models", "breaker", "why"}}
 	for _, b := range st.Backends {
 		rows = append(rows, []string{b.Provider, b.Route, orDash(string(b.Kind)), b.State, since(b.Since, st.At), strconv.Itoa(b.Models), breakerText(b.Breaker, st.At), b.Detail})
+	}
+	return rows
+}
+
+// queueRows lists the queues of providers whose slots are said.
+func queueRows(st *proxy.Status) [][]string {
+	rows := [][]string{{"queue", "served", "waiting", "a request takes"}}
+	for _, b := range st.Backends {
+		if q := b.Queue; q != nil {
+			takes := "-"
+			if q.Service > 0 {
+				takes = span(time.Duration(q.Service * float64(time.Second)))
+			}
+			rows = append(rows, []string{b.Provider, fmt.Sprintf("%d of %d", q.Running, q.Slots), strconv.Itoa(q.Waiting), takes})
+		}
 	}
 	return rows
 }

@@ -466,6 +466,12 @@ func applyOwn(own node, b *upstream.Config) {
 		d.Total = t
 		explicit("total", path)
 	}
+	own.setWhole("slots", &b.Slots)
+	if at := own.get("queue"); at.there() {
+		if b.QueueMax = at.whole(); b.QueueMax == 0 {
+			b.QueueMax = -1
+		}
+	}
 	given := own.get("deadlines")
 	for _, phase := range []struct {
 		name string

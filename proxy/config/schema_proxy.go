@@ -237,7 +237,7 @@ func ownProviderShape(plus, dur, durOrZero, yes *shape) *shape {
 	share := func(n, f float64) string {
 		return nearFar(strconv.FormatFloat(n, 'g', -1, 64), strconv.FormatFloat(f, 'g', -1, 64))
 	}
-	ratio := &shape{kind: number, zero: true}
+	ratio, zero := &shape{kind: number, zero: true}, &shape{kind: whole, zero: true}
 	return obj(
 		ours("near", yes, "", "Whether the provider counts as your own machine. Without it the address decides: loopback, private, .local and bare names are near."),
 		leaf("endpoints", listOf(endpointShape()), "Several places that serve the provider's models, in the place of its baseUrl: {url, name, weight, drain}, with the same key, headers and TLS for all. A conversation stays at one of them, and one that fails is passed over (docs/failover.md). drain takes no new request."),
@@ -248,6 +248,8 @@ func ownProviderShape(plus, dur, durOrZero, yes *shape) *shape {
 		leaf("rules", listOf(ruleShape()), "As proxy.rules, for this provider's models, after those."),
 		leaf("apiKeys", listOf(&shape{kind: secret}), "Further keys of the provider, as models.providers.<id>.apiKey: used in this order when the one before is limited, refused or without credit."),
 		ours("billingBackoff", &shape{kind: span, unit: "Hours"}, "", "As proxy.cooldown.billingBackoffHours, for this provider."),
+		ours("slots", plus, "", "How many requests the server (each of its endpoints) serves at once: llama.cpp's -np, OLLAMA_NUM_PARALLEL, a box of one GPU mostly 1 to 4. With it further ones wait here, in turn by key, and not in the server's own queue. Without it all are sent on."),
+		ours("queue", zero, "", "How many requests may wait for a slot, 0 for none; without it four for each slot. A full queue turns away the last of the key that has most in it."),
 		ours("total", durOrZero, secs(near.Total, far.Total), "The longest one attempt may take, answer included; 0 for no bound."),
 		ours("deadlines", obj(
 			ours("connect", dur, secs(near.Connect, far.Connect), "Name look-up and TCP connect."),

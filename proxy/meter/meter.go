@@ -103,6 +103,7 @@ type Meter struct {
 	reloads   bool         // Reload has been called
 	store     func() Store // nil without one
 	endpoints func() []Endpoint
+	lines     func() []Line
 	keys      func() []Key // nil without any
 }
 
@@ -425,7 +426,7 @@ type collector struct{ m *Meter }
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, placesDesc, endpointBusyDesc, endpointWeightDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, overflowDesc, problemsDesc, lessonsDesc, continuedDesc, tokensDesc,
-		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, backendDesc, targetDesc, keyDesc, inFlightDesc, offlineDesc, reloadDesc, reloadedDesc, buildDesc,
+		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, lineDesc, backendDesc, targetDesc, keyDesc, inFlightDesc, offlineDesc, reloadDesc, reloadedDesc, buildDesc,
 		retriesDesc, withheldDesc, hedgesDesc, budgetDesc, storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
 		out <- d
 	}
@@ -448,7 +449,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	breakers, targets, backends := m.breakers.copied(), m.targets.copied(), m.backends.copied()
 	reloads, reloadOK, reloaded := m.reloads, m.reloadOK, m.reloaded
-	store, endpoints, keys, budget := m.store, m.endpoints, m.keys, m.budget
+	store, endpoints, keys, budget, lines := m.store, m.endpoints, m.keys, m.budget, m.lines
 	m.mu.Unlock()
 
 	for _, rows := range counters {
@@ -486,6 +487,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	if !reloaded.IsZero() {
 		out <- prometheus.MustNewConstMetric(reloadedDesc, prometheus.GaugeValue, float64(reloaded.UnixMilli())/1000)
+	}
+	if lines != nil {
+		collectLines(out, lines())
 	}
 	if endpoints != nil {
 		collectEndpoints(out, endpoints())

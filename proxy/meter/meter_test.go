@@ -328,6 +328,7 @@ func TestNamesAndTypesFollowTheRules(t *testing.T) {
 	m := New(Options{})
 	m.Exchange(full())
 	m.Exchange(&Exchange{AbortPhase: "queue", PromptCut: true, Model: "near/m", Overflow: "queue", Attempts: []Attempt{{Provider: "box", Endpoint: "a", Outcome: "ok"}}})
+	m.WatchLines(func() []Line { return []Line{{Provider: "lmstudio", Slots: 2, Running: 2, Waiting: 1}} })
 	m.WatchEndpoints(func() []Endpoint { return []Endpoint{{Provider: "box", Name: "a", InFlight: 2, Weight: 0.5}} })
 	m.Reload(true)
 	m.Breaker("a", "open")
