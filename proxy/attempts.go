@@ -286,6 +286,7 @@ func (x *exchange) lose(err error) bool {
 		x.hedgeAt = time.Time{}
 		x.past.reached = max(0, x.past.reached-1) // the next key asks the same provider, which has done nothing
 		x.step--
+		x.race.stays()
 		return true
 	}
 	return x.another(next, larger, !ofKey && x.elsewhere(&o, now), now)

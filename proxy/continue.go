@@ -113,7 +113,7 @@ func (x *exchange) follow() {
 	able := x.cur.at != nil && x.shapeOf(x.cur).GoesOn() // it has further endpoints
 	for i := x.step; i < len(x.plan.Steps) && !able; i++ {
 		st := &x.plan.Steps[i]
-		able = !st.Skip && st.target.shape(x.surface.dialect).GoesOn()
+		able = !st.Skip && !st.done && st.target.shape(x.surface.dialect).GoesOn()
 	}
 	if !able {
 		c.why = "no further target can be told to go on with an answer (compat.assistantPrefill)"

@@ -26,9 +26,14 @@ var errOvertaken = errors.New("another target had content first")
 // again: a call for it that comes late finds nobody else.
 type race struct {
 	h     *exchange
+	step  int           // the plan's step behind the hedge's
 	done  chan struct{} // closed when the hedge's goroutine is over
 	first atomic.Int32
-	over  bool // the first has collected what came of it; its goroutine's own
+
+	// Of the first's goroutine alone.
+	over      bool // it has collected what came of the hedge
+	same      bool // its own target is asked once more, whatever the hedge comes to
+	elsewhere bool // it has failed, and another endpoint of its target may be asked
 }
 
 // Who was first.
@@ -120,13 +125,16 @@ func (x *exchange) hedge(now time.Time) {
 		h.unshape(x.s)
 		return
 	}
-	for ; x.step < at; x.step++ {
-		x.passStep(&x.plan.Steps[x.step])
+	for i := x.step; i <= at; i++ { // the step stays where it is: its target may be asked once more
+		st := &x.plan.Steps[i]
+		if i < at {
+			x.passStep(st)
+		}
+		st.done = true
 	}
-	x.step++
 	x.tries++
 	x.s.meter.Retry("hedge")
-	r := &race{h: h, done: make(chan struct{})}
+	r := &race{h: h, step: at + 1, done: make(chan struct{})}
 	h.race = r
 	x.mu.Lock()
 	x.race = r
@@ -147,7 +155,8 @@ func (x *exchange) twin() *exchange {
 	h.ctx = new(fasthttp.RequestCtx) // a header's look-up changes what it looks in
 	x.ctx.Request.Header.CopyTo(&h.ctx.Request.Header)
 	h.body, h.env, h.original, h.asked, h.mem, h.short, h.media, h.form, h.model = x.body, x.env, x.original, x.asked, x.mem, x.short, x.media, x.form, x.model
-	h.deadline, h.clientTime = x.deadline, x.clientTime
+	// It has no deadline: the first, whose client may wait on once it hears
+	// heartbeats, ends it.
 	h.sessionKnown, h.sessionID, h.goesOn, h.sought, h.stay, h.was = x.sessionKnown, x.sessionID, x.goesOn, x.sought, x.stay, x.was
 	h.plan.policy.Overflow = x.plan.policy.Overflow
 	h.shaped = x.s.requests.Get().(*shaping.Request)
@@ -210,18 +219,29 @@ func (x *exchange) isFirst() bool {
 }
 
 // awaitHedge waits for the hedge of an exchange whose own attempt has failed: no
-// third target is asked beside it. When it fails as well, the loop decides as
-// after any failure; the one to tell stays the first's.
+// third target is asked beside it. When it fails as well, a target that is to be
+// asked once more is, else the loop decides as after any failure; the one to tell
+// stays the first's.
 func (x *exchange) awaitHedge() error {
 	if _, err := x.pause(time.Time{}, x.race.done); err != nil {
 		return err
 	}
 	x.stopHedge()
-	now := time.Now()
-	if !x.another(true, false, x.elsewhere(&x.failed, now), now) {
+	if x.race.same {
+		return nil
+	}
+	if !x.another(true, false, x.race.elsewhere, time.Now()) {
 		return errLost
 	}
 	return nil
+}
+
+// stays has the present target asked once more when the hedge, if one runs, has
+// failed.
+func (r *race) stays() {
+	if r != nil {
+		r.same = true
+	}
 }
 
 // stopHedge ends the hedge, if one runs, waits for it, and notes what came of it.
@@ -305,7 +325,9 @@ func (x *exchange) yield() *exchange {
 	x.receipt.Usage, x.receipt.HasUsage = h.receipt.Usage, h.receipt.HasUsage
 	h.receipt = x.receipt
 	h.weight, x.weight = x.weight, 0
-	h.plan, x.plan, h.step, h.tries = x.plan, h.plan, x.step, x.tries
+	h.plan, x.plan, h.step, h.tries = x.plan, h.plan, r.step, x.tries
+	h.past = x.past
+	h.plan.Steps[r.step-1].done = false // it is the present one: its target may be asked once more
 	h.leaving = x.leaving
 	h.deadline, h.clientTime, h.nextTick = x.deadline, x.clientTime, x.nextTick
 	if h.w = x.w; h.w != nil { // the client was told things: ids, a first chunk

@@ -133,7 +133,7 @@ func (p *Plan) taken(ring *upstream.Keyring) bool {
 // another stands for its provider is tried when that one has said nothing of the
 // provider.
 func (x *exchange) mayTry(st *Step) bool {
-	return !st.Skip || st.spare && !x.plan.taken(st.target.keys)
+	return !st.done && (!st.Skip || st.spare && !x.plan.taken(st.target.keys))
 }
 
 // takeKey chooses the key of an attempt. It returns why there is none, empty when

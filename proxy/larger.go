@@ -24,7 +24,7 @@ func (x *exchange) larger(o *outcome) bool {
 	found := false
 	for i := x.step; i < len(x.plan.Steps); i++ {
 		st := &x.plan.Steps[i]
-		if st.Skip || x.barred(st) != "" {
+		if st.Skip || st.done || x.barred(st) != "" {
 			continue
 		}
 		window := st.target.model.Window().Effective

@@ -120,6 +120,7 @@ func (x *exchange) linger(was *past) {
 	x.step--
 	x.tries--
 	x.hedgeAt = time.Time{}
+	x.race.stays()
 }
 
 // found ends the wait for a target that came to content, or for one of which

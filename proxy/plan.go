@@ -257,6 +257,7 @@ type Step struct {
 	probed bool                // it was
 	soft   string              // why it is skipped as long as another can be tried; empty otherwise
 	behind bool                // it is far and stands behind a near one
+	done   bool                // a hedge was begun at it, or it was passed on the way there
 }
 
 // Size is what is thought of a prompt and its answer at one target.

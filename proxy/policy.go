@@ -353,6 +353,9 @@ func (x *exchange) barred(st *Step) string {
 
 // passStep notes a step that is not tried.
 func (x *exchange) passStep(st *Step) {
+	if st.done {
+		return
+	}
 	name, reason := st.skip.name(), st.Reason
 	if !st.Skip {
 		name, reason = skipOverflow.name(), x.barred(st)

@@ -190,35 +190,21 @@ func (x *exchange) another(next, larger, elsewhere bool, now time.Time) bool {
 		return false
 	}
 	if x.race != nil && !x.race.over { // it may answer yet; what else there is comes after it
-		if elsewhere {
-			x.step++
-		}
+		x.race.elsewhere = elsewhere
 		return true
 	}
 	sp, cfg := &x.past, &x.snap.Config.Fallback
-	more := elsewhere || x.more()
-	stop := func(name, why string) bool {
-		if elsewhere {
-			x.step++ // it was asked, and is not one that was passed over
-		}
-		return x.stop(name, why)
-	}
-	repeat := !more && sp.refused && sp.repeated < cfg.Retries
-	switch {
-	case !more && !repeat:
+	repeat := !elsewhere && !x.more() && sp.refused && sp.repeated < cfg.Retries
+	if !elsewhere && !repeat && !x.more() {
 		x.passRest("", "")
 		return false
-	case !x.deadline.IsZero() && x.deadline.Sub(now) < cfg.Least:
-		if x.failed.reason != fault.ContextOverflow { // which nothing hides
+	}
+	if name, why := x.withhold(elsewhere, repeat, now); name != "" {
+		if name == stopTime && x.failed.reason != fault.ContextOverflow { // which nothing hides
 			x.failed = outcome{name: stopTime, next: true, reply: x.exchangeTimeout()}
 		}
-		return stop(stopTime, "the exchange has less time left than a further try needs (proxy.fallback.leastSeconds)")
-	case more && sp.worked && sp.beyond >= cfg.Prefilled:
-		return stop(stopPrefilled, "the prompt has been read often enough (proxy.fallback.prefilled)")
-	case repeat || sp.reached > 1 || sp.reached == 1 && !x.well(elsewhere, now):
-		if sp.slot = x.s.retries.take(cfg, now.Sub(x.s.started), x.s.underWay()); !sp.slot {
-			return stop(stopBudget, "retry budget used up (proxy.fallback.retryShare)")
-		}
+		x.stop(name, why, elsewhere)
+		return false
 	}
 	if repeat {
 		sp.repeated++
@@ -227,6 +213,23 @@ func (x *exchange) another(next, larger, elsewhere bool, now time.Time) bool {
 		x.placesAsked = 0 // of several endpoints, any
 	}
 	return true
+}
+
+// withhold says why a further try is not made though there is a target for it;
+// empty when it is, with a place in the retry budget if it needs one.
+func (x *exchange) withhold(elsewhere, repeat bool, now time.Time) (name, why string) {
+	sp, cfg := &x.past, &x.snap.Config.Fallback
+	switch {
+	case !x.deadline.IsZero() && x.deadline.Sub(now) < cfg.Least:
+		return stopTime, "the exchange has less time left than a further try needs (proxy.fallback.leastSeconds)"
+	case !repeat && sp.worked && sp.beyond >= cfg.Prefilled:
+		return stopPrefilled, "the prompt has been read often enough (proxy.fallback.prefilled)"
+	case repeat || sp.reached > 1 || sp.reached == 1 && !x.well(elsewhere, now):
+		if sp.slot = x.s.retries.take(cfg, now.Sub(x.s.started), x.s.underWay()); !sp.slot {
+			return stopBudget, "retry budget used up (proxy.fallback.retryShare)"
+		}
+	}
+	return "", ""
 }
 
 // well says whether the next target, or the endpoint that is asked next, answered
@@ -252,11 +255,13 @@ func unfailing(b *breaker.Breaker) bool {
 }
 
 // stop ends the loop though more could be tried.
-func (x *exchange) stop(name, why string) bool {
+func (x *exchange) stop(name, why string, elsewhere bool) {
+	if elsewhere {
+		x.step++ // it was asked, and is not one that was passed over
+	}
 	x.receipt.Stopped = why
 	x.s.meter.RetryWithheld(name)
 	x.passRest(name, why)
-	return false
 }
 
 // passRest notes the targets that are not tried any more, with a name and a reason
@@ -265,7 +270,7 @@ func (x *exchange) passRest(name, why string) {
 	for ; x.step < len(x.plan.Steps); x.step++ {
 		st := &x.plan.Steps[x.step]
 		switch {
-		case st.Skip || x.barred(st) != "":
+		case st.done || st.Skip || x.barred(st) != "":
 			x.passStep(st)
 		case name == "":
 			x.unasked(st)
