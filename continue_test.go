@@ -322,7 +322,7 @@ func TestAThirdTargetGoesOn(t *testing.T) {
 	b, second := simPair(t, opt)
 	_, third := simPair(t, opt)
 	api := "openai-completions"
-	p := start(t, configOf(`policy: {continueStreams: true}, providers: {a: {kind: "llamacpp", breaker: {disabled: true}}, b: {kind: "llamacpp", breaker: {disabled: true}}, c: {kind: "llamacpp"}}`,
+	p := start(t, configOf(`policy: {continueStreams: true}, fallback: {prefilled: 2}, providers: {a: {kind: "llamacpp", breaker: {disabled: true}}, b: {kind: "llamacpp", breaker: {disabled: true}}, c: {kind: "llamacpp"}}`,
 		provider("a", first, api), provider("b", second, api), provider("c", third, api)))
 	for _, client := range wireDialects {
 		body := question{model: "default", user: "go on", stream: true}.in(client.name)
@@ -343,6 +343,45 @@ func TestAThirdTargetGoesOn(t *testing.T) {
 			a.Clear()
 		}
 	}
+}
+
+// To go on is a further try of a prompt that was read: one is made, unless the
+// settings say otherwise, and it takes its place in the retry budget where the next
+// target is not known to be well.
+func TestGoingOnIsAFurtherTry(t *testing.T) {
+	cut := breakages(4)["truncated"]
+	f := func(name, settings string, spoil bool, continued int, stopped string) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			opt := sim.Options{Profile: sim.LlamaCPP, Models: []string{"m"}, Reply: oneText}
+			a, first := simPair(t, opt)
+			b, second := simPair(t, opt)
+			c, third := simPair(t, opt)
+			api := "openai-completions"
+			p := start(t, configOf(settings+`policy: {continueStreams: true}, providers: {a: {kind: "llamacpp"}, b: {kind: "llamacpp"}, c: {kind: "llamacpp"}}`,
+				provider("a", first, api), provider("b", second, api), provider("c", third, api)))
+			if spoil {
+				b.Push(sim.Status(500, "out of memory"))
+				if got := p.post("/v1/chat/completions", strings.Replace(helloStream, "default", "b/m", 1), "X-Nearside-Fallback", "none"); got.status < 500 {
+					t.Fatalf("%d %s", got.status, got.body)
+				}
+			}
+			a.Push(cut)
+			b.Push(cut)
+			before := c.Count()
+			got := p.post("/v1/chat/completions", question{model: "default", user: "go on", stream: true}.in("chat"))
+			got.broken(t, "chat", "")
+			r := p.receipt(got)
+			if len(list(r["continued"])) != continued || r["outcome"] != "error" || !strings.Contains(str(r["not_continued"]), stopped) || str(r["stopped"]) != str(r["not_continued"]) || c.Count() != before {
+				t.Errorf("noted %v\nwant %q, and the third was asked %d times", r, stopped, c.Count()-before)
+			}
+			p.until("what was lent", func() bool { return strings.Contains(p.get("/proxy/status").body, `"running":0`) })
+		})
+	}
+	f("once", "", false, 1, "proxy.fallback.prefilled")
+	f("never", "fallback: {prefilled: 0}, ", false, 0, "proxy.fallback.prefilled")
+	f("no budget", "fallback: {retryShare: 0, retryMin: 0}, ", true, 0, "proxy.fallback.retryShare")
+	f("a target that is well needs none", "fallback: {retryShare: 0, retryMin: 0, prefilled: 2}, ", false, 1, "proxy.fallback.retryShare")
 }
 
 // Whole streams are what they are without the policy, byte for byte.

@@ -138,11 +138,12 @@ func (x *exchange) goOn(enc *shaping.StreamEncoder, err error) error {
 		if x.broken() != nil || errors.Is(err, errExchange) {
 			return err
 		}
-		o := x.outcome(err)
+		o, now := x.outcome(err), time.Now()
+		x.tally(err, &o, now)
 		why := c.cannot(&o)
 		x.miss(x.cur, o.name, o.overflow())
-		if why == "" && !x.elsewhere(&o, time.Now()) && !x.more() {
-			why = "no further target is left"
+		if why == "" {
+			why = x.mayGoOn(&o, now)
 		}
 		if why != "" {
 			x.receipt.NotContinued = why
@@ -182,6 +183,20 @@ func (c *continuation) cannot(o *outcome) string {
 		return c.told.Fault()
 	}
 	return ""
+}
+
+// mayGoOn says why no target is asked to go on though it could; empty when one is.
+// It is a further try like any other, of a prompt that was read.
+func (x *exchange) mayGoOn(o *outcome, now time.Time) string {
+	elsewhere := x.elsewhere(o, now)
+	if !elsewhere && !x.more() {
+		return "no further target is left"
+	}
+	name, why := x.withhold(elsewhere, false, now)
+	if name != "" {
+		x.stop(name, why, elsewhere)
+	}
+	return why
 }
 
 // part ends the attempt of the target whose stream broke.
