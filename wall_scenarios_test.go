@@ -218,11 +218,12 @@ var scenarios = []scenario{
 	{
 		id: "S12", title: "context length exceeded", variants: []string{"", "larger"},
 		fault: "Every request gets 400, context_length_exceeded.",
-		right: "The client hears it, with its code, since agents compact on it; nobody else is asked. With overflow.largerContext a target with a larger window may answer. The primary was asked once.",
+		right: "The client hears it, with its code, since agents compact on it; nobody else is asked. With overflow.largerContext a target with a larger window answers. The primary was asked once.",
 		play: func(c *wallCell) {
 			c.primary.does(sim.Status(400, "This model's maximum context length is 8192 tokens. However, your messages resulted in 9631 tokens. Please reduce the length of the messages."))
 			c.ask()
-			if c.variant == "larger" && c.end.kind == endWhole {
+			if c.variant == "larger" {
+				c.wants(true)
 				c.served(c.next, c.moved("context_length_exceeded|context_overflow"))
 				c.tried(1, 1)
 				return

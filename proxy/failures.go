@@ -34,7 +34,8 @@ type failureKey struct{ ref, outcome string }
 func (f *failures) note(r *Receipt) {
 	for i := range r.Attempts {
 		a := &r.Attempts[i]
-		if a.Skipped || a.Outcome == "ok" || a.Outcome == "client_closed" || a.Outcome == "cancelled" {
+		switch {
+		case a.Skipped, a.Outcome == "ok", a.Outcome == "client_closed", a.Outcome == "cancelled", a.Outcome == nameLostRace:
 			continue
 		}
 		f.add(r, a)

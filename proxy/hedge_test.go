@@ -156,6 +156,9 @@ func TestLosingARaceIsNoFailure(t *testing.T) {
 				t.Errorf("%s: %+v", b.Name, b)
 			}
 		}
+		if all := s.failures.list(); len(all) > 0 {
+			t.Errorf("listed as failed: %+v", all)
+		}
 	}
 }
 
