@@ -237,8 +237,8 @@ func TestHedgesThatComeToNothing(t *testing.T) {
 		near := newBackend(t, after(told, whole(400, `{"error":{"message":"bad","code":"invalid_value"}}`)))
 		far := newBackend(t, telling(told, stall("")))
 		p := start(t, configOf(early, provider("near", near.url, "openai-completions"), provider("far", far.url, "openai-completions")))
-		if got := p.post("/v1/chat/completions", hello); got.status != 400 {
-			t.Errorf("%d %s", got.status, got.body)
+		if got := p.post("/v1/chat/completions", hello); got.status != 400 || got.header.Get("X-Nearside-Attempts") != "near/m=status_400, far/m=cancelled" {
+			t.Errorf("%d, attempts %q\n%s", got.status, got.header.Get("X-Nearside-Attempts"), got.body)
 		}
 		<-far.gone
 	})

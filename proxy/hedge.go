@@ -252,15 +252,22 @@ func (x *exchange) stopHedge() {
 		return
 	}
 	h := r.h
-	r.first.CompareAndSwap(firstNobody, firstPrimary)
+	undecided := r.first.CompareAndSwap(firstNobody, firstPrimary)
 	h.at.Cancel()
 	<-r.done
 	if h.trying { // it was first, and nobody has told it; or it panicked
 		h.abandonFor("cancelled", "the exchange has ended")
 	}
 	outcome := "failed"
-	if n := len(h.receipt.Attempts); n > 0 && h.receipt.Attempts[n-1].Outcome == nameLostRace {
-		outcome = "lost"
+	if n := len(h.receipt.Attempts); n > 0 {
+		switch a := &h.receipt.Attempts[n-1]; a.Outcome {
+		case nameLostRace:
+			if outcome = "lost"; undecided { // nobody was faster: the exchange ends
+				a.Outcome, a.Reason = "cancelled", "the exchange has ended"
+			}
+		case "cancelled", "client_closed":
+			outcome = "lost"
+		}
 	}
 	x.collect(outcome)
 	h.unshape(x.s)

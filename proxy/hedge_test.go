@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"nearside/breaker"
+	"nearside/catalog"
 	"nearside/upstream"
 )
 
@@ -203,4 +204,21 @@ func TestPlainRequestsAreNotHedged(t *testing.T) {
 	if status, h, text := post(t, base+"/v1/embeddings", `{"model":"default","input":"hi"}`); status != 200 || second.Load() != 0 {
 		t.Errorf("%d %v\n%s", status, h, text)
 	}
+}
+
+// Who asks what would become of a request hears that it is hedged, and gone on with.
+func TestPlansTellOfHedgesAndContinuations(t *testing.T) {
+	p := Plan{policy: catalog.DefaultPolicy()}
+	f := func(want string) {
+		t.Helper()
+		if got := p.Policy().String(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	const far = "from near to far on failure, loading, queue, context, ability"
+	f(far)
+	p.policy.Hedge.Enabled, p.policy.Continue = true, true
+	f(far + "; hedged after the usual time (percentile 0.95); broken streams are gone on with")
+	p.policy.Hedge.After, p.policy.Continue = 300*time.Millisecond, false
+	f(far + "; hedged after 300ms")
 }

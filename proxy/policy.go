@@ -141,6 +141,8 @@ type PlanPolicy struct {
 	Regions  []string `json:"regions,omitempty"`  // that may be asked; all when there are none
 	NoRegion bool     `json:"noRegion,omitempty"` // none is left
 	Overflow []string `json:"overflow"`           // for what a far target may answer in the place of a near one
+	Hedge    string   `json:"hedge,omitempty"`    // when the next target is started beside the first; empty for never
+	Continue bool     `json:"continueStreams,omitempty"`
 }
 
 // Policy returns the policy that is in force for the plan.
@@ -151,6 +153,14 @@ func (p *Plan) Policy() PlanPolicy {
 			v.Overflow = append(v.Overflow, o.name())
 		}
 	}
+	switch h := &p.policy.Hedge; {
+	case !h.Enabled:
+	case h.After > 0:
+		v.Hedge = "after " + h.After.String()
+	default:
+		v.Hedge = fmt.Sprintf("after the usual time (percentile %v)", h.Percentile)
+	}
+	v.Continue = p.policy.Continue
 	return v
 }
 
@@ -170,6 +180,12 @@ func (v PlanPolicy) String() string {
 		text += "; no region is left that may be asked"
 	case len(v.Regions) > 0:
 		text += "; regions " + strings.Join(v.Regions, ", ")
+	}
+	if v.Hedge != "" {
+		text += "; hedged " + v.Hedge
+	}
+	if v.Continue {
+		text += "; broken streams are gone on with"
 	}
 	return text
 }
