@@ -60,6 +60,23 @@ func TestFirstTargetIsAskedOnceMoreAfterItsHedge(t *testing.T) {
 				t.Errorf("the hedge was asked %d times", hedge.count())
 			}
 		})
+		t.Run(fmt.Sprintf("in other words/stream=%v", body == helloStream), func(t *testing.T) {
+			t.Parallel()
+			told := make(chan struct{})
+			refusing := after(told, whole(400, `{"error":{"message":"Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.","type":"invalid_request_error","param":"max_tokens","code":"unsupported_parameter"}}`))
+			first := newBackend(t, func(b *backend, c net.Conn, a asked) bool {
+				if !strings.Contains(string(a.body), "max_completion_tokens") {
+					return refusing(b, c, a)
+				}
+				return chat("learned")(b, c, a)
+			})
+			hedge := newBackend(t, telling(told, later(boom)))
+			p := start(t, configOf(early, provider("far", first.url, "openai-completions"), provider("near", hedge.url, "openai-completions")))
+			got := p.post("/v1/chat/completions", strings.Replace(body, "{", `{"max_tokens":50,`, 1))
+			if want := "far/m=learned, near/m=status_500, far/m=ok"; got.status != 200 || got.header.Get("X-Nearside-Attempts") != want || hedge.count() != 1 {
+				t.Errorf("%d, attempts %q, want %q, the hedge was asked %d times\n%s", got.status, got.header.Get("X-Nearside-Attempts"), want, hedge.count(), got.body)
+			}
+		})
 		t.Run(fmt.Sprintf("its model is there/stream=%v", body == helloStream), func(t *testing.T) {
 			t.Parallel()
 			told := make(chan struct{})

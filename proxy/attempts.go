@@ -285,8 +285,7 @@ func (x *exchange) lose(err error) bool {
 	if o.next && ofKey && x.rotates(reason, now) {
 		x.hedgeAt = time.Time{}
 		x.past.reached = max(0, x.past.reached-1) // the next key asks the same provider, which has done nothing
-		x.step--
-		x.race.stays()
+		x.onceMore()
 		return true
 	}
 	return x.another(next, larger, !ofKey && x.elsewhere(&o, now), now)

@@ -236,11 +236,12 @@ func (x *exchange) awaitHedge() error {
 	return nil
 }
 
-// stays has the present target asked once more when the hedge, if one runs, has
+// onceMore has the present target asked once more: when the hedge, if one runs, has
 // failed.
-func (r *race) stays() {
-	if r != nil {
-		r.same = true
+func (x *exchange) onceMore() {
+	x.step--
+	if x.race != nil {
+		x.race.same = true
 	}
 }
 

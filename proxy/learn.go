@@ -248,7 +248,7 @@ func (x *exchange) learn(err error) bool {
 	x.receipt.Learned = append(x.receipt.Learned, Learned{Model: t.ref, Lesson: taught.Lesson.Name, Why: taught.Lesson.Why, Flag: taught.Flag,
 		Setting: taught.Setting(t.ref), Words: words, At: time.Now()})
 	x.abandonFor("learned", "the backend refused it: "+clip(x.cur.backend.Mask(e.Message))+"; tried again with "+taught.Flag+": "+taught.Value)
-	x.step--
+	x.onceMore()
 	return true
 }
 

@@ -117,10 +117,9 @@ func (x *exchange) lingers(o *outcome, err error, may bool, now time.Time) bool 
 func (x *exchange) linger(was *past) {
 	x.past = *was
 	x.past.slot, x.past.reason = false, "" // which was given back
-	x.step--
+	x.onceMore()
 	x.tries--
 	x.hedgeAt = time.Time{}
-	x.race.stays()
 }
 
 // found ends the wait for a target that came to content, or for one of which

@@ -166,6 +166,6 @@ func (x *exchange) shorter(err error) bool {
 		return false
 	}
 	x.abandonFor(o.name, "the context is too long: "+strconv.Itoa(x.short.items)+" of the oldest items are dropped (truncation: auto)")
-	x.step--
+	x.onceMore()
 	return true
 }
