@@ -44,8 +44,11 @@ type Hedge struct {
 	// Percentile, once it was seen Samples times.
 	After      time.Duration
 	Percentile float64 // above 0, below 1
-	Samples    int
+	Samples    int     // at most HedgeSamplesMax
 }
+
+// HedgeSamplesMax is how many first-content times are kept of a target.
+const HedgeSamplesMax = 64
 
 // DefaultPolicy returns what holds where the configuration says nothing.
 func DefaultPolicy() Policy {

@@ -5,10 +5,12 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"nearside/catalog"
 )
 
 // paceKept is how many first-content times are kept of a target.
-const paceKept = 64
+const paceKept = catalog.HedgeSamplesMax
 
 // paceFrom is the prompt from which on its length tells in the time, in tokens.
 const paceFrom = 256

@@ -40,6 +40,9 @@ func (l *loader) policy(n node, p catalog.Policy) catalog.Policy {
 		l.at(share.pos(), share.path, "must be between 0 and 1, as in 0.95")
 	}
 	hedge.setWhole("samples", &h.Samples)
+	if seen := hedge.get("samples"); seen.there() && h.Samples > catalog.HedgeSamplesMax {
+		l.at(seen.pos(), seen.path, "must be at most %d: no more are kept of a target", catalog.HedgeSamplesMax)
+	}
 	n.setFlag("continueStreams", &p.Continue)
 	return p
 }
