@@ -22,9 +22,11 @@ type Model struct {
 	warm atomic.Int64  // unix nanoseconds of the last content; 0 when never
 	held atomic.Bool   // hold is in force; changed under States.mu alone
 	odd  atomic.Bool   // state is not empty; likewise
+	due  atomic.Bool   // freed waits for its proof; likewise
 
 	// Guarded by States.mu.
 	hold          hold
+	freed         freed
 	state, detail string // what else speaks against asking it: misconfigured, failing
 	stateSince    time.Time
 }
@@ -38,7 +40,17 @@ type hold struct {
 	next          time.Time     // when one may ask
 	every         time.Duration // how long the next is waited for
 	asking        bool          // one does now
+	doubted       bool          // a poll ended it once, and was wrong
 	changed       chan struct{} // closed at every change of the above
+}
+
+// freed is a hold that a poll ended, until content proves it right. Servers say
+// that all is well while the model still loads, when what they are asked knows
+// nothing of it.
+type freed struct {
+	hold hold
+	at   time.Time
+	load int64 // learned before
 }
 
 // Turn is what Model.Ask answers.
@@ -107,15 +119,23 @@ func (m *Model) Hold(state, detail string, after time.Duration, now time.Time) {
 		return
 	}
 	h := &m.hold
-	if !m.held.Load() {
-		*h = hold{since: now, every: m.row.cfg.States.first() / trialShare}
-	} else {
+	switch {
+	case m.held.Load():
 		if m.hold.state == StateSaturated && state != StateSaturated { // another kind of wait
 			h.since = now
 		}
 		close(h.changed)
-		h.every = min(2*h.every, m.row.cfg.States.max())
+		if !now.Before(h.next) { // else it was asked before it was held
+			h.every = min(2*h.every, m.row.cfg.States.max())
+		}
+	case m.due.Load() && now.Sub(m.freed.at) < holdStale && (m.freed.hold.state == StateSaturated) == (state == StateSaturated): // it never was over
+		*h = m.freed.hold
+		h.doubted, h.every = true, min(2*h.every, m.row.cfg.States.max())
+		m.load.Store(m.freed.load)
+	default:
+		*h = hold{since: now, every: m.row.cfg.States.first() / trialShare}
 	}
+	m.proven()
 	h.changed = make(chan struct{})
 	h.state, h.detail, h.heard, h.asking = state, detail, now, false
 	h.next = now.Add(max(h.every, after))
@@ -153,6 +173,19 @@ func (m *Model) release(now time.Time, over bool) {
 	m.held.Store(false)
 }
 
+// free ends a hold because a poll says so, under States.mu.
+func (m *Model) free(now time.Time) {
+	m.freed = freed{hold: m.hold, at: now, load: m.load.Load()}
+	m.due.Store(true)
+	m.release(now, true)
+}
+
+// proven forgets what a poll ended, under States.mu.
+func (m *Model) proven() {
+	m.freed = freed{}
+	m.due.Store(false)
+}
+
 // Wrong takes in that the model, or the way it is asked, is not as it should be:
 // state and detail are told until it serves again.
 func (m *Model) Wrong(state, detail string, now time.Time) {
@@ -180,12 +213,13 @@ func (m *Model) wrong(state, detail string, now time.Time) {
 // served takes in that content came. Where all was well before, it takes no lock.
 func (m *Model) served(now time.Time) {
 	m.warm.Store(now.UnixNano())
-	if m.states == nil || m.row.calm.Load() && m.kept.Load() && !m.held.Load() && !m.odd.Load() {
+	if m.states == nil || m.row.calm.Load() && m.kept.Load() && !m.held.Load() && !m.odd.Load() && !m.due.Load() {
 		return
 	}
 	m.states.mu.Lock()
 	defer m.states.unlock()
 	m.states.keep(m)
+	m.proven()
 	m.release(now, false) // begun has learned what there was to learn
 	m.wrong("", "", now)
 	m.row.said = stateSaid{}

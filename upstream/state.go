@@ -208,10 +208,12 @@ func (s *States) looked(row *stateRow, p polled, inFlight int, now time.Time) {
 		}
 		switch h := &m.hold; {
 		case p.url != "" && p.url != m.key.baseURL: // another endpoint's
-		case h.state == StateSaturated && p.State == StateReady && p.room, h.state != StateSaturated && p.ready[m.key.id]:
-			m.release(now, true)
+		case !h.doubted && (h.state == StateSaturated && p.State == StateReady && p.room || h.state != StateSaturated && p.ready[m.key.id]):
+			m.free(now)
 		case p.State == StateReady:
 			m.forget(now)
+		case !p.Late && (p.State == StateSaturated) == (h.state == StateSaturated): // it sees what is the matter, and will see the end of it
+			h.doubted = false
 		}
 	}
 	s.settle(row, now)

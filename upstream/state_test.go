@@ -149,6 +149,71 @@ func TestOneAsksWhileAModelIsHeld(t *testing.T) {
 	}
 }
 
+// A poll that says that all is well while the backend goes on saying that it loads
+// is believed once: else its state would flap with every poll, nobody would wait
+// longer each time, and a load would be taken for as short as the time to the poll.
+func TestPollsThatAreWrongAreNotBelieved(t *testing.T) {
+	s, m, told, pass := picture(t)
+	poll := func(p polled) {
+		t.Helper()
+		if p.State == StateReady {
+			p.ready, p.room = map[string]bool{"m": true}, true
+		}
+		s.polled(due{row: m.row}, p, 0)
+	}
+	ready := polled{Seen: Seen{State: StateReady}}
+	for _, state := range []string{StateLoading, StateSaturated} {
+		poll(ready)
+		told()
+		since := s.now()
+		m.Hold(state, "not now", 0, s.now())
+		pass(time.Second)
+		poll(ready)
+		if m.Held() {
+			t.Fatalf("%s: a poll that says that it is over is not believed", state)
+		}
+		for range 6 {
+			m.Hold(state, "not now", 0, s.now()) // it was wrong
+			pass(10 * time.Second)
+			poll(ready)
+		}
+		if !m.Held() || !m.hold.since.Equal(since) || m.LoadTime() != 0 {
+			t.Fatalf("%s: held %v since %v, want %v; learned a load of %v", state, m.Held(), m.hold.since, since, m.LoadTime())
+		}
+		if next := m.Ask(s.now()); next.Trial { // after whiles that grew
+			m.Hold(state, "not now", 0, s.now())
+		}
+		if next := m.Ask(s.now()); next.Next.Sub(s.now()) != 5*time.Second {
+			t.Errorf("%s: asked again after %v", state, next.Next.Sub(s.now()))
+		}
+		if got, want := told(), "ready>"+state+" "+state+">ready ready>"+state; got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+		poll(polled{Seen: Seen{State: state}}) // now it sees what is the matter
+		poll(ready)
+		if m.Held() {
+			t.Errorf("%s: a poll that saw it begin and end is not believed", state)
+		}
+		m.served(s.now())
+		if m.due.Load() {
+			t.Errorf("%s: content proves nothing", state)
+		}
+		m.load.Store(0)
+	}
+}
+
+// Requests that were under way when the first of them heard that the model loads
+// are no further tries: they do not make the others wait longer.
+func TestRequestsAtOnceAreOneTry(t *testing.T) {
+	s, m, _, _ := picture(t)
+	for range 8 {
+		m.Hold(StateLoading, "Loading model", 0, s.now())
+	}
+	if turn := m.Ask(s.now()); turn.Next.Sub(s.now()) != 100*time.Millisecond {
+		t.Errorf("asked again after %v", turn.Next.Sub(s.now()))
+	}
+}
+
 // Each kind of server is asked what it can tell, as it was recorded or as its
 // source has it.
 func TestPollsAskWhatEachServerCanTell(t *testing.T) {
