@@ -66,14 +66,14 @@ func (a *Attempt) patience(now time.Time) (time.Duration, string) {
 }
 
 // LoadingWait returns how long a model that is being loaded is waited for at the
-// most, where no other target is left: a few times what that took so far, within
-// the setting.
+// most, where no other target is left: a while, and a few times what that took so
+// far, within the setting.
 func (b *Backend) LoadingWait(m *Model) time.Duration {
 	d := &b.cfg.Deadlines
 	if d.FirstContent > 0 && d.Explicit["firstContentCold"] == "" { // which is meant to bound all
 		return d.FirstContent
 	}
-	return min(m.loading(d), d.FirstContentCold)
+	return min(prefillBase*time.Second+m.loading(d), d.FirstContentCold)
 }
 
 // QueueWait returns how long a backend that has no room is waited for at the most,

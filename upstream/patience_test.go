@@ -226,3 +226,25 @@ func TestColdModelsGetTheirLoadTime(t *testing.T) {
 		t.Errorf("a whole answer tells nothing of a load: %v", m.LoadTime())
 	}
 }
+
+// A model that loaded fast once may load slowly the next time, from a cold disk:
+// the wait for it is never as short as that, where there is nobody else to ask.
+func TestLoadsAreWaitedForAWhileInAnyCase(t *testing.T) {
+	f := func(load, setting, want time.Duration, explicit bool) {
+		t.Helper()
+		b, m := &Backend{cfg: Config{Near: true, Deadlines: Deadlines{FirstContentCold: setting}}}, &Model{}
+		if explicit {
+			b.cfg.Deadlines.Explicit = map[string]string{"firstContentCold": "proxy.providers.p.deadlines.firstContentColdSeconds"}
+		}
+		m.load.Store(int64(load))
+		if got := b.LoadingWait(m); got != want {
+			t.Errorf("a load of %v, at most %v: waits %v, want %v", load, setting, got, want)
+		}
+	}
+	f(0, 180*time.Second, 180*time.Second, false)
+	f(time.Second, 180*time.Second, 22*time.Second, false)
+	f(30*time.Second, 180*time.Second, 80*time.Second, false)
+	f(120*time.Second, 180*time.Second, 180*time.Second, false)
+	f(time.Second, 60*time.Second, 60*time.Second, true)
+	f(time.Second, 0, 0, false)
+}
