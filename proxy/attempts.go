@@ -273,6 +273,8 @@ func (x *exchange) lose(err error) bool {
 		x.linger(&was)
 		return true
 	}
+	x.past.wait = was.wait
+	x.past.asks(o.retryAfter) // as a load that is known to take longer has it
 	x.miss(x.cur, o.name, o.overflow())
 	next, larger := o.next, x.mayGoLarger(&o)
 	if larger {

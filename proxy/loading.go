@@ -89,9 +89,7 @@ func (x *exchange) lingers(o *outcome, err error, may bool, now time.Time) bool 
 	}
 	since := t.state.Since(now)
 	if o.retryAfter == loadingRetry {
-		if o.retryAfter = x.retryLoading(t, state, since, now); x.past.wait == loadingRetry {
-			x.past.wait = o.retryAfter
-		}
+		o.retryAfter = x.retryLoading(t, state, since, now)
 	}
 	if w.began.IsZero() {
 		w.began = now
@@ -287,10 +285,11 @@ func (x *exchange) giveUp(turn upstream.Turn, now time.Time) {
 	}
 	o := outcome{name: turn.State, reason: reason, next: true, retryAfter: x.retryLoading(w.t, turn.State, turn.Since, now),
 		reply: wire.Error{Status: 503, Type: "server_error", Code: code, Message: turn.Detail}}
-	x.miss(w.t, o.name, o.overflow())
-	if wait := &x.past.wait; *wait == 0 || o.retryAfter < *wait {
-		*wait = o.retryAfter
+	if o.retryAfter == retryAfterMin || o.retryAfter == loadingRetry { // for want of a better: it may have said
+		o.retryAfter = min(max(o.retryAfter, turn.Next.Sub(now)), retryAfterMax)
 	}
+	x.past.asks(o.retryAfter)
+	x.miss(w.t, o.name, o.overflow())
 	x.tell(o)
 	x.s.log.Debug().Str("request", x.receipt.ID).Str("target", w.t.ref).Str("outcome", turn.State).Str("reason", turn.Detail).Dur("waited", now.Sub(w.began)).Msg("attempt")
 }

@@ -149,11 +149,14 @@ func TestLoadingOverflowsAfterItsWait(t *testing.T) {
 	}
 	backend.Be(sim.IsReady)
 	becomes(t, s, upstream.StateReady) // and the load, of at least 20 ms, is known
-	backend.Be(sim.IsLoading)
 	row := s.States()[0]
 	if len(row.Models) != 1 || row.Models[0].LoadSeconds < 0.02 {
 		t.Fatalf("no load was learned: %+v", row)
 	}
+	if status, h, body := post(t, base+"/v1/chat/completions", chatBody); status != 200 || h.Get("X-Nearside-Attempts") != "p0/m=ok" { // which proves it
+		t.Fatalf("got %d, attempts %q\n%s", status, h.Get("X-Nearside-Attempts"), body)
+	}
+	backend.Be(sim.IsLoading)
 	snap := *s.Snapshot()
 	snap.targets.Clear()
 	snap.Config.Policy.Overflow.LoadingWait = time.Millisecond
@@ -176,6 +179,52 @@ func TestLoadingEndsWithWhenToComeBack(t *testing.T) {
 	r := s.ring.last(1)[0]
 	if len(r.Attempts) != 1 || r.Attempts[0].Waited < 40*time.Millisecond || r.Attempts[0].Again != posts(backend)-1 || posts(backend) < 2 {
 		t.Errorf("%d posts, attempts %+v", posts(backend), r.Attempts)
+	}
+}
+
+// Who waited for another's turn to ask hears when to come back as well: when the
+// backend said, or when the load is likely to be over. Without it a client takes
+// the failure for one that a second request would meet again.
+func TestWaitsThatEndUnaskedSayWhenToComeBack(t *testing.T) {
+	_, backend, base := loadingServer(t, sim.IsReady, sim.Generic, func(_ *Config, all []upstream.Config) {
+		all[0].Deadlines.FirstContentCold = 20 * time.Millisecond
+	})
+	f := func(retry string) {
+		t.Helper()
+		status, h, body := post(t, base+"/v1/chat/completions", chatBody)
+		if status != 503 || !strings.Contains(body, `"model_loading"`) || h.Get("Retry-After") != retry || h.Get("X-Should-Retry") != "" {
+			t.Errorf("got %d, retry-after %q, x-should-retry %q; want %q\n%s", status, h.Get("Retry-After"), h.Get("X-Should-Retry"), retry, body)
+		}
+	}
+	backend.Push(sim.Script{Times: -1, Steps: []sim.Step{sim.Fail(503, "Loading model", "Retry-After: 60")}})
+	f("60")
+	f("60") // it never came to ask
+	if n := posts(backend); n != 1 {
+		t.Errorf("the backend was asked %d times, want once", n)
+	}
+}
+
+// A server whose health and list know nothing of a load is waited for all the
+// same: it does not change its state with every poll, and is asked ever more
+// rarely.
+func TestLoadsThatPollsDoNotSeeAreWaitedFor(t *testing.T) {
+	s, backend, base := loadingServer(t, sim.IsReady, sim.LlamaCPP, nil)
+	backend.Push(sim.Script{Times: -1, Steps: []sim.Step{sim.Fail(503, "Loading model")}})
+	got := make(chan string)
+	go func() {
+		_, h, _ := post(t, base+"/v1/chat/completions", chatBody)
+		got <- h.Get("X-Nearside-Attempts")
+	}()
+	polls := func() int { return len(backend.Requests()) - posts(backend) }
+	eventually(t, "polls were wrong", func() bool { return polls() >= 12 }) // of three questions each; the first alone is believed
+	since, asked := s.States()[0].Since, posts(backend)
+	eventually(t, "it is asked on", func() bool { return posts(backend) >= asked+4 && polls() >= 24 })
+	if row := s.States()[0]; row.State != upstream.StateLoading || !row.Since.Equal(since) {
+		t.Errorf("it is %s since %v, and was loading since %v", row.State, row.Since, since)
+	}
+	backend.Clear()
+	if attempts := <-got; attempts != "p0/m=loading, p0/m=ok" {
+		t.Errorf("attempts %q", attempts)
 	}
 }
 

@@ -132,9 +132,7 @@ func (x *exchange) tally(err error, o *outcome, now time.Time) {
 	sp := &x.past
 	x.giveBack()
 	sp.reason = o.name
-	if o.retryAfter > 0 && (sp.wait == 0 || o.retryAfter < sp.wait) {
-		sp.wait = o.retryAfter
-	}
+	sp.asks(o.retryAfter)
 	var up *upstream.Error
 	if delivered := x.at.Delivered(); !delivered {
 		sp.refused = errors.As(err, &up) && (up.Kind == upstream.KindRefused || up.Phase <= upstream.PhaseUpload && (up.Kind == upstream.KindReset || up.Kind == upstream.KindClosed))
@@ -149,6 +147,13 @@ func (x *exchange) tally(err error, o *outcome, now time.Time) {
 	}
 	sp.reached++
 	sp.worked = sp.worked || x.worked(err, now)
+}
+
+// asks takes in for how long a target asked to be left alone, 0 for not.
+func (p *past) asks(wait time.Duration) {
+	if wait > 0 && (p.wait == 0 || wait < p.wait) {
+		p.wait = wait
+	}
 }
 
 // worked says whether the backend of a failed attempt was at work on the prompt,
