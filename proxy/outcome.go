@@ -264,7 +264,7 @@ func answerName(e *backendError) string {
 func (o *outcome) page(e *backendError, id string) {
 	o.name, o.reply.Param = "html", ""
 	status := strconv.Itoa(e.said.Status)
-	if e.near && !e.inBand && e.said.Status >= 500 {
+	if e.near && e.said.Status == 500 && !e.inBand {
 		// LM Studio answers so while it swaps models; it is back in a moment.
 		o.verdict, o.reply.Status = breaker.Unknown, 503
 		o.reply.Message = id + ": the backend answered with an HTML page (status " + status + "), as servers do while they swap models"
@@ -273,7 +273,12 @@ func (o *outcome) page(e *backendError, id string) {
 		}
 		return
 	}
-	o.reply.Message = id + ": the backend answered with an HTML page (status " + status + "); check models.providers." + id + ".baseUrl, a /v1 may be missing"
+	o.reply.Message = id + ": the backend answered with an HTML page (status " + status + ")"
+	if s := e.said.Status; s >= 502 && s <= 504 {
+		o.reply.Message += ", as a web server in front of it does when it is down"
+		return
+	}
+	o.reply.Message += "; check models.providers." + id + ".baseUrl, a /v1 may be missing"
 }
 
 // fill completes a reply of which the backend left parts unsaid.

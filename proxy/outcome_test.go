@@ -63,6 +63,9 @@ func TestOutcomeTable(t *testing.T) {
 	f("501", said(501, "", "no"), fault.NotSupported, neutral, true, 502, "")
 	f("503", said(503, "", "no"), fault.ServerError, bad, true, 503, "upstream_error")
 	f("near HTML 500", html(500, true), fault.HTML, neutral, true, 503, "upstream_html")
+	f("near HTML 502 of a web server", html(502, true), fault.HTML, bad, true, 502, "upstream_html") // what is behind it is down
+	f("near HTML 503 of a web server", html(503, true), fault.HTML, bad, true, 502, "upstream_html")
+	f("near HTML 504 of a web server", html(504, true), fault.HTML, bad, true, 502, "upstream_html")
 	f("far HTML 500", html(500, false), fault.HTML, bad, true, 502, "upstream_html")
 	f("near HTML 200", html(200, true), fault.HTML, bad, true, 502, "upstream_html")
 	f("near HTML 404", html(404, true), fault.HTML, bad, true, 502, "upstream_html")
