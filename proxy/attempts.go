@@ -258,6 +258,9 @@ func (x *exchange) lose(err error) bool {
 	if x.cur.route == "far" {
 		x.wayOut(err, &o, now)
 	}
+	if x.crowded(err) {
+		o.provider = breaker.Unknown
+	}
 	x.ticket.Settle(o.verdict)
 	x.provider.Settle(o.provider)
 	reason, ofKey := x.keyFailed(&o, err, now)

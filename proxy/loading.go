@@ -213,8 +213,7 @@ func (x *exchange) report(state string, o *outcome, err error, now time.Time) {
 		}
 		t.state.Hold(state, o.reply.Message, after, now)
 		return
-	case said && up.Kind == upstream.KindConnectTimeout && t.backend.InFlight() > 0:
-		// It works on other requests of ours, and takes no further connection.
+	case x.crowded(err): // which is no state of its own: what is under way tells
 	case said && up.Kind == upstream.KindAddress:
 		states.Said(id, upstream.StateMisconfigured, o.reply.Message)
 	case said && up.Kind.Connect():
@@ -230,6 +229,14 @@ func (x *exchange) report(state string, o *outcome, err error, now time.Time) {
 	if x.wait.trial && x.wait.t == t {
 		t.state.Yield()
 	}
+}
+
+// crowded says whether a failed attempt, which is closed, found a near backend that
+// works on other requests of ours and takes no further connection: it is busy and
+// not away.
+func (x *exchange) crowded(err error) bool {
+	var up *upstream.Error
+	return errors.As(err, &up) && up.Kind == upstream.KindConnectTimeout && x.cur.model.Provider.Near && x.cur.backend.Working() > 0
 }
 
 // noteWait notes a wait in the receipt, unless the attempt that led to it is there.

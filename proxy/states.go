@@ -20,7 +20,7 @@ type BackendState struct {
 // its snapshot; this is for looks after which the snapshot stays.
 func (s *Server) Looked(seen map[string]BackendState) {
 	for id, st := range seen {
-		s.pool.States().Looked(id, upstream.Seen{State: st.State, Detail: st.Detail, Late: st.Late}, s.pool.InFlight(id))
+		s.pool.States().Looked(id, upstream.Seen{State: st.State, Detail: st.Detail, Late: st.Late}, s.pool.Working(id))
 	}
 }
 

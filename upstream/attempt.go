@@ -83,9 +83,12 @@ type Attempt struct {
 	upErr    error
 	body     body
 	inBody   bool
-	any      bool // a byte of the answer has come
-	out      []byte
-	vec      net.Buffers
+	// unconnected says that the attempt counts as one without a connection.
+	unconnected bool
+
+	any bool // a byte of the answer has come
+	out []byte
+	vec net.Buffers
 
 	cold  bool          // the model may have to be loaded first
 	first time.Duration // from the request to the first content
@@ -104,7 +107,6 @@ func (a *Attempt) Start(b *Backend, req Request, w Waiter) {
 	a.c, a.stopDial, a.cancelled, a.closed = nil, nil, false, false
 	a.mu.Unlock()
 	a.b, a.w, a.req = b, w, req
-	b.busy.Add(1)
 	a.read, a.first = promptRead{}, 0
 	a.started, a.sent, a.total = now, time.Time{}, time.Time{}
 	a.dialled, a.uploaded, a.upErr, a.inBody, a.any = nil, nil, nil, false, false
@@ -115,10 +117,13 @@ func (a *Attempt) Start(b *Backend, req Request, w Waiter) {
 		a.total = now.Add(d.Total)
 	}
 	if c := b.take(now); c != nil {
+		b.busy.Add(1)
 		a.attach(c)
 		a.send(now)
 		return
 	}
+	b.busy.Add(1 + unconnected)
+	a.unconnected = true
 	a.phase = PhaseConnect
 	a.setDeadline(now, d.Connect+d.TLS, "connect", KindConnectTimeout)
 	if !b.reserve() {
@@ -152,6 +157,10 @@ func (a *Attempt) setDeadline(now time.Time, d time.Duration, name string, kind 
 // attach makes c this attempt's connection.
 func (a *Attempt) attach(c *conn) {
 	c.a = a
+	if a.unconnected {
+		a.unconnected = false
+		a.b.busy.Add(-unconnected)
+	}
 	a.mu.Lock()
 	a.c = c
 	cancelled := a.cancelled
@@ -418,7 +427,12 @@ func (a *Attempt) Close() {
 		}
 	}
 	a.phase = PhaseDone
-	a.b.busy.Add(-1)
+	if a.unconnected {
+		a.unconnected = false
+		a.b.busy.Add(-unconnected - 1)
+	} else {
+		a.b.busy.Add(-1)
+	}
 	a.req, a.w, a.b = Request{}, nil, nil
 	for i := range a.vec {
 		a.vec[i] = nil

@@ -125,14 +125,14 @@ func (p *Pool) Apply(configs []Config) {
 // States returns what is known of how the backends are.
 func (p *Pool) States() *States { return p.states }
 
-// InFlight returns how many attempts are under way at a provider.
-func (p *Pool) InFlight(provider string) int {
+// Working returns how many attempts a provider may be at work on.
+func (p *Pool) Working(provider string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := 0
 	for key, b := range p.backends {
 		if key.provider == provider {
-			n += int(b.InFlight())
+			n += int(b.Working())
 		}
 	}
 	return n
@@ -321,7 +321,7 @@ type Backend struct {
 	keys       *Keyring // nil where no credential is sent
 	fixed      [][]byte // for each key, rest of the request line and the headers that never change
 
-	busy atomic.Int64 // attempts under way
+	busy atomic.Int64 // attempts under way, and times unconnected those that have no connection yet
 	own  Model        // of attempts that name no model
 
 	mu   sync.Mutex
@@ -447,8 +447,18 @@ func (b *Backend) ID() string { return b.cfg.ID }
 // Keys returns the provider's keys; nil where no credential is sent.
 func (b *Backend) Keys() *Keyring { return b.keys }
 
+// unconnected is what an attempt without a connection counts in Backend.busy.
+const unconnected = 1 << 32
+
 // InFlight returns how many attempts are under way.
-func (b *Backend) InFlight() int64 { return b.busy.Load() }
+func (b *Backend) InFlight() int64 { return b.busy.Load() % unconnected }
+
+// Working returns how many of them have a connection: what the backend may be at
+// work on. Those that try to connect say nothing, and least where it is away.
+func (b *Backend) Working() int64 {
+	v := b.busy.Load()
+	return v%unconnected - v/unconnected
+}
 
 // Limits returns the bounds of the backend's answers.
 func (b *Backend) Limits() Limits { return b.cfg.Limits }

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"cmp"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -99,7 +100,10 @@ func (s *States) apply(configs map[string]Config) {
 	now := s.now()
 	for id, c := range configs {
 		if row := s.rows[id]; row != nil {
-			row.cfg = c
+			changed := !reflect.DeepEqual(row.cfg, c)
+			if row.cfg = c; changed {
+				s.mended(row, now)
+			}
 			continue
 		}
 		s.rows[id] = &stateRow{id: id, cfg: c, kind: c.Kind, state: StateUnknown, since: now, open: map[string]string{}, shut: map[string]bool{}}
@@ -116,6 +120,19 @@ func (s *States) apply(configs map[string]Config) {
 			delete(s.models, key)
 		}
 	}
+}
+
+// mended forgets what was said against a configuration that is another now.
+func (s *States) mended(row *stateRow, now time.Time) {
+	if row.said.state == StateMisconfigured {
+		row.said = stateSaid{}
+	}
+	for _, m := range s.models {
+		if m.row == row && m.state == StateMisconfigured {
+			m.wrong("", "", now)
+		}
+	}
+	s.settle(row, now)
 }
 
 // Is says what software a provider is, where its configuration does not.
@@ -183,19 +200,19 @@ type Seen struct {
 	Late          bool // it did not answer in time
 }
 
-// Looked takes in what a look saw. InFlight says how many attempts are under way
-// there: a server that computes for us and does not answer meanwhile is busy, not
+// Looked takes in what a look saw. Working says how many attempts it may be at work
+// on: a server that computes for us and does not answer meanwhile is busy, not
 // away.
-func (s *States) Looked(provider string, seen Seen, inFlight int) {
+func (s *States) Looked(provider string, seen Seen, working int) {
 	s.mu.Lock()
 	defer s.unlock()
 	if row := s.rows[provider]; row != nil {
-		s.looked(row, polled{Seen: seen}, inFlight, s.now())
+		s.looked(row, polled{Seen: seen}, working, s.now())
 	}
 }
 
-func (s *States) looked(row *stateRow, p polled, inFlight int, now time.Time) {
-	if p.Late && inFlight > 0 {
+func (s *States) looked(row *stateRow, p polled, working int, now time.Time) {
+	if p.Late && working > 0 {
 		p.State, p.Detail = StateSaturated, "it does not answer while it works on requests"
 	}
 	row.look = stateSaid{p.State, p.Detail}

@@ -67,7 +67,7 @@ func (p *Pool) poll(ctx context.Context) {
 					if names[i] != "" {
 						seen.url = place.BaseURL
 					}
-					if s.polled(w, seen, p.InFlight(place.ID)); seen.State == StateReady {
+					if s.polled(w, seen, p.Working(place.ID)); seen.State == StateReady {
 						break
 					}
 				}
@@ -126,10 +126,10 @@ func (s *States) due(now time.Time) (all []due, next time.Time) {
 }
 
 // polled takes in what a poll told.
-func (s *States) polled(w due, seen polled, inFlight int) {
+func (s *States) polled(w due, seen polled, working int) {
 	s.mu.Lock()
 	defer s.unlock()
-	s.looked(w.row, seen, inFlight, s.now())
+	s.looked(w.row, seen, working, s.now())
 }
 
 // unheard is polled for a provider that is not asked.

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -146,6 +147,30 @@ func TestOneAsksWhileAModelIsHeld(t *testing.T) {
 	m.release(s.now(), true)
 	if m.LoadTime() != 1500*time.Millisecond {
 		t.Errorf("a full queue is no load: %v", m.LoadTime())
+	}
+}
+
+// What was said against a configuration is over when it is changed: nobody has to
+// send a request to see that the key is no longer the one that was refused. A
+// reload that changes nothing tells nothing.
+func TestStatesForgetTheSettingsThatWereMended(t *testing.T) {
+	s, m, told, _ := picture(t)
+	s.Looked("p", Seen{State: StateReady}, 0)
+	s.Said("p", StateMisconfigured, "check the key")
+	m.Wrong(StateMisconfigured, "no such model", s.now())
+	told()
+	s.apply(map[string]Config{"p": {ID: "p", Near: true}})
+	if state, _ := m.State(); s.Rows()[0].State != StateMisconfigured || state != StateMisconfigured {
+		t.Errorf("it is %s and its model %s after the same configuration", s.Rows()[0].State, state)
+	}
+	s.apply(map[string]Config{"p": {ID: "p", Near: true, Key: NewSecret("another")}})
+	if state, _ := m.State(); state != StateReady || told() != "misconfigured>ready" {
+		t.Errorf("its model is %s after another configuration", state)
+	}
+	s.Said("p", StateUnreachable, "refused")
+	s.apply(map[string]Config{"p": {ID: "p", Near: true}})
+	if s.Rows()[0].State != StateUnreachable {
+		t.Error("another key has made it reachable")
 	}
 }
 
@@ -315,9 +340,18 @@ func TestAttemptsUnderWayAreCounted(t *testing.T) {
 	var one, two Attempt
 	one.Start(b, Request{Path: "/x"}, idleWaiter{})
 	two.Start(b, Request{Path: "/x"}, idleWaiter{})
-	if b.InFlight() != 2 || pool.InFlight("p") != 2 || pool.InFlight("q") != 0 {
-		t.Errorf("%d and %d under way", b.InFlight(), pool.InFlight("p"))
+	if b.InFlight() != 2 || pool.Working("p") != 0 { // nobody has taken them yet
+		t.Errorf("%d under way, and %d worked on", b.InFlight(), pool.Working("p"))
 	}
+	pipe, _ := net.Pipe()
+	defer pipe.Close()
+	three := Attempt{b: b, unconnected: true}
+	b.busy.Add(1 + unconnected)
+	three.attach(&conn{raw: pipe, Conn: pipe})
+	if b.InFlight() != 3 || pool.Working("p") != 1 || pool.Working("q") != 0 {
+		t.Errorf("%d under way, and %d worked on", b.InFlight(), pool.Working("p"))
+	}
+	b.busy.Add(-1)
 	one.Close()
 	one.Close()
 	if err := two.ReadHead(); err == nil {
