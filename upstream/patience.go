@@ -101,14 +101,18 @@ type promptRead struct {
 	longest      time.Duration
 }
 
+// reportsLeast is over how long reports show a speed: several that arrive at once
+// show that of the network.
+const reportsLeast = 100 * time.Millisecond
+
 // rate is the speed that the reports show, in tokens a second; 0 until two of
 // them do.
 func (r *promptRead) rate() float64 {
-	took := r.moved.Sub(r.begun).Seconds()
-	if took <= 0 || r.done <= r.from {
+	took := r.moved.Sub(r.begun)
+	if took < reportsLeast || r.done <= r.from {
 		return 0
 	}
-	return float64(r.done-r.from) / took
+	return float64(r.done-r.from) / took.Seconds()
 }
 
 // Processed takes in that the backend says to have read done of total tokens of
@@ -139,7 +143,7 @@ func (a *Attempt) Processed(now time.Time, done, total int) {
 	}
 	wait = min(max(wait, d.FirstContentMin), d.FirstContentMax)
 	if until := now.Add(wait); until.After(a.deadline) {
-		a.deadline, a.limit = until, until.Sub(a.sent)
+		a.deadline, a.limit = until, until.Sub(a.sent).Round(time.Millisecond)
 	}
 }
 

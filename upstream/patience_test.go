@@ -248,3 +248,26 @@ func TestLoadsAreWaitedForAWhileInAnyCase(t *testing.T) {
 	f(time.Second, 60*time.Second, 60*time.Second, true)
 	f(time.Second, 0, 0, false)
 }
+
+// Reports that arrive at once, behind a proxy that gathers them, show no speed: one
+// of a thousand million tokens a second would have every later prompt given up.
+func TestReportsAtOnceShowNoSpeed(t *testing.T) {
+	at := time.Unix(1_800_000_000, 0)
+	b := &Backend{cfg: Config{Near: true, Deadlines: DefaultDeadlines(true)}}
+	a := &Attempt{b: b, phase: PhaseContent, sent: at.Add(-time.Second - time.Nanosecond)}
+	m := readAt(500)
+	a.req.Model = m
+	a.Processed(at, 2_000, 60_000)
+	a.Processed(at.Add(time.Microsecond), 4_000, 60_000)
+	if a.read.rate() != 0 || a.limit%time.Millisecond != 0 || a.limit < 30*time.Second {
+		t.Errorf("a rate of %v, and %v to wait", a.read.rate(), a.limit)
+	}
+	a.LearnPrompt(60_000, 0, true)
+	if m.PrefillRate() != 500 {
+		t.Errorf("learned a rate of %v", m.PrefillRate())
+	}
+	a.Processed(at.Add(4*time.Second), 6_000, 60_000)
+	if a.read.rate() != 1_000 {
+		t.Errorf("4000 tokens in 4 s are %v a second", a.read.rate())
+	}
+}
