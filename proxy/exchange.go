@@ -71,10 +71,11 @@ type exchange struct {
 	placesOf    *target // whose turn it was last, of those that have places
 	ticket      breaker.Ticket
 	provider    breaker.Ticket
-	attempt     time.Time // when the present attempt began
-	wait        waiting   // for a target that cannot be asked yet
-	lastReq     time.Time // when the first attempt's request began to be sent
-	failed      outcome   // of the last failed attempt
+	attempt     time.Time     // when the present attempt began
+	wait        waiting       // for a target that cannot be asked yet
+	lastReq     time.Time     // when the first attempt's request began to be sent
+	idle        time.Duration // how long backends were waited for until then
+	failed      outcome       // of the last failed attempt
 	leaving     leaving
 	checked     bool   // the head of the present answer was looked at
 	answer      []byte // a whole answer, or an error's body, so far
@@ -538,6 +539,7 @@ func (x *exchange) release() {
 	x.tries, x.placesAsked, x.placesOf = 0, 0, nil
 	x.talk, x.retell, x.fit = 0, false, shaping.FitUnknown
 	x.onward = nil
+	x.idle = 0
 	x.attempt, x.lastReq, x.failed, x.checked, x.saying = time.Time{}, time.Time{}, outcome{}, false, false
 	x.encoding, x.w = false, nil
 	x.enc.Reset(shaping.EncoderOptions{})

@@ -151,7 +151,7 @@ func (x *exchange) hedge(now time.Time) {
 // twin returns a second exchange for the same request, with nothing tried.
 func (x *exchange) twin() *exchange {
 	h := x.s.newExchange()
-	h.s, h.snap, h.surface, h.start, h.id, h.lastReq = x.s, x.snap, x.surface, x.start, x.id, x.lastReq
+	h.s, h.snap, h.surface, h.start, h.id, h.lastReq, h.idle = x.s, x.snap, x.surface, x.start, x.id, x.lastReq, x.idle
 	h.ctx = new(fasthttp.RequestCtx) // a header's look-up changes what it looks in
 	x.ctx.Request.Header.CopyTo(&h.ctx.Request.Header)
 	h.body, h.env, h.original, h.asked, h.mem, h.short, h.media, h.form, h.model = x.body, x.env, x.original, x.asked, x.mem, x.short, x.media, x.form, x.model

@@ -280,6 +280,14 @@ func (x *exchange) waited(now time.Time) {
 	}
 }
 
+// idled is how long backends were waited for so far, which is nobody's work.
+func (x *exchange) idled() (all time.Duration) {
+	for i := range x.receipt.Attempts {
+		all += x.receipt.Attempts[i].Waited
+	}
+	return all
+}
+
 // giveUp ends a wait that was long enough, of a target that was not asked since.
 func (x *exchange) giveUp(turn upstream.Turn, now time.Time) {
 	w := &x.wait

@@ -186,7 +186,7 @@ func TestLoadingEndsWithWhenToComeBack(t *testing.T) {
 // backend said, or when the load is likely to be over. Without it a client takes
 // the failure for one that a second request would meet again.
 func TestWaitsThatEndUnaskedSayWhenToComeBack(t *testing.T) {
-	_, backend, base := loadingServer(t, sim.IsReady, sim.Generic, func(_ *Config, all []upstream.Config) {
+	s, backend, base := loadingServer(t, sim.IsReady, sim.Generic, func(_ *Config, all []upstream.Config) {
 		all[0].Deadlines.FirstContentCold = 20 * time.Millisecond
 	})
 	f := func(retry string) {
@@ -199,6 +199,9 @@ func TestWaitsThatEndUnaskedSayWhenToComeBack(t *testing.T) {
 	backend.Push(sim.Script{Times: -1, Steps: []sim.Step{sim.Fail(503, "Loading model", "Retry-After: 60")}})
 	f("60")
 	f("60") // it never came to ask
+	if r := s.ring.last(1)[0]; r.Attempts[0].Waited < 20*time.Millisecond || r.Own > r.Took-20*time.Millisecond {
+		t.Errorf("%v of %v are our own, of which %v were waited", r.Own, r.Took, r.Attempts[0].Waited)
+	}
 	if n := posts(backend); n != 1 {
 		t.Errorf("the backend was asked %d times, want once", n)
 	}

@@ -325,9 +325,10 @@ func (x *exchange) close() {
 	r := x.receipt
 	now := time.Now()
 	r.Took = now.Sub(x.start)
-	r.Own = r.Took
-	if !x.lastReq.IsZero() {
-		r.Own = x.lastReq.Sub(x.start)
+	if x.lastReq.IsZero() {
+		r.Own = r.Took - x.idled()
+	} else {
+		r.Own = x.lastReq.Sub(x.start) - x.idle
 		if x.committed && !x.streams() {
 			r.Own += now.Sub(x.start) - r.First
 		}

@@ -47,7 +47,7 @@ func (x *exchange) send(now time.Time) {
 	t := x.cur
 	x.attempt = now
 	if x.lastReq.IsZero() {
-		x.lastReq = now
+		x.lastReq, x.idle = now, x.idled()
 		if x.plan.policy.Hedge.Enabled {
 			x.mayHedge(now)
 		}
