@@ -149,7 +149,7 @@ func printStatus(w io.Writer, base string, raw []byte) error {
 
 func printDefault(w io.Writer, p *proxy.StatusPlan) {
 	if p.First == "" {
-		fmt.Fprintf(w, "default: no target can be asked now: %s\n", p.Why)
+		fmt.Fprintf(w, "default: %s\n", p.Why) // a sentence, which a client would be told
 	} else {
 		fmt.Fprintf(w, "default: %s (%s)\n", p.First, p.Route)
 	}

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"nearside/proxy"
 )
 
 // frames calls f with all that was written so far.
@@ -52,6 +54,16 @@ func TestStatusIsWatched(t *testing.T) {
 	}
 	if !strings.HasPrefix(so, "\x1b[?1049h") || !strings.HasSuffix(so, "\x1b[?1049l") {
 		t.Errorf("the terminal is not entered and left:\n%q", so)
+	}
+}
+
+// What a client would be told stands there once: it says itself that nothing can be
+// asked.
+func TestStatusOfADefaultThatCannotBeAsked(t *testing.T) {
+	var w strings.Builder
+	printDefault(&w, &proxy.StatusPlan{Why: "no target can be tried now: near/m: its breaker is open"})
+	if got, want := w.String(), "default: no target can be tried now: near/m: its breaker is open\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
