@@ -327,8 +327,8 @@ func (x *exchange) choose() (*wire.Error, time.Duration) {
 	if r.narrow, wrong = narrowingOf(&x.ctx.Request.Header, &x.snap.Config); wrong != nil {
 		return wrong, 0
 	}
-	if k := r.narrow.keys[0]; k != nil {
-		x.receipt.Key = k.ID
+	if len(r.narrow.keys) > 0 {
+		x.receipt.Key = r.narrow.keys[0].ID
 	}
 	for {
 		if x.form == "" && x.surface.dialect != wire.Plain {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -72,7 +73,7 @@ func (o *outcome) overflow() overflow {
 
 // narrowing is what a request itself takes from the policy of its chain.
 type narrowing struct {
-	keys     [2]*Key  // that it presents and that proxy.keys knows
+	keys     []*Key   // that it presents and that proxy.keys knows
 	nearOnly string   // who says that it must not leave; empty for nobody
 	regions  []string // that it may go to; empty for all
 }
@@ -128,7 +129,7 @@ func (r *ExplainRequest) narrowing(cfg *Config) (n narrowing, err error) {
 	}
 	for _, k := range cfg.Keys {
 		if k.ID == r.Key {
-			n.keys[0] = k
+			n.keys = []*Key{k}
 			return n, nil
 		}
 	}
@@ -207,21 +208,31 @@ func regionsSaid(to []string, text string) ([]string, *wire.Error) {
 	return to, nil
 }
 
-// keysOf returns what proxy.keys says of the keys that a request presents.
-func keysOf(h *fasthttp.RequestHeader, cfg *Config) (keys [2]*Key) {
-	if v := h.Peek("Authorization"); len(v) > 0 {
-		keys[0] = cfg.Keys[sha256.Sum256(credential(v))]
+// keysOf returns what proxy.keys says of the keys that a request presents: of
+// all of them, since each only takes.
+func keysOf(h *fasthttp.RequestHeader, cfg *Config) (keys []*Key) {
+	add := func(v []byte) {
+		if k := cfg.Keys[sha256.Sum256(v)]; k != nil && !slices.Contains(keys, k) {
+			keys = append(keys, k)
+		}
 	}
-	if v := h.Peek("X-Api-Key"); len(v) > 0 {
-		keys[1] = cfg.Keys[sha256.Sum256(v)]
+	if h.Peek("Authorization") != nil {
+		for _, v := range h.PeekAll("Authorization") {
+			add(credential(v))
+		}
+	}
+	if h.Peek("X-Api-Key") != nil {
+		for _, v := range h.PeekAll("X-Api-Key") {
+			add(v)
+		}
 	}
 	return keys
 }
 
-// credential is what stands behind the scheme of an Authorization.
+// credential is what stands behind the scheme of an Authorization, however far.
 func credential(v []byte) []byte {
-	if len(v) > 7 && v[6] == ' ' { // "Bearer "
-		return v[7:]
+	if len(v) > 7 && (v[6] == ' ' || v[6] == '\t') { // "Bearer "
+		return bytes.TrimLeft(v[7:], " \t")
 	}
 	return v
 }
@@ -245,9 +256,7 @@ func (p *Plan) bind(snap *Snapshot, res *catalog.Resolution, by *narrowing) {
 		}
 	}
 	for _, k := range by.keys {
-		if k != nil {
-			p.narrow(&k.Policy, "proxy.keys."+k.ID+".nearOnly")
-		}
+		p.narrow(&k.Policy, "proxy.keys."+k.ID+".nearOnly")
 	}
 	if by.nearOnly != "" {
 		p.policy.NearOnly = true
