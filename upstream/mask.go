@@ -35,7 +35,9 @@ func (b *Backend) Mask(text string) string {
 func secretsOf(c Config) []string {
 	var all []string
 	add := func(s string) {
-		if len(s) >= maskMin {
+		// A key that is its provider's name is a marker, too: without the name no
+		// message would say which backend it is about.
+		if len(s) >= maskMin && !strings.EqualFold(s, c.ID) {
 			all = append(all, s)
 		}
 	}

@@ -23,4 +23,7 @@ func TestMask(t *testing.T) {
 	f("Incorrect API key: sk-proj-1234567890abc.", "Incorrect API key: sk-***")
 	f("header Authorization: Bearer eyJ0eXAi.9.x was sent", "header Authorization: Bearer *** was sent")
 	f("Bearer authentication is needed, task-force", "Bearer authentication is needed, task-force")
+	// As OpenClaw's page has it: apiKey: "lmstudio".
+	b = Backend{secrets: secretsOf(Config{ID: "lmstudio", Key: NewSecret("lmstudio")})}
+	f("lmstudio: connect_refused", "lmstudio: connect_refused")
 }
