@@ -70,17 +70,20 @@ func (c *localClient) Close() {
 // hangUp is Close without the wait.
 func (c *localClient) hangUp() { c.once.Do(func() { c.conn.Close() }) }
 
-// forwarded are the headers of an outer request that its errand carries on.
+// forwarded are the headers of an outer request that its errand carries on, beside
+// those that name its conversation.
 var forwarded = [...]string{"Authorization", "X-Api-Key", "X-Nearside-Fallback", "X-Nearside-Near-Only", "X-Nearside-Route", "X-Nearside-Regions", "User-Agent"}
 
 // callerHeaders renders the headers of ctx's request that its errands carry on,
 // as header lines. The result is the caller's own.
 func callerHeaders(ctx *fasthttp.RequestCtx) []byte {
 	var b []byte
-	for _, name := range forwarded {
-		for _, v := range ctx.Request.Header.PeekAll(name) { // of a policy's each counts
-			if !bytes.ContainsAny(v, "\r\n") {
-				b = append(append(append(append(b, name...), ": "...), v...), "\r\n"...)
+	for _, names := range [...][]string{forwarded[:], sessionHeaders[:]} {
+		for _, name := range names {
+			for _, v := range ctx.Request.Header.PeekAll(name) { // of a policy's each counts
+				if !bytes.ContainsAny(v, "\r\n") {
+					b = append(append(append(append(b, name...), ": "...), v...), "\r\n"...)
+				}
 			}
 		}
 	}
