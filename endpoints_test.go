@@ -102,6 +102,9 @@ func TestAnEndpointThatDiesIsPassedOver(t *testing.T) {
 			t.Errorf("the metrics do not hold %s", want)
 		}
 	}
+	if strings.Contains(p.output(), `"to":"unreachable"`) {
+		t.Errorf("the provider was said to be unreachable while an endpoint served:\n%s", p.output())
+	}
 }
 
 // endpointsOf is what the status says of the endpoints of gpu.
@@ -252,6 +255,9 @@ func TestAnEndpointComesBack(t *testing.T) {
 	a.close()
 	if got := p.post("/v1/chat/completions", turn(conversation, 1)); got.text() != "b" {
 		t.Fatalf("got %d %q while a is down", got.status, got.text())
+	}
+	if at := p.endpointsOf("gpu")["a"]; at["state"] != "failing" {
+		t.Errorf("the status has %v of an endpoint whose breaker is open", at)
 	}
 	ln, err := net.Listen("tcp", address)
 	if err != nil {

@@ -229,6 +229,9 @@ func endpointsOf(snap *Snapshot, p *catalog.Provider, all []upstream.EndpointSta
 				row.State, row.Detail = seen.State, seen.Detail
 			}
 		}
+		if s := row.Breaker; s != nil && s.State != breaker.Closed.String() { // which knows of later than the look
+			row.State, row.Detail = upstream.StateFailing, "its breaker is "+s.State+" ("+s.Cause+")"
+		}
 		rows = append(rows, row)
 	}
 	return rows

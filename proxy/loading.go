@@ -216,6 +216,8 @@ func (x *exchange) report(state string, o *outcome, err error, now time.Time) {
 	case x.crowded(err): // which is no state of its own: what is under way tells
 	case said && up.Kind == upstream.KindAddress:
 		states.Said(id, upstream.StateMisconfigured, o.reply.Message)
+	case said && up.Kind.Connect() && t.at != nil:
+		// Others of its endpoints may be well: their breakers tell together.
 	case said && up.Kind.Connect():
 		states.Said(id, upstream.StateUnreachable, o.reply.Message)
 	case said:

@@ -328,10 +328,8 @@ func (s *States) settle(row *stateRow, now time.Time) {
 // verdict orders what speaks against a provider: an open breaker, what attempts
 // came to, a model that is held, and what was seen.
 func (row *stateRow) verdict(models map[modelKey]*Model) (state, detail string) {
-	if len(row.open) >= max(1, len(row.cfg.Endpoints)) {
-		for _, why := range row.open {
-			return StateFailing, why
-		}
+	if why := row.shutOff(); why != "" {
+		return StateFailing, why
 	}
 	if row.said.state != "" {
 		return row.said.state, row.said.detail
@@ -356,6 +354,21 @@ func (row *stateRow) verdict(models map[modelKey]*Model) (state, detail string) 
 		return row.look.state, row.look.detail
 	}
 	return StateUnknown, ""
+}
+
+// shutOff says why no connection is made to a provider: its breaker is open, or
+// that of every endpoint which takes requests. Empty where one is.
+func (row *stateRow) shutOff() string {
+	why := row.open[""]
+	for _, e := range row.cfg.Endpoints {
+		if e.Drain {
+			continue
+		}
+		if why = row.open[e.Name]; why == "" {
+			return ""
+		}
+	}
+	return why
 }
 
 // tell notes a change; unlock hands it out.

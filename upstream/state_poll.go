@@ -55,6 +55,9 @@ func (p *Pool) poll(ctx context.Context) {
 				}
 				places, names := w.cfg.EachPlace()
 				for i, place := range places { // the first that is ready speaks for all
+					if names[i] != "" && w.cfg.Endpoints[i].Drain {
+						continue // requests do not go there
+					}
 					at := w
 					at.cfg = place
 					seen := ask(ctx, at, p.opt.Dialer)

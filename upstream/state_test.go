@@ -326,6 +326,61 @@ func TestPollNoticesThatABackendIsBack(t *testing.T) {
 	}
 }
 
+// One of several endpoints that is away is not the provider's state: the others
+// serve. One that is drained serves nobody, and speaks for none.
+func TestEndpointsAreOneStateTogether(t *testing.T) {
+	s, _, told, _ := picture(t)
+	s.apply(map[string]Config{"p": {ID: "p", Near: true, Endpoints: []EndpointConfig{{Name: "left"}, {Name: "right"}, {Name: "old", Drain: true}}}})
+	s.Looked("p", Seen{State: StateReady}, 0)
+	turn := func(name string, to breaker.State, want, changes string) {
+		t.Helper()
+		s.breaker(breaker.Change{Name: name, To: to, Cause: breaker.CauseConnect})
+		if state, _ := s.Of("p"); state != want || told() != changes {
+			t.Errorf("%s is %v: the provider is %s, want %s", name, to, state, want)
+		}
+	}
+	told()
+	turn("p@left", breaker.Open, StateReady, "")
+	turn("p@right", breaker.Open, StateFailing, "ready>failing")
+	turn("p@old", breaker.Open, StateFailing, "")
+	turn("p@left", breaker.Closed, StateReady, "failing>ready")
+}
+
+// A poll asks those endpoints only that requests go to.
+func TestPollPassesDrainedEndpoints(t *testing.T) {
+	dead := make(chan struct{}, 1024)
+	away := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		dead <- struct{}{}
+		conn, _, _ := w.(http.Hijacker).Hijack()
+		conn.Close()
+	}))
+	defer away.Close()
+	asked := make(chan struct{}, 1024)
+	drained := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked <- struct{}{}
+		fmt.Fprint(w, `{"object":"list","data":[{"id":"m"}]}`)
+	}))
+	defer drained.Close()
+	pool := NewPool(Options{})
+	pool.Apply([]Config{{ID: "p", BaseURL: away.URL + "/v1", Near: true, States: StateBounds{First: time.Millisecond, Max: 2 * time.Millisecond},
+		Endpoints: []EndpointConfig{{Name: "old", URL: drained.URL + "/v1", Drain: true}, {Name: "left", URL: away.URL + "/v1", Weight: 1}}}})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { pool.Run(ctx); close(done) }()
+	defer func() { cancel(); <-done }()
+	pool.States().Looked("p", Seen{State: StateUnreachable}, 0)
+	for range 5 {
+		select {
+		case <-dead:
+		case <-asked:
+			t.Fatal("the drained endpoint was asked")
+		}
+	}
+	if state, _ := pool.States().Of("p"); state == StateReady {
+		t.Error("the provider is ready, and nothing answers")
+	}
+}
+
 // What is under way at a backend is counted from the start of an attempt to its
 // end, whatever became of it.
 func TestAttemptsUnderWayAreCounted(t *testing.T) {
