@@ -337,9 +337,7 @@ func (c *Serve) greet(w io.Writer, addr string, secure bool, path string, snap *
 			names = append(names, m.ID)
 		}
 		fmt.Fprintf(w, "  %-12s %s  %s  %s  %s\n", p.ID, route, p.BaseURL, state, strings.Join(names, ", "))
-		for _, row := range endpointRows(snap, p.ID) {
-			fmt.Fprintf(w, "  %-12s       %s\n", "", strings.Join(row, "  "))
-		}
+		table(w, strings.Repeat(" ", 21), endpointRows(snap, p.ID))
 		if st.Detail != "" && state != "ready" {
 			fmt.Fprintf(w, "  %-12s       %s\n", "", st.Detail)
 		}
@@ -354,7 +352,7 @@ func (c *Serve) greet(w io.Writer, addr string, secure bool, path string, snap *
 	fmt.Fprintln(w, "clients: /v1/chat/completions, /v1/responses and /v1/messages, each for every backend")
 	fmt.Fprintf(w, "stored:  %s\n", storedText(&snap.Config, kept))
 	if n := len(problems.Warnings()); n > 0 {
-		fmt.Fprintf(w, "%d warnings: nearside check\n", n)
+		fmt.Fprintf(w, "%s: nearside check\n", count(n, "warning"))
 	}
 	fmt.Fprintf(w, "try:  %s\n", curl(base, snap))
 }

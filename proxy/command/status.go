@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/goccy/go-json"
 	"github.com/mattn/go-isatty"
@@ -73,7 +74,9 @@ func (c *Status) Run(env *Env) error {
 // watch shows the status again and again on a terminal. A proxy that is away is
 // said to be, and waited for.
 func (c *Status) watch(ctx context.Context, w io.Writer, client *http.Client, base string) error {
-	const enter, leave, top, rest = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l", "\x1b[H", "\x1b[J"
+	// Without ?7 the terminal cuts a line at its edge instead of wrapping it, so
+	// that each has a row and none scrolls the first away.
+	const enter, leave = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 	fmt.Fprint(w, enter)
 	defer fmt.Fprint(w, leave)
 	tick := time.NewTicker(max(c.Every, statusEveryMin))
@@ -91,13 +94,26 @@ func (c *Status) watch(ctx context.Context, w io.Writer, client *http.Client, ba
 			b.Reset()
 			fmt.Fprintf(&b, "%v\nasking again every %v; Ctrl-C ends\n", err, max(c.Every, statusEveryMin))
 		}
-		fmt.Fprint(w, top+strings.ReplaceAll(b.String(), "\n", "\x1b[K\n")+rest)
+		fmt.Fprint(w, frame(b.String()))
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// frame puts each line of a text in its row of the terminal, from the top, and
+// clears what stood there. Lines beyond the last row are written over it and over
+// each other: nothing scrolls, and the last line is seen.
+func frame(text string) string {
+	var b strings.Builder
+	row := 0
+	for line := range strings.Lines(text) {
+		row++
+		fmt.Fprintf(&b, "\x1b[%dH\x1b[2K%s", row, strings.TrimSuffix(line, "\n"))
+	}
+	return b.String() + "\x1b[J"
 }
 
 func (c *Status) fetch(ctx context.Context, client *http.Client, base string) ([]byte, error) {
@@ -123,12 +139,14 @@ func (c *Status) fetch(ctx context.Context, client *http.Client, base string) ([
 	return raw, err
 }
 
-// printStatus writes a status for people.
-func printStatus(w io.Writer, base string, raw []byte) error {
+// printStatus writes a status for people. What backends said is in it: it must
+// not steer the terminal.
+func printStatus(to io.Writer, base string, raw []byte) error {
 	var st proxy.Status
 	if err := json.Unmarshal(raw, &st); err != nil {
 		return fmt.Errorf("%s/proxy/status: what came is no status of this version: %w", base, err)
 	}
+	w := new(strings.Builder)
 	fmt.Fprintf(w, "nearside %s at %s   %s   up %s   %d in flight\n", st.Version, base, st.State, span(st.At.Sub(st.Started)), len(st.InFlight)+st.More)
 	if n := st.Network; n.State == "down" {
 		fmt.Fprintf(w, "this machine's own network is down since %s: %s; far targets are passed over until %s\n", n.Since.UTC().Format(time.RFC3339), n.Cause, n.Until.UTC().Format(time.RFC3339))
@@ -144,7 +162,13 @@ func printStatus(w io.Writer, base string, raw []byte) error {
 	section(w, "targets", targetRows(&st))
 	section(w, "in flight", flightRows(&st))
 	section(w, "failures since the start", failureRows(&st))
-	return nil
+	_, err := io.WriteString(to, strings.Map(func(r rune) rune {
+		if r != '\n' && unicode.IsControl(r) {
+			return '?'
+		}
+		return r
+	}, w.String()))
+	return err
 }
 
 func printDefault(w io.Writer, p *proxy.StatusPlan) {

@@ -52,8 +52,30 @@ func TestStatusIsWatched(t *testing.T) {
 	if !strings.Contains(so, "503") || strings.Index(so, "503") > strings.LastIndex(so, "default: near/m") {
 		t.Errorf("the proxy that was away between two looks is not told of:\n%q", so)
 	}
-	if !strings.HasPrefix(so, "\x1b[?1049h") || !strings.HasSuffix(so, "\x1b[?1049l") {
+	if !strings.HasPrefix(so, "\x1b[?1049h\x1b[?25l\x1b[?7l") || !strings.HasSuffix(so, "\x1b[?7h\x1b[?25h\x1b[?1049l") {
 		t.Errorf("the terminal is not entered and left:\n%q", so)
+	}
+	if strings.Contains(so, "\n") {
+		t.Errorf("a line feed in the last row would scroll the first away:\n%q", so)
+	}
+}
+
+// TestFrameFillsRows: each line stands in a row of its own, and what stood there
+// and below is gone.
+func TestFrameFillsRows(t *testing.T) {
+	if got, want := frame("one\n\nthree\n"), "\x1b[1H\x1b[2Kone\x1b[2H\x1b[2K\x1b[3H\x1b[2Kthree\x1b[J"; got != want {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// TestStatusDoesNotSteerTheTerminal: what a backend said is shown as text.
+func TestStatusDoesNotSteerTheTerminal(t *testing.T) {
+	var b strings.Builder
+	if err := printStatus(&b, "", []byte(`{"backends":[{"provider":"near","state":"failing","detail":"a \u001b]0;owned\u0007 \u009b2J b"}]}`)); err != nil {
+		t.Fatal(err)
+	}
+	if so := b.String(); strings.ContainsAny(so, "\x1b\a\u009b") || !strings.Contains(so, "a ?]0;owned? ?2J b") {
+		t.Errorf("%q", so)
 	}
 }
 
