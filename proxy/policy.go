@@ -115,12 +115,18 @@ func narrowingOf(h *fasthttp.RequestHeader, cfg *Config) (n narrowing, e *wire.E
 
 // narrowing is what a request would take from its chain's policy.
 func (r *ExplainRequest) narrowing(cfg *Config) (n narrowing, err error) {
+	if r.Header != nil {
+		var e *wire.Error
+		if n, e = narrowingOf(r.Header, cfg); e != nil {
+			return n, e
+		}
+	}
 	if r.NearOnly {
 		n.nearOnly = "x-nearside-near-only"
 	}
 	if r.Regions != "" {
 		var e *wire.Error
-		if n.regions, e = regionsSaid(nil, r.Regions); e != nil {
+		if n.regions, e = regionsSaid(n.regions, r.Regions); e != nil {
 			return n, e
 		}
 	}
@@ -129,7 +135,7 @@ func (r *ExplainRequest) narrowing(cfg *Config) (n narrowing, err error) {
 	}
 	for _, k := range cfg.Keys {
 		if k.ID == r.Key {
-			n.keys = []*Key{k}
+			n.keys = append(n.keys, k)
 			return n, nil
 		}
 	}

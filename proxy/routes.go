@@ -30,7 +30,9 @@ type ExplainRequest struct {
 	Env     *wire.Envelope // its scan
 	Media   shaping.Media
 
-	// As the headers and the key of a request that take from its chain's policy.
+	Header *fasthttp.RequestHeader // of a request that was captured; nil for none
+
+	// As further headers and a further key that take from its chain's policy.
 	NearOnly bool
 	Regions  string // separated by commas
 	Key      string // its name in proxy.keys

@@ -8,11 +8,11 @@ import (
 	"io"
 	"os"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/goccy/go-json"
 	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
 
 	"nearside/catalog"
 	"nearside/proxy"
@@ -177,10 +177,18 @@ func (c *Explain) Run(env *Env) error {
 	if dialect != wire.Plain && dialect != wire.Completions {
 		media = shaping.MediaOf(body, &e)
 	}
-	plan, err := srv.Explain(e.ModelName, c.Fallback, proxy.ExplainRequest{Dialect: dialect, Body: body, Env: &e, Media: media,
+	var header fasthttp.RequestHeader
+	for _, h := range came {
+		header.Add(h.Name, h.Value)
+	}
+	fallback := c.Fallback
+	if fallback == "" {
+		fallback = string(header.Peek("X-Nearside-Fallback"))
+	}
+	plan, err := srv.Explain(e.ModelName, fallback, proxy.ExplainRequest{Dialect: dialect, Body: body, Env: &e, Media: media, Header: &header,
 		NearOnly: c.NearOnly, Regions: c.Regions, Key: c.Key})
 	if wrong := new(wire.Error); errors.As(err, &wrong) {
-		return usageError{err} // what the flags say
+		return usageError{err} // what the flags or the capture say
 	}
 	if err != nil {
 		return err // 404: the error names the nearest names
@@ -265,9 +273,9 @@ func (c *Explain) read(ctx context.Context, env *Env) ([]byte, error) {
 	}
 }
 
-// request tells a capture from a body and finds the endpoint, and the names of
-// the headers that a capture came with.
-func (c *Explain) request(raw []byte) (path string, body []byte, came []string, err error) {
+// request tells a capture from a body and finds the endpoint, and the headers that
+// a capture came with.
+func (c *Explain) request(raw []byte) (path string, body []byte, came []header, err error) {
 	var shown struct {
 		Path     string          `json:"path"`
 		Headers  json.RawMessage `json:"headers"`
@@ -288,7 +296,7 @@ func (c *Explain) request(raw []byte) (path string, body []byte, came []string, 
 		if path == "" {
 			path = shown.Path
 		}
-		if came, err = headerNames(shown.Headers); err != nil {
+		if came, err = headersOf(shown.Headers); err != nil {
 			return "", nil, nil, usageError{err}
 		}
 		if err := json.Unmarshal(body, &shown); err != nil {
@@ -315,29 +323,36 @@ func (c *Explain) request(raw []byte) (path string, body []byte, came []string, 
 	return path, body, came, nil
 }
 
-// headerNames reads the names of a capture's headers: an object, or a list of
-// pairs.
-func headerNames(raw []byte) ([]string, error) {
-	var names []string
+// headersOf reads a capture's headers: an object, whose values may be lists, or a
+// list of pairs.
+func headersOf(raw []byte) ([]header, error) {
+	var all []header
 	var pairs [][]string
 	var object map[string]any
 	switch {
 	case len(raw) == 0 || string(raw) == "null":
 	case json.Unmarshal(raw, &object) == nil:
-		for name := range object {
-			names = append(names, strings.ToLower(name))
+		for name, value := range object {
+			values, many := value.([]any)
+			if !many {
+				values = []any{value}
+			}
+			for _, v := range values {
+				text, _ := v.(string) // nothing else says anything of ours
+				all = append(all, header{strings.ToLower(name), text})
+			}
 		}
-		sort.Strings(names)
+		slices.SortStableFunc(all, func(a, b header) int { return strings.Compare(a.Name, b.Name) })
 	case json.Unmarshal(raw, &pairs) == nil:
 		for _, p := range pairs {
 			if len(p) > 0 {
-				names = append(names, strings.ToLower(p[0]))
+				all = append(all, header{strings.ToLower(p[0]), strings.Join(p[1:], ", ")})
 			}
 		}
 	default:
 		return nil, errors.New("the capture's headers are neither an object nor a list of pairs")
 	}
-	return names, nil
+	return all, nil
 }
 
 // anthropic is what tells a request of Anthropic Messages from a chat: members
@@ -513,9 +528,10 @@ func shape(x *explained, snap *proxy.Snapshot, opt shaping.Options, pool *upstre
 
 // notSent fills in which headers of the client would not reach the backend,
 // not even with a value of ours.
-func (x *explained) notSent(came []string) {
-	for _, name := range came {
-		if !slices.ContainsFunc(x.Headers, func(h header) bool { return strings.EqualFold(h.Name, name) }) {
+func (x *explained) notSent(came []header) {
+	for _, is := range came {
+		name := is.Name
+		if !slices.Contains(x.HeadersNotSent, name) && !slices.ContainsFunc(x.Headers, func(h header) bool { return strings.EqualFold(h.Name, name) }) {
 			x.HeadersNotSent = append(x.HeadersNotSent, name)
 		}
 	}
