@@ -117,9 +117,9 @@ func TestRegionPinnedByExtraBody(t *testing.T) {
 	t.Parallel()
 	far := newBackend(t, chat("pinned"))
 	p := start(t, fmt.Sprintf(`{
-  models: {mode: "replace", providers: {openrouter: {baseUrl: %q, apiKey: "sk-secret-1", api: "openai-completions", models: [{id: "acme/large"}, {id: "other"}]}}},
+  models: {mode: "replace", providers: {openrouter: {baseUrl: %q, apiKey: "sk-secret-1", api: "openai-completions", models: [{id: "acme/large"}, {id: "acme/eu"}, {id: "other"}]}}},
   agents: {defaults: {model: "openrouter/acme/large", models: {"openrouter/acme/large": {params: {extra_body: {provider: {only: ["acme-eu"], allow_fallbacks: false}}}}}}},
-  proxy: {discovery: {enabled: false}, providers: {openrouter: {near: false, kind: "openrouter"}}, models: {"openrouter/acme/large": {region: "eu"}}, policy: {regions: ["eu"]}},
+  proxy: {discovery: {enabled: false}, providers: {openrouter: {near: false, kind: "openrouter"}}, models: {"openrouter/acme/large": {region: "eu"}, "openrouter/acme/eu": {region: "eu"}}, policy: {regions: ["eu"]}},
 }`, far.url))
 	const pinned = `"provider":{"only":["acme-eu"],"allow_fallbacks":false}`
 	for name, members := range map[string]string{"none of its own": "", "its own": `,"provider":{"order":["acme-us"],"allow_fallbacks":true}`, "spelled oddly": `,"provi\u0064er":{"only":["acme-us"]}`} {
@@ -140,7 +140,15 @@ func TestRegionPinnedByExtraBody(t *testing.T) {
 			t.Errorf("%s: sent %s", path, sent)
 		}
 	}
+	// A label that nothing pins does not hold a request that says otherwise itself.
+	p.post("/v1/chat/completions", `{"model":"openrouter/acme/eu","messages":[{"role":"user","content":"hi"}]}`)
+	far.next()
 	asked := far.count()
+	for _, members := range []string{`"provider":{"only":["acme-us"]}`, `"models":["acme/us"]`, `"mod\u0065ls":["acme/us"]`} {
+		if got := p.post("/v1/chat/completions", `{"model":"openrouter/acme/eu",`+members+`,"messages":[{"role":"user","content":"hi"}]}`); got.status != 503 || got.failure()["code"] != "region_not_allowed" || far.count() != asked {
+			t.Errorf("%s: %d %s, asked %d times", members, got.status, got.body, far.count()-asked)
+		}
+	}
 	for path, body := range map[string]string{"/v1/completions": `{"model":"default","prompt":"hi"}`, "/v1/embeddings": `{"model":"default","input":"hi"}`, "/v1/chat/completions": `{"model":"openrouter/other","messages":[]}`} {
 		if got := p.post(path, body); got.status != 503 || got.failure()["code"] != "region_not_allowed" || far.count() != asked {
 			t.Errorf("%s: %d %s, asked %d times", path, got.status, got.body, far.count()-asked)

@@ -93,10 +93,12 @@ func (m *Model) Bounds() Bounds {
 // keeps to because params.extra_body says so with each request: it holds only
 // where those are sent.
 func (m *Model) Pinned() bool {
-	if len(m.Provider.Bounds) == 0 || m.Provider.Bounds[strings.ToLower(m.ID)].Region == "" {
-		return false
-	}
-	return slices.ContainsFunc(m.Params, func(p Param) bool { return p.Key == "extra_body" || p.Key == "extraBody" })
+	return m.OwnRegion() && slices.ContainsFunc(m.Params, func(p Param) bool { return p.Key == "extra_body" || p.Key == "extraBody" })
+}
+
+// OwnRegion says whether the region is said of the model, and not of its provider.
+func (m *Model) OwnRegion() bool {
+	return len(m.Provider.Bounds) > 0 && m.Provider.Bounds[strings.ToLower(m.ID)].Region != ""
 }
 
 // Near says whether the model is on the user's own machines: its provider is,

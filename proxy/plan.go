@@ -336,7 +336,7 @@ func (s *Server) plan(snap *Snapshot, r request, now time.Time, p *Plan) error {
 	for i, m := range models {
 		t := s.targetFor(snap, m, r.dialect, r.dialect)
 		st := Step{target: t, Ref: t.ref, Route: t.route}
-		if p.admits(&st, r.dialect) {
+		if p.admits(&st, &r) {
 			s.consider(snap, &st, r, now)
 		}
 		if st.window != nil {

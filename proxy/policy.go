@@ -285,17 +285,34 @@ func (p *Plan) narrow(by *catalog.Policy, from string) {
 
 // admits says whether the policy lets a step's target be asked at all, and
 // otherwise why not.
-func (p *Plan) admits(st *Step, d wire.Dialect) bool {
-	far := st.target.route == "far"
+func (p *Plan) admits(st *Step, r *request) bool {
+	far, d := st.target.route == "far", r.dialect
 	switch {
 	case far && p.policy.NearOnly:
 		st.skip, st.Reason = skipNearOnly, "it is far, and the request is near only ("+p.nearOnly+")"
 	case !p.policy.Allows(st.target.regionFor(d), !far):
 		st.skip, st.Reason = skipRegion, regionReason(&p.policy, st.target, d)
+	case far && len(p.policy.Regions) > 0 && st.target.strays(r) != "":
+		st.skip, st.Reason = skipRegion, fmt.Sprintf("the request's own %s may lead out of its region (%s): leave it out, or pin it in params.extra_body", st.target.strays(r), st.target.region)
 	default:
 		return true
 	}
 	return false
+}
+
+// strays names the member of a request by which an aggregator may answer from
+// elsewhere than the region that is said of its model: with another model, or from
+// another place. Empty where there is none, or params.extra_body stands over it.
+func (t *target) strays(r *request) string {
+	if r.env == nil || t.pinned || t.model.Provider.Kind != catalog.KindOpenRouter || !t.model.OwnRegion() {
+		return ""
+	}
+	for _, name := range [...]string{"models", "provider"} {
+		if _, ok := r.env.Field(r.body, name); ok {
+			return name
+		}
+	}
+	return ""
 }
 
 // regionFor is the target's region for requests of a dialect: what
