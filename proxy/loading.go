@@ -62,7 +62,10 @@ func (x *exchange) awaits(t *target) (bool, error) {
 		if turn.Next.After(now) && turn.Next.Before(until) {
 			until = turn.Next
 		}
-		if _, err := x.pause(until, turn.Changed); err != nil {
+		t.state.Waiting.Add(1)
+		_, err := x.pause(until, turn.Changed)
+		t.state.Waiting.Add(-1)
+		if err != nil {
 			x.waited(time.Now())
 			return false, err
 		}

@@ -118,12 +118,16 @@ func TestWaitingRequestsDoNotStampede(t *testing.T) {
 		ask()
 	}
 	eventually(t, "all wait", func() bool { return s.underWay() == many })
+	eventually(t, "the status says that all wait", func() bool { return s.Status().Targets[0].Waiting == many })
 	if n := posts(backend); n != 1 {
 		t.Errorf("the backend was asked %d times while it loads, want once", n)
 	}
 	backend.Clear()
 	backend.Be(sim.IsReady)
 	wg.Wait()
+	if n := s.Status().Targets[0].Waiting; n != 0 {
+		t.Errorf("%d still wait", n)
+	}
 	if n := posts(backend); n != 1+many {
 		t.Errorf("the backend was asked %d times, want %d", n, 1+many)
 	}

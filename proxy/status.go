@@ -104,6 +104,7 @@ type StatusTarget struct {
 	Route   string         `json:"route"`
 	State   string         `json:"state"`
 	Why     string         `json:"why,omitempty"`
+	Waiting int64          `json:"waiting,omitempty"` // requests that wait for it to load, or for room
 	Breaker *StatusBreaker `json:"breaker,omitempty"`
 	// Load is how long its model takes to load, in seconds, Prefill the learned
 	// rate, in prompt tokens a second, Ratio the learned tokens for each four bytes
@@ -249,6 +250,10 @@ func (s *Server) statusTargets(snap *Snapshot, out *Status, breakers map[string]
 			row.State, row.Why, _ = s.stateOf(snap, t)
 			if asked {
 				row.Breaker = statusBreaker(st)
+			}
+			row.Waiting = t.state.Waiting.Load()
+			for _, p := range t.places {
+				row.Waiting += p.state.Waiting.Load()
 			}
 			if t.backend != nil {
 				row.Prefill, row.Load = t.state.PrefillRate(), t.state.LoadTime().Seconds()

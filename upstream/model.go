@@ -24,6 +24,9 @@ type Model struct {
 	odd  atomic.Bool   // state is not empty; likewise
 	due  atomic.Bool   // freed waits for its proof; likewise
 
+	// Waiting is how many exchanges wait for it, which they say themselves.
+	Waiting atomic.Int64
+
 	// Guarded by States.mu.
 	hold          hold
 	freed         freed

@@ -262,9 +262,9 @@ func keyRows(st *proxy.Status) [][]string {
 }
 
 func targetRows(st *proxy.Status) [][]string {
-	rows := [][]string{{"target", "state", "breaker", "prefill tok/s", "load", "why"}}
+	rows := [][]string{{"target", "state", "waiting", "breaker", "prefill tok/s", "load", "why"}}
 	for _, t := range st.Targets {
-		rows = append(rows, []string{t.Ref, t.State, breakerText(t.Breaker, st.At), rate(t.Prefill), loadText(t.Load), t.Why})
+		rows = append(rows, []string{t.Ref, t.State, strconv.FormatInt(t.Waiting, 10), breakerText(t.Breaker, st.At), rate(t.Prefill), loadText(t.Load), t.Why})
 	}
 	return rows
 }
