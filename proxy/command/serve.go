@@ -195,7 +195,8 @@ func (c *Serve) Run(env *Env) error {
 				once()
 			}
 		}
-		if err := config.Watch(ctx, files, watchDebounce, began, once); err != nil && ctx.Err() == nil {
+		stale := func() bool { return tried.Load().Stale() }
+		if err := config.Watch(ctx, files, watchDebounce, stale, began, once); err != nil && ctx.Err() == nil {
 			log.Warn().Err(err).Msg("changes of the configuration file are not noticed; send SIGHUP instead")
 		}
 	})

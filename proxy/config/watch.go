@@ -27,10 +27,13 @@ const (
 // than write them, and looks at the files now and then where no event comes.
 // files is asked again after each change. A file that goes or comes counts as
 // changed. began is called once, when every change from then on is noticed: what
-// changed between the load of the files and then is the caller's to find. Watch blocks until ctx ends; the error says why it had to do without
-// events, and looking now and then went on even so.
-func Watch(ctx context.Context, files func() []string, debounce time.Duration, began, changed func()) error {
-	w := watcher{files: files, debounce: debounce, poll: pollEvery, changed: changed, watching: began}
+// changed between the load of the files and then is the caller's to find. stale says
+// whether the files hold something else than what was loaded last: a file that was
+// loaded between two looks, and is then what it was at the first, has changed all the
+// same. Watch blocks until ctx ends; the error says why it had to do without events, and
+// looking now and then went on even so.
+func Watch(ctx context.Context, files func() []string, debounce time.Duration, stale func() bool, began, changed func()) error {
+	w := watcher{files: files, debounce: debounce, poll: pollEvery, stale: stale, changed: changed, watching: began}
 	return w.run(ctx)
 }
 
@@ -38,6 +41,7 @@ type watcher struct {
 	files    func() []string
 	debounce time.Duration
 	poll     time.Duration
+	stale    func() bool // nil where what is seen is what is loaded
 	changed  func()
 	watching func() // called once, when every change from now on is noticed; may be nil
 
@@ -109,7 +113,7 @@ func (w *watcher) run(ctx context.Context) error {
 func (w *watcher) look() {
 	w.stamps = stamps(w.files())
 	now := contents(w.files())
-	if maps.Equal(now, w.seen) {
+	if maps.Equal(now, w.seen) && (w.stale == nil || !w.stale()) {
 		return
 	}
 	w.seen = now

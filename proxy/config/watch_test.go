@@ -147,7 +147,46 @@ func TestWatchStopsWithItsContext(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	stop()
 	began := 0
-	if err := Watch(ctx, func() []string { return nil }, time.Millisecond, func() { began++ }, func() { t.Error("nothing changed") }); err != nil || began != 1 {
+	if err := Watch(ctx, func() []string { return nil }, time.Millisecond, nil, func() { began++ }, func() { t.Error("nothing changed") }); err != nil || began != 1 {
 		t.Fatalf("%v, began %d times", err, began)
+	}
+}
+
+// A file that is loaded between two looks and then is what it was at the first has
+// changed since it was loaded.
+func TestWatchSeesAWayBack(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.json5")
+	write(t, file, "{a: 1}")
+	ctx, stop := context.WithCancel(context.Background())
+	changed, done := make(chan struct{}, 16), make(chan error, 1)
+	loaded := "{a: 1}"
+	load := func() {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Error(err)
+		}
+		loaded = string(content)
+	}
+	began := false
+	w := watcher{files: func() []string { return []string{file} }, debounce: time.Millisecond, poll: time.Hour,
+		stale: func() bool {
+			content, err := os.ReadFile(file)
+			return err == nil && string(content) != loaded
+		},
+		watching: func() { // as the one who loads finds a change that no event told
+			write(t, file, "{a: 2}")
+			load()
+			write(t, file, "{a: 1}")
+			began = true
+		},
+		changed: func() { load(); changed <- struct{}{} }}
+	go func() { done <- w.run(ctx) }()
+	<-changed
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if loaded != "{a: 1}" || !began {
+		t.Errorf("loaded is %s", loaded)
 	}
 }
