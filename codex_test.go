@@ -67,10 +67,10 @@ func model(api, text string, calls ...call) []step {
 	for _, c := range calls {
 		all = append(all, calling(api, c))
 	}
-	return append(all, telling(api, text))
+	return append(all, answering(api, text))
 }
 
-func telling(api, text string) step {
+func answering(api, text string) step {
 	switch api {
 	case "openai-responses":
 		return func(b *backend, c net.Conn, a asked) bool {
