@@ -22,7 +22,7 @@ func TestUsageIsAccounted(t *testing.T) {
 	near := newBackend(t, answer("near-secret-word"), whole(500, `{"error":{"message":"broken"}}`), whole(400, `{"error":{"message":"no","type":"invalid_request_error"}}`))
 	far := newBackend(t, answer("far-secret-word"))
 	dir := t.TempDir()
-	r := start(t, configOf(`dataDir: `+strconv.Quote(dir)+`, providers: { far: { near: false } }`,
+	r := start(t, configOf(`ledger: { keep: true }, dataDir: `+strconv.Quote(dir)+`, providers: { far: { near: false } }`,
 		provider("near", near.url, "openai-completions"),
 		provider("far", far.url, "openai-completions", `, cost: {input: 2, output: 10, cacheRead: 0.5, cacheWrite: 0}`)))
 	for _, want := range []int{200, 200, 400} {

@@ -195,7 +195,7 @@ func Defaults() Config {
 		Network:  Network{Offline: time.Second, OfflineMax: 15 * time.Second},
 		Responses: ResponsesConfig{Store: "file", MaxAge: 30 * 24 * time.Hour, MaxBytes: 1 << 30, Background: 4, BackgroundQueue: 64, BackgroundBytes: 16 << 20,
 			WebSocket: true, Sockets: 256, SocketFor: time.Hour, SocketQueue: 16, SocketBytes: 32 << 20, Reasoning: "summary", SystemMessages: shaping.SystemKeep},
-		Ledger:        LedgerConfig{Keep: true, MaxAge: ledger.DefaultMaxAge, MaxBytes: ledger.DefaultMaxBytes},
+		Ledger:        LedgerConfig{Keep: false, MaxAge: ledger.DefaultMaxAge, MaxBytes: ledger.DefaultMaxBytes},
 		Context:       ContextConfig{Preflight: true},
 		Inputs:        Inputs{UnsupportedImages: shaping.ImagesNext, FetchCount: 8, FetchBytes: 16 << 20, Fetch: 10 * time.Second},
 		AnswerModel:   "served",

@@ -60,7 +60,7 @@ func (c *Usage) Run(env *Env) error {
 	defer stop()
 	l, err := ledger.OpenReader(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no ledger at %s: has nearside served with this configuration, and with proxy.ledger.keep?", path)
+		return fmt.Errorf("there is no ledger at %s: it is kept while nearside serves with proxy.ledger.keep: true", path)
 	}
 	if err != nil {
 		return err

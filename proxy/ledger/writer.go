@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -15,6 +16,9 @@ const (
 	// gatherFor is how long a first row waits for others: one commit for many
 	// costs the disk a fraction, and a crash loses that much at the most.
 	gatherFor = 200 * time.Millisecond
+	// manyRows are written by one statement, which costs less than as many.
+	manyRows = 32
+	columns  = 24
 	// sweepRows is how many rows one step of a sweep removes.
 	sweepRows = 512
 )
@@ -24,7 +28,9 @@ type writer struct {
 	l      *Ledger
 	opt    Options
 	db     *sql.DB
-	insert *sql.Stmt
+	insert *sql.Stmt // of one row
+	many   *sql.Stmt // of manyRows
+	args   []any
 	batch  []Row
 }
 
@@ -79,14 +85,21 @@ func (w *writer) prepare() error {
 		return err
 	}
 	var err error
-	w.insert, err = w.db.Prepare(`INSERT INTO exchanges (at, id, client, requested, ref, provider, route, dialect, stream, status, outcome, code,
-		input, output, cached, cachewrite, reasoning, reported, cost, saved, first, took, attempts, trail) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`)
+	const into = `INSERT INTO exchanges (at, id, client, requested, ref, provider, route, dialect, stream, status, outcome, code,
+		input, output, cached, cachewrite, reasoning, reported, cost, saved, first, took, attempts, trail) VALUES `
+	row := "(?" + strings.Repeat(",?", columns-1) + ")"
+	if w.insert, err = w.db.Prepare(into + row); err != nil {
+		return err
+	}
+	w.many, err = w.db.Prepare(into + row + strings.Repeat(","+row, manyRows-1))
 	return err
 }
 
 func (w *writer) close() {
-	if w.insert != nil {
-		_ = w.insert.Close()
+	for _, st := range []*sql.Stmt{w.insert, w.many} {
+		if st != nil {
+			_ = st.Close()
+		}
 	}
 	_ = w.db.Close()
 }
@@ -185,14 +198,24 @@ func (w *writer) write() error {
 	if err != nil {
 		return err
 	}
-	st := tx.Stmt(w.insert)
-	for i := range w.batch {
-		r := &w.batch[i]
-		if _, err := st.Exec(r.At.UnixMilli(), r.ID, r.Key, r.Requested, r.Ref, r.Provider, r.Route, r.Dialect, r.Stream, r.Status, r.Outcome, r.Code,
-			r.Input, r.Output, r.Cached, r.CacheWrite, r.Reasoning, r.Reported, r.Cost, r.Saved, r.First.Microseconds(), r.Took.Microseconds(), r.Attempts, r.Trail); err != nil {
+	one, many := tx.Stmt(w.insert), tx.Stmt(w.many)
+	for rest := w.batch; len(rest) > 0; {
+		st, n := one, 1
+		if len(rest) >= manyRows {
+			st, n = many, manyRows
+		}
+		w.args = w.args[:0]
+		for i := range rest[:n] {
+			r := &rest[i]
+			w.args = append(w.args, r.At.UnixMilli(), r.ID, r.Key, r.Requested, r.Ref, r.Provider, r.Route, r.Dialect, r.Stream, r.Status, r.Outcome, r.Code,
+				r.Input, r.Output, r.Cached, r.CacheWrite, r.Reasoning, r.Reported, r.Cost, r.Saved, r.First.Microseconds(), r.Took.Microseconds(), r.Attempts, r.Trail)
+		}
+		if _, err := st.Exec(w.args...); err != nil {
 			return errors.Join(err, tx.Rollback())
 		}
+		rest = rest[n:]
 	}
+	clear(w.args)
 	return tx.Commit()
 }
 
