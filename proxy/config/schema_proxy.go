@@ -179,7 +179,7 @@ func proxyShape() *shape {
 			ours("socketBytes", plus, of(d.Responses.SocketBytes), "What one remembers of its responses that are not stored, for previous_response_id."),
 		), "", ""),
 		ours("ledger", obj(
-			ours("keep", yes, strconv.FormatBool(d.Ledger.Keep), "Keep an account of exchanges (ledger.db in dataDir; nearside usage): who asked for what, who answered, tokens, cost, times; never content. Off as long as a row costs a fifth of what a small request does. It needs a restart, as the rest of ledger does."),
+			ours("keep", yes, strconv.FormatBool(d.Ledger.Keep), "Keep an account of exchanges (ledger.db in dataDir; nearside usage): who asked for what, who answered, tokens, cost, times; never content. Off because a row costs processor time beside the request (go test ./proxy/ledger -bench Written). It needs a restart, as the rest of ledger does."),
 			ours("maxAge", durOrZero, inSeconds(d.Ledger.MaxAge), "How long a row is kept; 0 for ever."),
 			ours("maxBytes", plus, strconv.FormatInt(d.Ledger.MaxBytes, 10), "What the file may grow to; the oldest rows go first."),
 			ours("compareWith", &shape{kind: text}, "", "The model whose prices tell what near answers have saved. Without it the first far one with a price of the chain that answered, or of the default chain."),

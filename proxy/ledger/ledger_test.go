@@ -171,7 +171,11 @@ func TestSumsByGroup(t *testing.T) {
 // are counted, and never an exchange.
 func TestRowsAreLostBeforeAnybodyWaits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
-	l := open(t, Options{Path: path, MaxAge: -1, Queue: 4})
+	var log strings.Builder
+	l, err := Open(Options{Path: path, MaxAge: -1, Queue: 4, Log: zerolog.New(&log)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	other, err := openWriter(Options{Path: path})
 	if err != nil {
 		t.Fatal(err)
@@ -197,6 +201,12 @@ func TestRowsAreLostBeforeAnybodyWaits(t *testing.T) {
 	flushed(t, l)
 	if st = l.Stats(); st.Written+st.Lost != batchMax+100 || st.Failed != 0 || int(st.Written) != len(all(t, l)) {
 		t.Errorf("%+v and %d rows, of %d that were added", st, len(all(t, l)), batchMax+100)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "rows are lost") {
+		t.Errorf("the log does not tell of them: %s", log.String())
 	}
 }
 
@@ -289,4 +299,29 @@ func BenchmarkAdd(b *testing.B) {
 		l.Add(r)
 	}
 	b.ReportMetric(float64(l.Stats().Lost)/float64(b.N), "lost/op")
+}
+
+// BenchmarkWritten is what a row costs beside the exchange, until it is in the file.
+func BenchmarkWritten(b *testing.B) {
+	l, err := Open(Options{Path: filepath.Join(b.TempDir(), "ledger.db"), Log: zerolog.Nop(), Queue: 1 << 16, MaxAge: -1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Close()
+	r := sample(1, noon)
+	n := 0
+	for b.Loop() {
+		l.Add(r)
+		if n++; n%(1<<14) == 0 {
+			if err := l.Flush(context.Background()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	if err := l.Flush(context.Background()); err != nil {
+		b.Fatal(err)
+	}
+	if st := l.Stats(); st.Lost+st.Failed > 0 {
+		b.Fatalf("%+v", st)
+	}
 }

@@ -31,6 +31,7 @@ type writer struct {
 	insert *sql.Stmt // of one row
 	many   *sql.Stmt // of manyRows
 	args   []any
+	told   int64 // of Ledger.lost, how many were logged
 	batch  []Row
 }
 
@@ -188,6 +189,10 @@ func (w *writer) commit() {
 		w.opt.Log.Error().Err(err).Int64("rows", n).Str("path", where(w.opt)).Msg("the ledger could not be written")
 	} else {
 		w.l.written.Add(n)
+	}
+	if lost := w.l.lost.Load(); lost > w.told {
+		w.opt.Log.Warn().Int64("rows", lost-w.told).Str("path", where(w.opt)).Msg("the ledger could not keep up: rows are lost")
+		w.told = lost
 	}
 	clear(w.batch)
 	w.batch = w.batch[:0]
