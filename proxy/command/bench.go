@@ -10,8 +10,10 @@ import (
 
 // Bench measures.
 type Bench struct {
+	benchRun
+
 	Overhead bool `help:"What the proxy costs beside a bare relay: processor time, memory, added delay, departures."`
-	Rounds   int  `default:"5" help:"How often everything is repeated; 15 where differences under 1.3 matter."`
+	Rounds   int  `default:"5" help:"How often everything is repeated, targets in turn; 15 where differences under 1.3 matter."`
 	Quick    bool `help:"Short tests and few streams: shows that it works, not what it costs."`
 	JSON     bool `name:"json" help:"Print the figures as JSON."`
 	Check    bool `help:"End with 1 when a figure is beyond what is acceptable."`
@@ -23,7 +25,11 @@ type Bench struct {
 
 // Help teaches what bench does.
 func (Bench) Help() string {
-	return `Starts this binary three times on 127.0.0.1 (a simulated backend, a relay that parses
+	return `Asks targets by turns, and says when their tokens came.
+
+	nearside bench 'http://127.0.0.1:8000/v1#qwen3-8b' 'http://127.0.0.1:8080/v1#qwen3-8b-4bit'
+
+With --overhead it starts this binary three times on 127.0.0.1 (a simulated backend, a relay that parses
 nothing, and the proxy with its defaults), measures relay and proxy in turn, and prints
 the figures beside what they may be. It needs Linux and a machine that does nothing else.
 
@@ -43,7 +49,10 @@ func (c *Bench) Run(env *Env) error {
 		return bench.ServeBare(env.Stdout, c.Upstream, env.Stop)
 	}
 	if !c.Overhead {
-		return usageError{fmt.Errorf("bench: say what to measure: --overhead")}
+		return c.measure(env, c.JSON)
+	}
+	if len(c.Targets) > 0 {
+		return usageError{fmt.Errorf("bench: --overhead takes no targets")}
 	}
 	if c.Rounds < 1 || c.Rounds > bench.RoundsMax {
 		return usageError{fmt.Errorf("--rounds: from 1 to %d", bench.RoundsMax)}

@@ -1,0 +1,144 @@
+// Package stats says what many numbers come to: percentiles, spread, and how sure a
+// difference is.
+package stats
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Summary is a distribution of durations, from an HDR histogram of three significant
+// digits (microseconds up to an hour).
+type Summary struct {
+	N    int64         `json:"n"`
+	Mean time.Duration `json:"mean_ns"`
+	Std  time.Duration `json:"std_ns"`
+	Min  time.Duration `json:"min_ns"`
+	P50  time.Duration `json:"p50_ns"`
+	P90  time.Duration `json:"p90_ns"`
+	P95  time.Duration `json:"p95_ns"`
+	P99  time.Duration `json:"p99_ns"`
+	Max  time.Duration `json:"max_ns"`
+}
+
+// Histogram collects durations.
+type Histogram struct{ h *hdrhistogram.Histogram }
+
+// histogramMax is the longest duration told apart from longer ones.
+const histogramMax = time.Hour
+
+// NewHistogram returns an empty one.
+func NewHistogram() *Histogram {
+	return &Histogram{hdrhistogram.New(1000, histogramMax.Nanoseconds(), 3)}
+}
+
+// Add counts one.
+func (h *Histogram) Add(d time.Duration) {
+	_ = h.h.RecordValue(min(max(d.Nanoseconds(), 0), h.h.HighestTrackableValue()))
+}
+
+// N is how many were counted.
+func (h *Histogram) N() int64 { return h.h.TotalCount() }
+
+// Quantile returns the duration that a share q of all do not exceed.
+func (h *Histogram) Quantile(q float64) time.Duration {
+	return time.Duration(h.h.ValueAtQuantile(q * 100))
+}
+
+// Summary sums it up.
+func (h *Histogram) Summary() Summary {
+	if h.h.TotalCount() == 0 {
+		return Summary{}
+	}
+	return Summary{N: h.h.TotalCount(), Mean: time.Duration(h.h.Mean()), Std: time.Duration(h.h.StdDev()), Min: time.Duration(h.h.Min()), Max: time.Duration(h.h.Max()),
+		P50: h.Quantile(0.5), P90: h.Quantile(0.9), P95: h.Quantile(0.95), P99: h.Quantile(0.99)}
+}
+
+// Of sums durations up.
+func Of(all []time.Duration) Summary {
+	h := NewHistogram()
+	for _, d := range all {
+		h.Add(d)
+	}
+	return h.Summary()
+}
+
+// Interval holds a figure, and where the true one lies with 95 %.
+type Interval struct {
+	Value float64 `json:"value"`
+	Low   float64 `json:"low"`
+	High  float64 `json:"high"`
+}
+
+// Sure says whether the interval leaves out 0.
+func (i Interval) Sure() bool { return i.Low > 0 || i.High < 0 }
+
+// resamples of a bootstrap.
+const resamples = 2000
+
+// Difference is the difference of a figure (b less a) between two sets of rounds, each
+// the figures of one round: by bootstrap over rounds when they are paired (the same
+// number of them), else over both sets.
+func Difference(a, b [][]float64, figure func([]float64) float64, seed uint64) Interval {
+	rnd := rand.New(rand.NewPCG(seed, 0x6e656172))
+	flat := func(r [][]float64) []float64 { return slices.Concat(r...) }
+	if len(a) == 0 || len(b) == 0 || len(flat(a)) == 0 || len(flat(b)) == 0 {
+		nan := math.NaN()
+		return Interval{nan, nan, nan}
+	}
+	value := figure(flat(b)) - figure(flat(a))
+	all := make([]float64, 0, resamples)
+	var pa, pb []float64
+	for range resamples {
+		pa, pb = pa[:0], pb[:0]
+		paired := len(a) == len(b)
+		for range len(a) {
+			i := rnd.IntN(len(a))
+			pa = again(pa, a[i], rnd)
+			if paired {
+				pb = again(pb, b[i], rnd)
+			}
+		}
+		for range len(b) {
+			if paired {
+				break
+			}
+			pb = again(pb, b[rnd.IntN(len(b))], rnd)
+		}
+		if len(pa) > 0 && len(pb) > 0 {
+			all = append(all, figure(pb)-figure(pa))
+		}
+	}
+	slices.Sort(all)
+	at := func(q float64) float64 { return all[min(int(q*float64(len(all))), len(all)-1)] }
+	return Interval{value, at(0.025), at(0.975)}
+}
+
+// again draws as many from p as there are, with putting back.
+func again(dst, p []float64, rnd *rand.Rand) []float64 {
+	for range len(p) {
+		dst = append(dst, p[rnd.IntN(len(p))])
+	}
+	return dst
+}
+
+// Percentile is the figure that a share q of values do not exceed (nearest rank).
+func Percentile(q float64) func([]float64) float64 {
+	return func(p []float64) float64 {
+		s := slices.Sorted(slices.Values(p))
+		return s[min(max(int(math.Ceil(q*float64(len(s))))-1, 0), len(s)-1)]
+	}
+}
+
+// Mean is the mean of values.
+func Mean(p []float64) float64 {
+	sum := 0.0
+	for _, v := range p {
+		sum += v
+	}
+	return sum / float64(len(p))
+}

@@ -1,0 +1,64 @@
+package command
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"nearside/bench/harness"
+	"nearside/bench/load"
+	"nearside/bench/measure"
+	benchreport "nearside/bench/report"
+	"nearside/bench/workload"
+)
+
+// benchRun are the flags of a run.
+type benchRun struct {
+	Targets []string `arg:"" optional:"" help:"What to ask: URL#model."`
+
+	Dialect  measure.Dialect `default:"chat" enum:"chat,responses,messages" help:"What to ask in."`
+	Whole    bool            `help:"Ask for whole answers instead of streams."`
+	Input    int             `default:"256" help:"Tokens of a prompt."`
+	Output   int             `default:"128" help:"Tokens of an answer."`
+	At       []int           `name:"concurrency" default:"1" placeholder:"1,2,4" help:"How many requests at a time, one step after another."`
+	Requests int             `default:"10" help:"Requests of a step."`
+	Warmup   int             `default:"1" help:"Requests to each target before, which do not count."`
+	Seed     uint64          `default:"1" help:"What prompts and arrivals follow from."`
+	Timeout  time.Duration   `default:"10m" help:"How long a request may take."`
+}
+
+func (c *Bench) measure(env *Env, asJSON bool) error {
+	if len(c.Targets) == 0 {
+		return usageError{fmt.Errorf("bench: say what to measure: targets (URL#model), or --overhead")}
+	}
+	plan := &harness.Plan{Rounds: c.Rounds, Warmup: c.Warmup, Timeout: c.Timeout, Seed: c.Seed,
+		Source: &workload.Synthetic{Input: c.Input, Output: c.Output, Stream: !c.Whole, Exact: true, Seed: c.Seed}}
+	for _, name := range c.Targets {
+		base, model, ok := strings.Cut(name, "#")
+		if !ok {
+			return usageError{fmt.Errorf("bench: %q is no URL#model", name)}
+		}
+		t := &measure.Target{Name: name, BaseURL: base, Model: model, Dialect: c.Dialect}
+		if err := t.Check(); err != nil {
+			return usageError{err}
+		}
+		plan.Targets = append(plan.Targets, t)
+	}
+	for _, n := range c.At {
+		if n < 1 {
+			return usageError{fmt.Errorf("--concurrency: at least 1")}
+		}
+		plan.Steps = append(plan.Steps, load.Closed(n, c.Requests, 0))
+	}
+	ctx, end := env.context()
+	defer end()
+	res, err := harness.Run(ctx, plan, nil)
+	if err != nil {
+		return err
+	}
+	rep := benchreport.Of(res, benchreport.Meta{Version: env.Version, Workload: plan.Source.Name(), Seed: c.Seed, Targets: plan.Targets})
+	if asJSON {
+		return env.json(rep)
+	}
+	return rep.WriteTable(env.Stdout)
+}
