@@ -227,6 +227,12 @@ func order(t *testing.T, opt Options, wait time.Duration, first Request, rest ..
 	}
 	for range rest {
 		running.Leave(0)
+		for _, p := range places { // its owner looks when it was told to
+			if at := p.Again(); !at.IsZero() && q.Status().Running == 0 {
+				now = at
+				p.Look()
+			}
+		}
 		for i, p := range places {
 			if p != running && p.Served() {
 				running = p
@@ -253,12 +259,12 @@ func TestOrder(t *testing.T) {
 	}{
 		{"as they came", Options{}, 0, []Request{{Key: "a", Tokens: long}, {Key: "b", Tokens: long}, {Key: "c", Tokens: long}}, []string{"a", "b", "c"}},
 		{"interactive before batch", Options{}, 0, []Request{{Key: "a", Tokens: long, Batch: true}, {Key: "b", Tokens: long}, {Key: "c", Tokens: long, Batch: true}}, []string{"b", "a", "c"}},
-		{"batch that has waited long enough", Options{Starve: time.Second}, 2 * time.Second, []Request{{Key: "a", Tokens: long, Batch: true}, {Key: "b", Tokens: long}, {Key: "c", Tokens: long}}, []string{"a", "b", "c"}},
+		{"batch that has waited long enough", Options{Ageing: time.Second}, 2 * time.Second, []Request{{Key: "a", Tokens: long, Batch: true}, {Key: "b", Tokens: long}, {Key: "c", Tokens: long}}, []string{"a", "b", "c"}},
 		{"short ones pass, three in a row", Options{}, 0, []Request{{Key: "a", Tokens: long}, {Key: "b", Tokens: short}, {Key: "c", Tokens: short}, {Key: "d", Tokens: short}, {Key: "e", Tokens: short}},
 			[]string{"b", "c", "d", "a", "e"}},
-		{"the loaded model first", Options{Affinity: true}, 0, []Request{{Key: "a", Tokens: long, Model: "other"}, {Key: "b", Tokens: long, Model: "loaded"}, {Key: "c", Tokens: long, Model: "other"}, {Key: "d", Tokens: long, Model: "loaded"}},
+		{"the loaded model first", Options{Resident: 1}, 0, []Request{{Key: "a", Tokens: long, Model: "other"}, {Key: "b", Tokens: long, Model: "loaded"}, {Key: "c", Tokens: long, Model: "other"}, {Key: "d", Tokens: long, Model: "loaded"}},
 			[]string{"b", "d", "a", "c"}},
-		{"not for ever", Options{Affinity: true, Starve: time.Second}, 2 * time.Second, []Request{{Key: "a", Tokens: long, Model: "other"}, {Key: "b", Tokens: long, Model: "loaded"}}, []string{"a", "b"}},
+		{"not for ever", Options{Resident: 1, Residence: time.Second}, 2 * time.Second, []Request{{Key: "a", Tokens: long, Model: "other"}, {Key: "b", Tokens: long, Model: "loaded"}}, []string{"a", "b"}},
 	} {
 		got := order(t, c.opt, c.wait, Request{Key: "first", Tokens: long, Model: "loaded"}, c.rest...)
 		if !slices.Equal(got, c.want) {
@@ -318,11 +324,27 @@ func TestGreedyKeysMakeRoom(t *testing.T) {
 	}
 }
 
+// await waits until it is a place's turn, as its owner has to.
+func await(p *Place) {
+	for {
+		var tick <-chan time.Time
+		if at := p.Again(); !at.IsZero() {
+			tick = time.After(time.Until(at))
+		}
+		select {
+		case <-p.Ready():
+			return
+		case <-tick:
+			p.Look()
+		}
+	}
+}
+
 // TestManyComeAndGo: whatever order they come, wait and leave in, no more than the
 // slots are served, and nothing is left behind.
 func TestManyComeAndGo(t *testing.T) {
 	const slots = 3
-	q := New(Options{Slots: slots, Queue: 20, Affinity: true})
+	q := New(Options{Slots: slots, Queue: 20, Resident: 1, Residence: time.Millisecond, Pause: time.Microsecond})
 	var mu sync.Mutex
 	served, most := 0, 0
 	var wg sync.WaitGroup
@@ -340,7 +362,7 @@ func TestManyComeAndGo(t *testing.T) {
 						continue
 					}
 					p.Position()
-					<-p.Ready()
+					await(&p)
 				}
 				if p.Err() == nil {
 					mu.Lock()
