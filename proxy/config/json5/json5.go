@@ -1,7 +1,8 @@
 // Package json5 owns the reading of JSON5 1.0 text into a tree that keeps the
-// place of every key and value. It is strict: what the language does not allow
-// is an error with a line and a column, and so is a key written twice. It gives
-// no meaning to what it reads and writes nothing.
+// place of every key and value, and changes of such a text that leave all else
+// of it as it is. It is strict: what the language does not allow is an error
+// with a line and a column, and so is a key written twice. It gives no meaning
+// to what it reads and touches no file.
 package json5
 
 import (
@@ -78,12 +79,15 @@ type Value struct {
 	Bool    bool
 	Items   []*Value // of an array
 	Members []Member // of an object, in the order of the text
+
+	From, To int // its bytes in the text that it was read from
 }
 
 // Member is one member of an object.
 type Member struct {
 	Key   string
 	Pos   Pos // of the key
+	From  int // the first byte of the key
 	Value *Value
 }
 

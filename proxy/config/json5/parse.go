@@ -46,6 +46,7 @@ type parser struct {
 	depth    int
 	depthMax int
 	repeated []*Error
+	comments []span // in the order of the text
 
 	line, counted, col int // col characters lie between the line's start and counted
 }
@@ -143,15 +144,18 @@ func (p *parser) space() *Error {
 		case isSpace(r):
 			p.at += n
 		case r == '/' && p.at+1 < len(p.src) && p.src[p.at+1] == '/':
+			start := p.at
 			for n > 0 && !isLineEnd(r) {
 				p.at += n
 				r, n = p.rune()
 			}
+			p.comments = append(p.comments, span{start, p.at})
 		case r == '/' && p.at+1 < len(p.src) && p.src[p.at+1] == '*':
 			end := bytes.Index(p.src[p.at+2:], []byte("*/"))
 			if end < 0 {
 				return p.errorAt(p.at, "the comment that starts here has no end")
 			}
+			p.comments = append(p.comments, span{p.at, p.at + 2 + end + 2})
 			p.at += 2 + end + 2
 		default:
 			return nil
@@ -160,6 +164,16 @@ func (p *parser) space() *Error {
 }
 
 func (p *parser) value() (*Value, *Error) {
+	start := p.at
+	v, err := p.one()
+	if v != nil {
+		v.From, v.To = start, p.at
+	}
+	return v, err
+}
+
+// one reads a value whose bytes the caller notes.
+func (p *parser) one() (*Value, *Error) {
 	start := p.at
 	r, n := p.rune()
 	v := &Value{}
@@ -246,7 +260,7 @@ func (p *parser) object() (*Value, *Error) {
 			p.at++
 			return v, nil
 		}
-		m := Member{Pos: p.pos(p.at)}
+		m := Member{Pos: p.pos(p.at), From: p.at}
 		var err *Error
 		if m.Key, err = p.key(); err != nil {
 			return nil, err
