@@ -77,6 +77,11 @@ func shownName(line string) string {
 func known(t *testing.T, page, name, line string) {
 	t.Helper()
 	out, code := runBinary(name, "--help")
+	// Of a command with commands below it, the one that is shown is meant.
+	if words := strings.Fields(line[strings.Index(line, name)+len(name):]); len(words) > 0 && strings.Contains(out, "\nCommands:") {
+		name += " " + words[0]
+		out, code = runBinary(append(strings.Fields(name), "--help")...)
+	}
 	if code != 0 {
 		t.Errorf("%s: %q: there is no command %s", page, line, name)
 		return

@@ -8,6 +8,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"nearside/proxy/config"
 	"nearside/upstream/sim"
 )
 
@@ -50,25 +51,46 @@ type word struct {
 	takes      bool     // a flag with a value
 	flags      []word   // of a command
 	args       []word
+	subs       []word // commands below a command, whose names begin with its own
 }
 
 // wordsOf returns the commands with their flags.
-func wordsOf(app *kong.Application) []word {
+func wordsOf(app *kong.Application) []word { return wordsBelow(app.Node, "") }
+
+func wordsBelow(parent *kong.Node, prefix string) []word {
 	var all []word
-	for _, n := range app.Children {
-		if n.Hidden {
+	for _, n := range parent.Children {
+		if n.Hidden || n.Type != kong.CommandNode {
 			continue
 		}
-		w := word{name: n.Name, help: n.Help}
+		w := word{name: prefix + n.Name, help: n.Help}
+		seen := map[string]bool{}
 		for _, group := range n.AllFlags(true) {
 			for _, f := range group {
-				w.flags = append(w.flags, word{name: f.Name, help: f.Help, short: f.Short, values: valuesOf(n.Name, f.Value), file: f.PlaceHolder == "FILE", takes: !f.IsBool()})
+				if seen[f.Name] { // of the command above
+					continue
+				}
+				seen[f.Name] = true
+				w.flags = append(w.flags, word{name: f.Name, help: f.Help, short: f.Short, values: valuesOf(w.name, f.Value), file: f.PlaceHolder == "FILE", takes: !f.IsBool()})
 			}
 		}
 		for _, p := range n.Positional {
-			w.args = append(w.args, word{name: p.Name, help: p.Help, values: valuesOf(n.Name, p), file: p.Name == "file"})
+			w.args = append(w.args, word{name: p.Name, help: p.Help, values: valuesOf(w.name, p), file: p.Name == "file"})
 		}
+		w.subs = wordsBelow(n, w.name+" ")
 		all = append(all, w)
+	}
+	return all
+}
+
+// last is the word itself, without the command that it is below.
+func (w word) last() string { return w.name[strings.LastIndexByte(w.name, ' ')+1:] }
+
+// flat returns words and all below them.
+func flat(words []word) []word {
+	var all []word
+	for _, w := range words {
+		all = append(append(all, w), flat(w.subs)...)
 	}
 	return all
 }
@@ -88,6 +110,14 @@ func valuesOf(command string, v *kong.Value) []string {
 			all = append(all, f.name)
 		}
 		return all
+	case strings.HasPrefix(command, "config ") && v.Name == "path":
+		var all []string
+		for _, set := range config.Settings() {
+			if !strings.Contains(set.Path, "<") {
+				all = append(all, set.Path)
+			}
+		}
+		return all
 	case v.Enum == "":
 		return nil
 	}
@@ -104,33 +134,45 @@ func valuesOf(command string, v *kong.Value) []string {
 func names(words []word, prefix string) string {
 	var all []string
 	for _, w := range words {
-		all = append(all, prefix+w.name)
+		all = append(all, prefix+w.last())
 	}
 	return strings.Join(all, " ")
 }
 
+// pattern is a command's name in a case of a shell.
+func (w word) pattern() string {
+	if strings.Contains(w.name, " ") {
+		return `"` + w.name + `"`
+	}
+	return w.name
+}
+
 // bashScript needs no bash-completion package: COMP_WORDS is all it reads.
 func bashScript(b *strings.Builder, words []word) {
+	var patterns []string
+	for _, w := range flat(words) {
+		patterns = append(patterns, w.pattern())
+	}
 	fmt.Fprintf(b, `# bash completion for nearside
 _nearside() {
   local cur="${COMP_WORDS[COMP_CWORD]}" prev="" cmd="" i
   [ "$COMP_CWORD" -gt 0 ] && prev="${COMP_WORDS[COMP_CWORD-1]}"
   for ((i = 1; i < COMP_CWORD; i++)); do
-    case "${COMP_WORDS[i]}" in
-      %s) cmd="${COMP_WORDS[i]}"; break ;;
+    case "$cmd${cmd:+ }${COMP_WORDS[i]}" in
+      %s) cmd="$cmd${cmd:+ }${COMP_WORDS[i]}" ;;
     esac
   done
   COMPREPLY=()
   case "$cmd:$prev" in
-`, strings.ReplaceAll(names(words, ""), " ", "|"))
-	for _, w := range words {
+`, strings.Join(patterns, "|"))
+	for _, w := range flat(words) {
 		for _, f := range w.flags {
 			if !f.takes {
 				continue
 			}
-			at := w.name + ":--" + f.name
+			at := w.pattern() + ":--" + f.name
 			if f.short != 0 {
-				at += "|" + w.name + ":-" + string(f.short)
+				at += "|" + w.pattern() + ":-" + string(f.short)
 			}
 			switch {
 			case len(f.values) > 0:
@@ -144,14 +186,14 @@ _nearside() {
 	}
 	b.WriteString("  esac\n  case \"$cmd\" in\n")
 	fmt.Fprintf(b, "    \"\") COMPREPLY=($(compgen -W %q -- \"$cur\")) ;;\n", names(words, "")+" --help")
-	for _, w := range words {
-		list := names(w.flags, "--")
+	for _, w := range flat(words) {
+		list := names(w.subs, "") + " " + names(w.flags, "--")
 		file := false
 		for _, a := range w.args {
 			list += " " + strings.Join(a.values, " ")
 			file = file || a.file
 		}
-		fmt.Fprintf(b, "    %s) COMPREPLY=($(compgen -W %q -- \"$cur\"))", w.name, strings.TrimSpace(list))
+		fmt.Fprintf(b, "    %s) COMPREPLY=($(compgen -W %q -- \"$cur\"))", w.pattern(), strings.TrimSpace(list))
 		if file {
 			b.WriteString("\n      [[ $cur == -* ]] || COMPREPLY+=($(compgen -f -- \"$cur\"))")
 		}
@@ -161,26 +203,48 @@ _nearside() {
 }
 
 func zshScript(b *strings.Builder, words []word) {
-	b.WriteString("#compdef nearside\n# zsh completion for nearside\n_nearside() {\n  local -a commands\n  commands=(\n")
+	b.WriteString("#compdef nearside\n# zsh completion for nearside\n_nearside() {\n  local -a commands\n")
+	zshCommands(b, words, "  ")
+	b.WriteString("}\ncompdef _nearside nearside\n")
+}
+
+// zshCommands completes a command at the second word, and what belongs to it
+// behind that.
+func zshCommands(b *strings.Builder, words []word, indent string) {
+	line := func(format string, args ...any) { fmt.Fprintf(b, indent+format+"\n", args...) }
+	line("commands=(")
 	for _, w := range words {
-		fmt.Fprintf(b, "    %s\n", quoted(w.name+":"+w.help))
+		line("  %s", quoted(w.last()+":"+w.help))
 	}
-	b.WriteString("  )\n  if (( CURRENT == 2 )); then\n    _describe command commands\n    return\n  fi\n  local cmd=$words[2]\n  shift words\n  (( CURRENT-- ))\n  case $cmd in\n")
+	line(")")
+	line("if (( CURRENT == 2 )); then")
+	line("  _describe command commands")
+	line("  return")
+	line("fi")
+	line("shift words")
+	line("(( CURRENT-- ))")
+	line("case $words[1] in")
 	for _, w := range words {
-		fmt.Fprintf(b, "    %s) _arguments", w.name)
+		if len(w.subs) > 0 {
+			line("  %s)", w.last())
+			zshCommands(b, w.subs, indent+"    ")
+			line("    ;;")
+			continue
+		}
+		b.WriteString(indent + "  " + w.last() + ") _arguments")
 		for _, f := range w.flags {
 			spec := "--" + f.name + "[" + zshText(f.help) + "]"
 			if f.takes {
 				spec = "--" + f.name + "=[" + zshText(f.help) + "]:" + f.name + ":" + zshAction(f)
 			}
-			b.WriteString(" \\\n      " + quoted(spec))
+			b.WriteString(" \\\n" + indent + "    " + quoted(spec))
 		}
 		for i, a := range w.args {
-			fmt.Fprintf(b, " \\\n      %s", quoted(fmt.Sprintf("%d:%s:%s", i+1, a.name, zshAction(a))))
+			fmt.Fprintf(b, " \\\n%s    %s", indent, quoted(fmt.Sprintf("%d:%s:%s", i+1, a.name, zshAction(a))))
 		}
 		b.WriteString(" ;;\n")
 	}
-	b.WriteString("  esac\n}\ncompdef _nearside nearside\n")
+	line("esac")
 }
 
 // zshText makes a help text safe inside the brackets of an _arguments spec.
@@ -200,9 +264,16 @@ func zshAction(w word) string {
 
 func fishScript(b *strings.Builder, words []word) {
 	b.WriteString("# fish completion for nearside\ncomplete -c nearside -f\n")
+	fishCommands(b, words, "__fish_use_subcommand", "")
+}
+
+// fishCommands completes commands where when holds; above is what holds of the
+// command that they are below.
+func fishCommands(b *strings.Builder, words []word, when, above string) {
 	for _, w := range words {
-		fmt.Fprintf(b, "complete -c nearside -n __fish_use_subcommand -a %s -d %s\n", w.name, quoted(w.help))
-		from := quoted("__fish_seen_subcommand_from " + w.name)
+		fmt.Fprintf(b, "complete -c nearside -n %s -a %s -d %s\n", quotedUnlessWord(when), w.last(), quoted(w.help))
+		seen := above + "__fish_seen_subcommand_from " + w.last()
+		from := quoted(seen)
 		for _, f := range w.flags {
 			fmt.Fprintf(b, "complete -c nearside -n %s -l %s", from, f.name)
 			if f.short != 0 {
@@ -226,7 +297,17 @@ func fishScript(b *strings.Builder, words []word) {
 				fmt.Fprintf(b, "complete -c nearside -n %s -F\n", from)
 			}
 		}
+		if len(w.subs) > 0 {
+			fishCommands(b, w.subs, seen+"; and not __fish_seen_subcommand_from "+names(w.subs, ""), seen+"; and ")
+		}
 	}
+}
+
+func quotedUnlessWord(s string) string {
+	if strings.Contains(s, " ") {
+		return quoted(s)
+	}
+	return s
 }
 
 // quoted is a text in single quotes, for all three shells.

@@ -34,6 +34,9 @@ type Options struct {
 	ReadFile func(path string, limit int) ([]byte, error)
 	// Home is the user's home folder, for ~ and the data folder.
 	Home string
+
+	// instead holds what files are to be read as, whatever is in them.
+	instead map[string][]byte
 }
 
 // Config is a configuration that was read without an error. It is immutable.
@@ -108,6 +111,7 @@ type loader struct {
 	vars      map[string]string // env.vars of the file
 	files     []string
 	contents  [][]byte
+	mounts    []mount          // the files that could be read, and where each is included
 	byName    *catalog.Catalog // of the providers alone, made when first asked
 	aliasAt   []json5.Pos      // of cfg.Aliases
 	secrets   map[*json5.Value]resolved

@@ -30,6 +30,7 @@ func (l *loader) read() *json5.Value {
 		return nil
 	}
 	l.contents[0] = src
+	l.mounts = append(l.mounts, mount{file: l.path, src: src})
 	v := l.parse(l.path, src, json5.DefaultBytes)
 	if v == nil {
 		return nil
@@ -63,6 +64,12 @@ func plain(err error) string {
 }
 
 func (l *loader) readFile(path string, limit int) ([]byte, error) {
+	if src, ok := l.opt.instead[path]; ok {
+		if len(src) > limit {
+			return nil, fmt.Errorf("has more than the %d bytes allowed", limit)
+		}
+		return src, nil
+	}
 	if l.opt.ReadFile != nil {
 		return l.opt.ReadFile(path, limit)
 	}
@@ -177,6 +184,7 @@ func (l *loader) include(name *json5.Value, at, path string, stack []string) *js
 		return nil
 	}
 	l.contents[i] = src
+	l.mounts = append(l.mounts, mount{file: file, path: path, src: src})
 	v := l.parse(file, src, includeBytesMax)
 	if v == nil {
 		return nil
