@@ -22,6 +22,12 @@ func nearAndFar(near, far, own string) string {
 }`, provider("near", near, "openai-completions"), provider("far", far, "openai-completions"), own)
 }
 
+// sumOf is how the configuration names a key.
+func sumOf(key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:])
+}
+
 // untouched is a listener that counts who comes.
 func untouched(t *testing.T) (url string, came *atomic.Int64) {
 	t.Helper()
@@ -50,9 +56,8 @@ func untouched(t *testing.T) (url string, came *atomic.Int64) {
 func TestNearOnlyBesideTheRequest(t *testing.T) {
 	t.Parallel()
 	far, came := untouched(t)
-	sum := sha256.Sum256([]byte("house-key"))
-	p := start(t, nearAndFar(refusingAddress(t), far, `keys: {house: {sha256: "`+hex.EncodeToString(sum[:])+`", nearOnly: true}}`))
-	for _, way := range [][]string{{"x-nearside-near-only", "true"}, {"x-nearside-route", "near"}, {"Authorization", "Bearer house-key"}} {
+	p := start(t, nearAndFar(refusingAddress(t), far, `keys: {house: {sha256: "`+sumOf("house-key")+`", nearOnly: true}, wide: {sha256: "`+sumOf("wide-key")+`"}}`))
+	for _, way := range [][]string{{"x-nearside-near-only", "true", "Authorization", "Bearer wide-key"}, {"x-nearside-route", "near", "Authorization", "Bearer wide-key"}, {"Authorization", "Bearer house-key"}} {
 		id := fmt.Sprint(object(t, p.post("/v1/responses", `{"model":"default","input":"hi","background":true}`, way...))["id"])
 		if end := p.polled(id, "failed", way...); !strings.Contains(fmt.Sprint(end["error"]), "near only") {
 			t.Errorf("%v in the background: %v", way, end)
@@ -70,7 +75,8 @@ func TestNearOnlyBesideTheRequest(t *testing.T) {
 			t.Fatalf("%v: %d connections to a far target", way, n)
 		}
 	}
-	p.polled(fmt.Sprint(object(t, p.post("/v1/responses", `{"model":"default","input":"hi","background":true}`))["id"]), "failed")
+	wide := []string{"Authorization", "Bearer wide-key"}
+	p.polled(fmt.Sprint(object(t, p.post("/v1/responses", `{"model":"default","input":"hi","background":true}`, wide...))["id"]), "failed", wide...)
 	if came.Load() == 0 {
 		t.Error("without the word nobody came to the far target")
 	}

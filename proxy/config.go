@@ -1,10 +1,10 @@
 package proxy
 
 import (
-	"crypto/sha256"
 	"time"
 
 	"nearside/catalog"
+	"nearside/proxy/access"
 	"nearside/proxy/ledger"
 	"nearside/shaping"
 	"nearside/upstream"
@@ -28,9 +28,8 @@ type Config struct {
 	Affinity AffinityConfig
 	// Policy is that of requests whose chain has none of its own.
 	Policy catalog.Policy
-	// Keys bind the requests of some clients more closely, by the SHA-256 of what
-	// they present.
-	Keys    map[[sha256.Size]byte]*Key
+	// Keys are those of clients; nil asks nobody for one.
+	Keys    *access.Table
 	Network Network
 	// Lean leaves the heaviest tools out of requests to near models
 	// (agents.defaults.experimental.localModelLean).
@@ -53,12 +52,6 @@ type Config struct {
 	LearnedModels int
 	// ExchangesKept is how many receipts /proxy/exchanges/{id} can show.
 	ExchangesKept int
-}
-
-// Key is what is said of a client by the key that it presents.
-type Key struct {
-	ID     string
-	Policy catalog.Policy // narrows that of the chain
 }
 
 // Network says what is done when this machine's own network is down.

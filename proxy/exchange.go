@@ -15,6 +15,7 @@ import (
 
 	"nearside/breaker"
 	"nearside/catalog"
+	"nearside/proxy/access"
 	"nearside/proxy/meter"
 	"nearside/shaping"
 	"nearside/shaping/wire"
@@ -30,6 +31,7 @@ type exchange struct {
 	ctx     *fasthttp.RequestCtx
 	client  *clientConn
 	surface surface
+	grant   *access.Grant // what its key allows; nil where no keys are asked for
 	receipt *Receipt
 	start   time.Time
 
@@ -210,6 +212,9 @@ func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
 	x.id = newID()
 	x.receipt = &Receipt{ID: string(x.id[:]), Started: x.start, Dialect: sf.dialect.String(), Path: sf.path}
 	x.receipt.Attempts = x.receipt.first[:0]
+	if x.grant = grantOf(ctx); x.grant != nil {
+		x.receipt.Key = x.grant.ID
+	}
 	ctx.Response.Header.SetCanonical(headerRequest, x.id[:])
 	if sf.dialect == wire.Messages { // where Anthropic's clients look for it
 		ctx.Response.Header.SetBytesV("Request-Id", x.id[:])
@@ -324,12 +329,10 @@ func (x *exchange) choose() (*wire.Error, time.Duration) {
 	}
 	x.receipt.Requested = r.model
 	var wrong *wire.Error
-	if r.narrow, wrong = narrowingOf(&x.ctx.Request.Header, &x.snap.Config); wrong != nil {
+	if r.narrow, wrong = narrowingOf(&x.ctx.Request.Header); wrong != nil {
 		return wrong, 0
 	}
-	if len(r.narrow.keys) > 0 {
-		x.receipt.Key = r.narrow.keys[0].ID
-	}
+	r.narrow.grant = x.grant
 	for {
 		if x.form == "" && x.surface.dialect != wire.Plain {
 			body, env := x.request()
@@ -523,7 +526,7 @@ func (x *exchange) release() {
 	s.inFlight.Add(-x.weight)
 	s.unregister(x)
 	s.meter.End()
-	x.s, x.snap, x.ctx, x.client, x.receipt = nil, nil, nil, nil, nil
+	x.s, x.snap, x.ctx, x.client, x.receipt, x.grant = nil, nil, nil, nil, nil, nil
 	x.body, x.weight, x.form, x.model = nil, 0, "", wire.Span{}
 	x.original, x.mem, x.short, x.media, x.fetch = nil, memory{}, shortened{}, shaping.Media{}, nil
 	x.trial, x.as = trial{}, nil

@@ -151,6 +151,7 @@ func (x *exchange) hedge(now time.Time) {
 // twin returns a second exchange for the same request, with nothing tried.
 func (x *exchange) twin() *exchange {
 	h := x.s.newExchange()
+	h.grant = x.grant
 	h.s, h.snap, h.surface, h.start, h.id, h.lastReq, h.idle = x.s, x.snap, x.surface, x.start, x.id, x.lastReq, x.idle
 	h.ctx = new(fasthttp.RequestCtx) // a header's look-up changes what it looks in
 	x.ctx.Request.Header.CopyTo(&h.ctx.Request.Header)

@@ -2,14 +2,13 @@ package proxy
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/valyala/fasthttp"
 
 	"nearside/catalog"
+	"nearside/proxy/access"
 	"nearside/proxy/fault"
 	"nearside/shaping/wire"
 )
@@ -73,14 +72,14 @@ func (o *outcome) overflow() overflow {
 
 // narrowing is what a request itself takes from the policy of its chain.
 type narrowing struct {
-	keys     []*Key   // that it presents and that proxy.keys knows
-	nearOnly string   // who says that it must not leave; empty for nobody
-	regions  []string // that it may go to; empty for all
+	grant    *access.Grant // of the key that it presents; nil for none
+	nearOnly string        // who says that it must not leave; empty for nobody
+	regions  []string      // that it may go to; empty for all
 }
 
 // narrowingOf reads the headers of a request. A word that is not understood is
 // refused: whoever writes it does not want it to be passed over.
-func narrowingOf(h *fasthttp.RequestHeader, cfg *Config) (n narrowing, e *wire.Error) {
+func narrowingOf(h *fasthttp.RequestHeader) (n narrowing, e *wire.Error) {
 	if h.Peek("X-Nearside-Near-Only") != nil {
 		for _, v := range h.PeekAll("X-Nearside-Near-Only") {
 			switch strings.ToLower(string(bytes.TrimSpace(v))) {
@@ -107,9 +106,6 @@ func narrowingOf(h *fasthttp.RequestHeader, cfg *Config) (n narrowing, e *wire.E
 			}
 		}
 	}
-	if len(cfg.Keys) > 0 {
-		n.keys = keysOf(h, cfg)
-	}
 	return n, nil
 }
 
@@ -117,8 +113,11 @@ func narrowingOf(h *fasthttp.RequestHeader, cfg *Config) (n narrowing, e *wire.E
 func (r *ExplainRequest) narrowing(cfg *Config) (n narrowing, err error) {
 	if r.Header != nil {
 		var e *wire.Error
-		if n, e = narrowingOf(r.Header, cfg); e != nil {
+		if n, e = narrowingOf(r.Header); e != nil {
 			return n, e
+		}
+		if cfg.Keys.Required() {
+			n.grant = presented(r.Header, cfg.Keys)
 		}
 	}
 	if r.NearOnly {
@@ -133,13 +132,10 @@ func (r *ExplainRequest) narrowing(cfg *Config) (n narrowing, err error) {
 	if r.Key == "" {
 		return n, nil
 	}
-	for _, k := range cfg.Keys {
-		if k.ID == r.Key {
-			n.keys = append(n.keys, k)
-			return n, nil
-		}
+	if n.grant = cfg.Keys.Grant(r.Key); n.grant == nil {
+		return n, badRequest("invalid_value", "", fmt.Sprintf("there is no key with the id %q (nearside keys list)", r.Key))
 	}
-	return n, badRequest("invalid_value", "", fmt.Sprintf("no key is called %q in proxy.keys", r.Key))
+	return n, nil
 }
 
 // PlanPolicy is the policy that is in force for a plan, for people.
@@ -214,35 +210,6 @@ func regionsSaid(to []string, text string) ([]string, *wire.Error) {
 	return to, nil
 }
 
-// keysOf returns what proxy.keys says of the keys that a request presents: of
-// all of them, since each only takes.
-func keysOf(h *fasthttp.RequestHeader, cfg *Config) (keys []*Key) {
-	add := func(v []byte) {
-		if k := cfg.Keys[sha256.Sum256(v)]; k != nil && !slices.Contains(keys, k) {
-			keys = append(keys, k)
-		}
-	}
-	if h.Peek("Authorization") != nil {
-		for _, v := range h.PeekAll("Authorization") {
-			add(credential(v))
-		}
-	}
-	if h.Peek("X-Api-Key") != nil {
-		for _, v := range h.PeekAll("X-Api-Key") {
-			add(v)
-		}
-	}
-	return keys
-}
-
-// credential is what stands behind the scheme of an Authorization, however far.
-func credential(v []byte) []byte {
-	if len(v) > 7 && (v[6] == ' ' || v[6] == '\t') { // "Bearer "
-		return bytes.TrimLeft(v[7:], " \t")
-	}
-	return v
-}
-
 // bind settles the policy that is in force: that of the chain, or of all, and
 // what model, key and request take from it.
 func (p *Plan) bind(snap *Snapshot, res *catalog.Resolution, by *narrowing) {
@@ -261,8 +228,8 @@ func (p *Plan) bind(snap *Snapshot, res *catalog.Resolution, by *narrowing) {
 			p.policy.NearOnly, p.nearOnly = true, "proxy.models["+m.Ref()+"].nearOnly"
 		}
 	}
-	for _, k := range by.keys {
-		p.narrow(&k.Policy, "proxy.keys."+k.ID+".nearOnly")
+	if g := by.grant; g != nil {
+		p.narrow(&g.Policy, "nearOnly of the key "+g.ID)
 	}
 	if by.nearOnly != "" {
 		p.policy.NearOnly = true

@@ -327,9 +327,8 @@ func TestNarrowingOfAnOrdinaryRequestIsFree(t *testing.T) {
 	for _, name := range []string{"Authorization", "Accept", "User-Agent", "X-Stainless-Lang", "X-Stainless-Os", "X-Request-Id"} {
 		h.Set(name, "value")
 	}
-	cfg := Defaults()
 	if n := testing.AllocsPerRun(100, func() {
-		if by, e := narrowingOf(&h, &cfg); e != nil || by.nearOnly != "" || by.regions != nil || by.keys != nil {
+		if by, e := narrowingOf(&h); e != nil || by.nearOnly != "" || by.regions != nil || by.grant != nil {
 			t.Errorf("%+v %v", by, e)
 		}
 	}); n > 0 {

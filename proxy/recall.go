@@ -27,14 +27,18 @@ type memory struct {
 	errand       *errand
 }
 
-// owner identifies who may read what is stored: whoever has the same
-// credential. Without one it is everybody who has none.
+// owner identifies who may read what is stored: the key, whatever it is changed
+// for. Where no keys are asked for it is whoever has the same credential, and
+// without one everybody who has none.
 func owner(ctx *fasthttp.RequestCtx) string {
+	if g := grantOf(ctx); g != nil {
+		return g.Owner()
+	}
 	key := ctx.Request.Header.Peek("Authorization")
 	if len(key) == 0 {
 		key = ctx.Request.Header.Peek("X-Api-Key")
-	} else {
-		key = credential(key)
+	} else if v := bearer(key); v != nil {
+		key = v
 	}
 	if len(key) == 0 {
 		return ""

@@ -35,7 +35,7 @@ type ExplainRequest struct {
 	// As further headers and a further key that take from its chain's policy.
 	NearOnly bool
 	Regions  string // separated by commas
-	Key      string // its name in proxy.keys
+	Key      string // its id
 }
 
 // surface is one inference endpoint.
@@ -73,37 +73,37 @@ func (s *Server) handler() fasthttp.RequestHandler {
 	r.MethodNotAllowed = s.wrongMethod
 	for _, prefix := range [...]string{"/v1", ""} {
 		for _, sf := range surfaces {
-			r.POST(prefix+sf.path, func(ctx *fasthttp.RequestCtx) { s.serve(ctx, sf) })
+			r.POST(prefix+sf.path, s.keyed(func(ctx *fasthttp.RequestCtx) { s.serve(ctx, sf) }))
 		}
-		r.POST(prefix+"/responses/input_tokens", s.inputTokens(wire.Responses))
-		r.POST(prefix+"/messages/count_tokens", s.inputTokens(wire.Messages))
-		r.POST(prefix+"/responses/compact", s.compact)
-		r.GET(prefix+"/responses", s.socket)
-		r.GET(prefix+"/responses/{id}", s.stored(s.getResponse))
-		r.DELETE(prefix+"/responses/{id}", s.stored(s.deleteResponse))
-		r.POST(prefix+"/responses/{id}/cancel", s.stored(s.cancelResponse))
-		r.GET(prefix+"/responses/{id}/input_items", s.stored(s.inputItems))
-		r.POST(prefix+"/conversations", s.stored(s.createConversation))
-		r.GET(prefix+"/conversations/{id}", s.stored(s.getConversation))
-		r.POST(prefix+"/conversations/{id}", s.stored(s.updateConversation))
-		r.DELETE(prefix+"/conversations/{id}", s.stored(s.deleteConversation))
-		r.GET(prefix+"/conversations/{id}/items", s.stored(s.listConversationItems))
-		r.POST(prefix+"/conversations/{id}/items", s.stored(s.addConversationItems))
-		r.GET(prefix+"/conversations/{id}/items/{item}", s.stored(s.getConversationItem))
-		r.DELETE(prefix+"/conversations/{id}/items/{item}", s.stored(s.deleteConversationItem))
-		r.GET(prefix+"/models", s.models)
-		r.GET(prefix+"/models/{id:*}", s.oneModel)
+		r.POST(prefix+"/responses/input_tokens", s.keyed(s.inputTokens(wire.Responses)))
+		r.POST(prefix+"/messages/count_tokens", s.keyed(s.inputTokens(wire.Messages)))
+		r.POST(prefix+"/responses/compact", s.keyed(s.compact))
+		r.GET(prefix+"/responses", s.keyed(s.socket))
+		r.GET(prefix+"/responses/{id}", s.keyed(s.stored(s.getResponse)))
+		r.DELETE(prefix+"/responses/{id}", s.keyed(s.stored(s.deleteResponse)))
+		r.POST(prefix+"/responses/{id}/cancel", s.keyed(s.stored(s.cancelResponse)))
+		r.GET(prefix+"/responses/{id}/input_items", s.keyed(s.stored(s.inputItems)))
+		r.POST(prefix+"/conversations", s.keyed(s.stored(s.createConversation)))
+		r.GET(prefix+"/conversations/{id}", s.keyed(s.stored(s.getConversation)))
+		r.POST(prefix+"/conversations/{id}", s.keyed(s.stored(s.updateConversation)))
+		r.DELETE(prefix+"/conversations/{id}", s.keyed(s.stored(s.deleteConversation)))
+		r.GET(prefix+"/conversations/{id}/items", s.keyed(s.stored(s.listConversationItems)))
+		r.POST(prefix+"/conversations/{id}/items", s.keyed(s.stored(s.addConversationItems)))
+		r.GET(prefix+"/conversations/{id}/items/{item}", s.keyed(s.stored(s.getConversationItem)))
+		r.DELETE(prefix+"/conversations/{id}/items/{item}", s.keyed(s.stored(s.deleteConversationItem)))
+		r.GET(prefix+"/models", s.keyed(s.models))
+		r.GET(prefix+"/models/{id:*}", s.keyed(s.oneModel))
 	}
 	r.GET("/", s.root)
 	r.HEAD("/", s.root)
 	r.GET("/health", s.healthz)
 	r.GET("/healthz", s.healthz)
 	r.GET("/readyz", s.readyz)
-	r.GET("/metrics", s.metrics)
-	r.GET("/proxy/status", s.status)
-	r.GET("/proxy/learned", s.listLearned)
-	r.GET("/proxy/exchanges", s.lastExchanges)
-	r.GET("/proxy/exchanges/{id}", s.oneExchange)
+	r.GET("/metrics", s.admin(view, s.metrics))
+	r.GET("/proxy/status", s.admin(view, s.status))
+	r.GET("/proxy/learned", s.admin(view, s.listLearned))
+	r.GET("/proxy/exchanges", s.admin(view, s.lastExchanges))
+	r.GET("/proxy/exchanges/{id}", s.admin(view, s.oneExchange))
 	return s.recovered(tidy(r.Handler))
 }
 
@@ -416,6 +416,10 @@ func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
 	if s.draining.Load() {
 		status, out.Status = 503, "draining"
 		ctx.Response.Header.Set("Retry-After", "1")
+	}
+	if g, ok := s.caller(ctx); !ok || !g.Sees() { // load balancers have no key, and need no more
+		writeJSON(ctx, status, map[string]string{"status": out.Status, "targets": out.Targets})
+		return
 	}
 	writeJSON(ctx, status, out)
 }

@@ -16,6 +16,7 @@ import (
 
 	"nearside/catalog"
 	"nearside/proxy"
+	"nearside/proxy/access"
 	"nearside/proxy/config/json5"
 	"nearside/upstream"
 )
@@ -52,6 +53,7 @@ type Config struct {
 	Chains    []catalog.Chain
 
 	Proxy     proxy.Config
+	Keys      []access.Key // of proxy.keys; Proxy.Keys is their table
 	Log       Log
 	Discovery Discovery
 	Simulate  bool

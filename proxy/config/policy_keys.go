@@ -8,17 +8,19 @@ import (
 	"strings"
 
 	"nearside/catalog"
-	"nearside/proxy"
+	"nearside/proxy/access"
 )
 
-// keyShape is what stands under proxy.keys.<name>: the keys of proxy.policy that
-// a client's own key can say, which only ever take.
+// keyShape is what stands under proxy.keys.<name>: who a client is, and the keys of
+// proxy.policy that its own key can say, which only ever take.
 func keyShape() *shape {
 	yes, durOrZero := &shape{kind: boolean}, &shape{kind: span, zero: true}
 	d := catalog.Widest()
 	flag := strconv.FormatBool
 	return obj(
 		field{name: "sha256", shape: textLike(wrongSum), required: true, doc: "The SHA-256 of the key that the client presents (Authorization: Bearer, or x-api-key), as hexadecimal digits: printf %s \"$KEY\" | sha256sum."},
+		ours("operator", yes, "false", "It may look at all that goes on and change it: /proxy, /metrics, /dashboard."),
+		ours("seesAll", yes, "false", "It may look at all that goes on."),
 		ours("nearOnly", yes, flag(d.NearOnly), "Ask near targets only for this key: its requests never leave your machines."),
 		ours("regions", listOf(&shape{kind: text}), "[]", "Regions that may be asked for it; an empty list for those of the chain."),
 		ours("overflow", obj(
@@ -55,8 +57,9 @@ func sumOf(text string) (sum [sha256.Size]byte, ok bool) {
 }
 
 // keys reads proxy.keys.
-func (l *loader) keys(n node) map[[sha256.Size]byte]*proxy.Key {
-	var keys map[[sha256.Size]byte]*proxy.Key
+func (l *loader) keys(n node) []access.Key {
+	var keys []access.Key
+	known := map[[sha256.Size]byte]string{}
 	for _, e := range n.entries() {
 		id := strings.TrimSpace(e.key)
 		if id == "" {
@@ -68,14 +71,12 @@ func (l *loader) keys(n node) map[[sha256.Size]byte]*proxy.Key {
 		if !ok {
 			continue // reported already
 		}
-		if other := keys[sum]; other != nil {
-			l.at(at.pos(), at.path, "is the key called %q, too", other.ID)
+		if other, ok := known[sum]; ok {
+			l.at(at.pos(), at.path, "is the key called %q, too", other)
 			continue
 		}
-		if keys == nil {
-			keys = map[[sha256.Size]byte]*proxy.Key{}
-		}
-		keys[sum] = &proxy.Key{ID: id, Policy: l.policy(e.node, catalog.Widest())}
+		known[sum] = id
+		keys = append(keys, access.Key{Sum: sum, Grant: access.Grant{ID: id, Operator: e.get("operator").flag(false), SeesAll: e.get("seesAll").flag(false), Policy: l.policy(e.node, catalog.Widest())}})
 	}
 	return keys
 }

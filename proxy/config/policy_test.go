@@ -8,9 +8,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"nearside/catalog"
-	"nearside/proxy"
+	"nearside/proxy/access"
 )
 
 const twoPlaces = `models: {providers: {
@@ -54,7 +55,7 @@ func TestPolicyIsRead(t *testing.T) {
 	}
 	key := catalog.Widest()
 	key.Regions, key.Overflow.Context, key.Overflow.LoadingWait = []string{"eu"}, false, time.Minute
-	if diff := cmp.Diff(map[[32]byte]*proxy.Key{sum: {ID: "laptop", Policy: key}}, c.Proxy.Keys); diff != "" {
+	if diff := cmp.Diff([]access.Key{{Sum: sum, Grant: access.Grant{ID: "laptop", Policy: key}}}, c.Keys, cmpopts.IgnoreUnexported(access.Grant{})); diff != "" {
 		t.Errorf("keys: %s", diff)
 	}
 	if got := c.provider("hosted"); got.Region != "eu" || got.Bounds["unlisted"].Region != "eu" {

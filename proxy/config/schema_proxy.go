@@ -90,7 +90,7 @@ func proxyShape() *shape {
 			"Further chains: a name that clients send as model, and the refs to try in order. agents.defaults.model is the chain called default. As {models: […]} with the keys of proxy.policy, which then hold for this chain; without models for default and the chains of agents."),
 		ours("policy", obj(policyFields()...), "", ""),
 		ours("keys", mapOf("<name>", keyShape()), "",
-			"Keys of clients whose requests are bound more closely than others. A key takes from the policy of the chain and adds nothing to it. No client is asked for a key: who has none is bound by the chain alone."),
+			"Keys of clients, by the SHA-256 of each (nearside keys add makes keys that need no place in this file). Where there is any, every client must present a valid one. What is said of requests takes from the policy of the chain and adds nothing to it."),
 		ours("network", obj(
 			ours("offline", durOrZero, inSeconds(d.Network.Offline), "When this machine's own network is seen to be down (no route, name servers that do not answer), for how long far targets are passed over at first; twice as long each time it is still down. 0 asks them every time."),
 			ours("offlineMax", dur, inSeconds(d.Network.OfflineMax), "The longest they are passed over before one request tries again."),

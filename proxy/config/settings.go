@@ -8,6 +8,7 @@ import (
 
 	"nearside/catalog"
 	"nearside/proxy"
+	"nearside/proxy/access"
 	"nearside/proxy/config/json5"
 )
 
@@ -55,7 +56,9 @@ func (l *loader) settings() {
 	l.balance(own.get("balance"), &c.Balance)
 	l.keySettings(own, &c)
 	c.Policy = l.policy(own.get("policy"), c.Policy)
-	c.Keys = l.keys(own.get("keys"))
+	if l.cfg.Keys = l.keys(own.get("keys")); len(l.cfg.Keys) > 0 {
+		c.Keys = access.NewTable(l.cfg.Keys, false)
+	}
 	own.get("network").setSpan("offline", &c.Network.Offline)
 	own.get("network").setSpan("offlineMax", &c.Network.OfflineMax)
 	if c.Network.OfflineMax < c.Network.Offline {

@@ -1,0 +1,98 @@
+package proxy
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"nearside/proxy/access"
+	"nearside/shaping"
+	"nearside/shaping/wire"
+)
+
+// callerKey names the caller among the values of a request.
+type callerKey struct{}
+
+// caller says who sends a request: what the key that it presents allows, and true;
+// nil and true where no keys are asked for; false when it presents none, or not
+// one that is valid.
+func (s *Server) caller(ctx *fasthttp.RequestCtx) (*access.Grant, bool) {
+	keys := s.snap.Load().Config.Keys
+	if !keys.Required() {
+		return nil, true
+	}
+	g := presented(&ctx.Request.Header, keys)
+	return g, g != nil
+}
+
+// presented returns what the key of a request allows; nil when it presents none
+// that is valid, or two that differ. Nothing is read from the URL: it ends up in
+// logs and histories.
+func presented(h *fasthttp.RequestHeader, keys *access.Table) *access.Grant {
+	var one []byte
+	for _, v := range h.PeekAll("Authorization") {
+		if v = bearer(v); v == nil || one != nil && !bytes.Equal(one, v) {
+			return nil
+		}
+		one = v
+	}
+	for _, v := range h.PeekAll("X-Api-Key") {
+		if v = bytes.TrimSpace(v); len(v) == 0 {
+			continue // of clients that always send it
+		}
+		if one != nil && !bytes.Equal(one, v) {
+			return nil
+		}
+		one = v
+	}
+	return keys.Find(one, time.Now())
+}
+
+// bearer returns the key of an Authorization; nil where that is of another kind.
+func bearer(v []byte) []byte {
+	const scheme = "bearer"
+	if len(v) <= len(scheme) || !bytes.EqualFold(v[:len(scheme)], []byte(scheme)) || v[len(scheme)] != ' ' && v[len(scheme)] != '\t' {
+		return nil
+	}
+	if v = bytes.TrimSpace(v[len(scheme):]); len(v) == 0 {
+		return nil
+	}
+	return v
+}
+
+// keyed lets only those clients through to a handler whose key is valid, where keys
+// are asked for.
+func (s *Server) keyed(h fasthttp.RequestHandler) fasthttp.RequestHandler {
+	return func(ctx *fasthttp.RequestCtx) {
+		g, ok := s.caller(ctx)
+		if !ok {
+			s.unauthorized(ctx)
+			return
+		}
+		if g != nil {
+			ctx.SetUserValue(callerKey{}, g)
+		}
+		h(ctx)
+	}
+}
+
+// grantOf returns what keyed has found out; nil where no keys are asked for.
+func grantOf(ctx *fasthttp.RequestCtx) *access.Grant {
+	g, _ := ctx.UserValue(callerKey{}).(*access.Grant)
+	return g
+}
+
+// unauthorized answers a request whose key is missing or not valid. Why it is not
+// is nobody's business: the answer is one and the same.
+func (s *Server) unauthorized(ctx *fasthttp.RequestCtx) {
+	s.meter.Problem("unauthorized")
+	ctx.SetConnectionClose()
+	ctx.Response.Header.Set("WWW-Authenticate", `Bearer realm="nearside"`)
+	e := &wire.Error{Status: 401, Type: "invalid_request_error", Code: "invalid_api_key",
+		Message: "A valid API key is needed here, as Authorization: Bearer KEY or x-api-key: KEY (nearside keys add makes one)."}
+	replyError(ctx, e, 0, false)
+	if bytes.Contains(ctx.Path(), []byte("/messages")) {
+		ctx.SetBody(shaping.AppendMessagesError(nil, e, string(ctx.Response.Header.Peek("X-Request-Id"))))
+	}
+}
