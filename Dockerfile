@@ -18,4 +18,6 @@ VOLUME /data
 EXPOSE 4141
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD ["/nearside", "health"]
 ENTRYPOINT ["/nearside"]
-CMD ["serve", "--listen", "0.0.0.0:4141"]
+# Whoever can reach the published port needs a key. The first start makes one and
+# shows it (docs/docker.md).
+CMD ["serve", "--listen", "0.0.0.0:4141", "--first-key"]

@@ -86,6 +86,10 @@ func known(t *testing.T, page, name, line string) {
 		t.Errorf("%s: %q: there is no command %s", page, line, name)
 		return
 	}
+	// A command of several has the flags of the one that is named.
+	if m := regexp.MustCompile(name + ` ([a-z]+)`).FindStringSubmatch(line); m != nil && strings.Contains(out, name+" "+m[1]) {
+		out, _ = runBinary(name, m[1], "--help")
+	}
 	line, _, _ = strings.Cut(line, "#")
 	line, _, _ = strings.Cut(line, "|")
 	for _, flag := range regexp.MustCompile(`--[a-z-]+`).FindAllString(line, -1) {

@@ -84,11 +84,22 @@ func startAt(t *testing.T, listen, config string, env ...string) *running {
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := &running{t: t, config: path, lines: make(chan string, 1024), exited: make(chan struct{})}
-	r.cmd = exec.Command(binary, "serve", "--config", path, "--listen", listen)
-	r.cmd.Dir = dir
-	r.cmd.Env = append(cleanEnv(), env...)
-	r.cmd.Env = append(r.cmd.Env, "NEARSIDE_DATA="+filepath.Join(dir, "data"), "GORACE=atexit_sleep_ms=20") // the detector else waits a second at every exit
+	cmd := exec.Command(binary, "serve", "--config", path, "--listen", listen)
+	cmd.Dir = dir
+	cmd.Env = append(cleanEnv(), env...)
+	cmd.Env = append(cmd.Env, "NEARSIDE_DATA="+filepath.Join(dir, "data"), "GORACE=atexit_sleep_ms=20") // the detector else waits a second at every exit
+	r := follow(t, cmd)
+	r.config = path
+	line := r.wait("listens on", func(l string) bool { return listens.MatchString(l) })
+	m := listens.FindStringSubmatch(line)
+	r.addr, r.base = m[2], m[1]+"://"+m[2]
+	return r
+}
+
+// follow starts a proxy and reads what it says. At the end of the test it is stopped.
+func follow(t *testing.T, cmd *exec.Cmd) *running {
+	t.Helper()
+	r := &running{t: t, cmd: cmd, lines: make(chan string, 1024), exited: make(chan struct{})}
 	out, err := r.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -124,9 +135,6 @@ func startAt(t *testing.T, listen, config string, env ...string) *running {
 		close(r.exited)
 	}()
 	t.Cleanup(r.stop)
-	line := r.wait("listens on", func(l string) bool { return listens.MatchString(l) })
-	m := listens.FindStringSubmatch(line)
-	r.addr, r.base = m[2], m[1]+"://"+m[2]
 	return r
 }
 

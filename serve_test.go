@@ -269,17 +269,22 @@ func TestDrain(t *testing.T) {
 // dialect that the default target speaks and at an address that can be called.
 func TestTheRequestToTryIsAnswered(t *testing.T) {
 	chat, responses := newBackend(t, chatScene), newBackend(t, responsesScene)
-	printed := regexp.MustCompile(`^try:  curl -s (http://127\.0\.0\.1:\d+)(/\S+) -H 'content-type: application/json' -d '([^']+)'$`)
+	printed := regexp.MustCompile(`^try:  curl -s (http://127\.0\.0\.1:\d+)(/\S+)( -H "authorization: Bearer \$NEARSIDE_KEY")? -H 'content-type: application/json' -d '([^']+)'$`)
 	f := func(listen, path string, providers ...string) {
 		t.Helper()
-		p := startAt(t, listen, configOf(`providers: {}`, providers...))
+		keyed := strings.HasPrefix(listen, "0.0.0.0")
+		settings := `providers: {}`
+		if keyed {
+			settings += `, keys: {me: {sha256: "` + sumOf("my-key") + `"}}`
+		}
+		p := startAt(t, listen, configOf(settings, providers...))
 		line := p.wait("try:", func(l string) bool { return strings.HasPrefix(l, "try:") })
 		m := printed.FindStringSubmatch(line)
-		if m == nil || m[2] != path {
+		if m == nil || m[2] != path || keyed == (m[3] == "") {
 			t.Fatalf("got %s\nwant a request to %s", line, path)
 		}
 		p.base = m[1]
-		if got := p.post(m[2], m[3]); got.status != 200 {
+		if got := p.post(m[2], m[4], "Authorization", "Bearer my-key"); got.status != 200 {
 			t.Errorf("%s\n%d %s", line, got.status, got.body)
 		}
 	}

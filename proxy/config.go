@@ -30,6 +30,7 @@ type Config struct {
 	Policy catalog.Policy
 	// Keys are those of clients; nil asks nobody for one.
 	Keys    *access.Table
+	Access  AccessConfig
 	Network Network
 	// Lean leaves the heaviest tools out of requests to near models
 	// (agents.defaults.experimental.localModelLean).
@@ -53,6 +54,27 @@ type Config struct {
 	// ExchangesKept is how many receipts /proxy/exchanges/{id} can show.
 	ExchangesKept int
 }
+
+// AccessConfig says who is asked for a key, and what of it is reckoned beforehand.
+type AccessConfig struct {
+	// Auth is "auto": keys are asked for where there are any, and where others than
+	// this machine can connect; "keys": always; "none": never, and only this
+	// machine can connect.
+	Auth string
+	// Failures is how many requests without a valid key one address may send in a
+	// minute before it is told to wait.
+	Failures int
+	// ReserveOutput is how many tokens an answer is reckoned at before it is there,
+	// where the request does not bound it to fewer.
+	ReserveOutput int
+}
+
+// The values of AccessConfig.Auth.
+const (
+	AuthAuto = "auto"
+	AuthKeys = "keys"
+	AuthNone = "none"
+)
 
 // Network says what is done when this machine's own network is down.
 type Network struct {
@@ -185,6 +207,7 @@ func Defaults() Config {
 		Cooldown: CooldownConfig{Cooldown: upstream.DefaultCooldown(), OverloadedRotations: 1, RateLimitedRotations: 1, Rotations: 8},
 		Affinity: AffinityConfig{Sessions: 4096, For: time.Hour, Targets: true},
 		Policy:   catalog.DefaultPolicy(),
+		Access:   AccessConfig{Auth: AuthAuto, Failures: 60, ReserveOutput: 4096},
 		Network:  Network{Offline: time.Second, OfflineMax: 15 * time.Second},
 		Responses: ResponsesConfig{Store: "file", MaxAge: 30 * 24 * time.Hour, MaxBytes: 1 << 30, Background: 4, BackgroundQueue: 64, BackgroundBytes: 16 << 20,
 			WebSocket: true, Sockets: 256, SocketFor: time.Hour, SocketQueue: 16, SocketBytes: 32 << 20, Reasoning: "summary", SystemMessages: shaping.SystemKeep},

@@ -4,6 +4,7 @@
 package access
 
 import (
+	"strconv"
 	"time"
 
 	"nearside/catalog"
@@ -72,4 +73,27 @@ func (g *Grant) Owner() string {
 		return ""
 	}
 	return "key:" + g.ID
+}
+
+// Words says the limits, for people.
+func (l *Limits) Words() []string {
+	words := []string{}
+	add := func(n int64, what string) {
+		if n > 0 {
+			words = append(words, strconv.FormatInt(n, 10)+" "+what)
+		}
+	}
+	usd := func(f float64, what string) {
+		if f > 0 {
+			words = append(words, "$"+strconv.FormatFloat(f, 'f', -1, 64)+" "+what)
+		}
+	}
+	add(int64(l.RequestsPerMinute), "requests/min")
+	add(int64(l.TokensPerMinute), "tokens/min")
+	add(int64(l.Concurrent), "at once")
+	usd(l.Daily.USD, "a day")
+	add(l.Daily.Tokens, "tokens a day")
+	usd(l.Monthly.USD, "a month")
+	add(l.Monthly.Tokens, "tokens a month")
+	return words
 }

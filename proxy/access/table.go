@@ -21,12 +21,16 @@ type Table struct {
 type entry struct {
 	sum   [sha256.Size]byte
 	grant *Grant
+	until time.Time // zero for as long as the grant holds
 }
 
 // Key is a key as it is kept: never itself.
 type Key struct {
 	Sum   [sha256.Size]byte // SHA-256 of what the client presents; keys are random and long, so that no slower hash is needed
 	Grant Grant
+	// What it was before, and how long that still holds; zero for no time.
+	Previous      [sha256.Size]byte
+	PreviousUntil time.Time
 }
 
 // NewTable makes a table. Of two keys with the same id, or the same sum, the first
@@ -36,7 +40,7 @@ func NewTable(keys []Key, required bool) *Table {
 	t := &Table{required: required || len(keys) > 0, byID: map[string]*Grant{}, sums: map[uint64][]entry{}}
 	for i := range keys {
 		k := &keys[i]
-		if t.byID[k.Grant.ID] != nil || t.find(k.Sum) != nil {
+		if t.byID[k.Grant.ID] != nil || t.find(k.Sum).grant != nil {
 			continue
 		}
 		g := new(Grant)
@@ -47,11 +51,18 @@ func NewTable(keys []Key, required bool) *Table {
 		}
 		t.byID[g.ID] = g
 		t.grants = append(t.grants, g)
-		first := binary.LittleEndian.Uint64(k.Sum[:])
-		t.sums[first] = append(t.sums[first], entry{k.Sum, g})
+		t.add(entry{sum: k.Sum, grant: g})
+		if !k.PreviousUntil.IsZero() && t.find(k.Previous).grant == nil {
+			t.add(entry{k.Previous, g, k.PreviousUntil})
+		}
 	}
 	slices.SortFunc(t.grants, func(a, b *Grant) int { return strings.Compare(a.ID, b.ID) })
 	return t
+}
+
+func (t *Table) add(e entry) {
+	first := binary.LittleEndian.Uint64(e.sum[:])
+	t.sums[first] = append(t.sums[first], e)
 }
 
 // Required says whether a client must present a key.
@@ -83,22 +94,25 @@ func (t *Table) Find(credential []byte, now time.Time) *Grant {
 	if t == nil || len(credential) == 0 || len(credential) > CredentialMax {
 		return nil
 	}
-	g := t.find(sha256.Sum256(credential))
-	if g == nil || !g.Expires.IsZero() && !now.Before(g.Expires) {
+	e := t.find(sha256.Sum256(credential))
+	if e.grant == nil || over(e.grant.Expires, now) || over(e.until, now) {
 		return nil
 	}
-	return g
+	return e.grant
 }
 
-func (t *Table) find(sum [sha256.Size]byte) *Grant {
+// over says whether an end has come; there is none where it is zero.
+func over(end, now time.Time) bool { return !end.IsZero() && !now.Before(end) }
+
+func (t *Table) find(sum [sha256.Size]byte) entry {
 	of := t.sums[binary.LittleEndian.Uint64(sum[:])]
 	if len(of) == 0 {
 		of = nobody[:]
 	}
-	var found *Grant
+	var found entry
 	for i := range of {
 		if subtle.ConstantTimeCompare(of[i].sum[:], sum[:]) == 1 {
-			found = of[i].grant
+			found = of[i]
 		}
 	}
 	return found

@@ -10,7 +10,7 @@ import (
 
 var noon = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 
-func key(secret string, g Grant) Key { return Key{sha256.Sum256([]byte(secret)), g} }
+func key(secret string, g Grant) Key { return Key{Sum: sha256.Sum256([]byte(secret)), Grant: g} }
 
 // What is at stake: nobody is let in but who has a key of the table that is valid
 // now, and a table that asks for keys lets nobody in for want of any.

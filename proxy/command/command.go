@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-json"
 	"github.com/rs/zerolog"
 
+	"nearside/proxy/access"
 	"nearside/proxy/config"
 	"nearside/upstream"
 )
@@ -45,6 +46,7 @@ type CLI struct {
 	Bench      Bench         `cmd:"" help:"Measure what the proxy costs beside a bare relay."`
 	Status     Status        `cmd:"" help:"Show what state the backends of a running proxy are in."`
 	Usage      Usage         `cmd:"" help:"Print who used what, what it cost, and what near answers saved."`
+	Keys       Keys          `cmd:"" help:"Make, list and end the keys of clients."`
 	Health     Health        `cmd:"" help:"Ask a running proxy whether it is well."`
 	Version    Version       `cmd:"" help:"Print the version."`
 	Completion Completion    `cmd:"" help:"Print a completion script for your shell."`
@@ -132,6 +134,9 @@ func (e *Env) load(flag string) (*config.Config, config.Problems, error) {
 // simulated backend.
 func (e *Env) composer(ctx context.Context, file *config.Config, offline bool) *composer {
 	c := &composer{log: zerolog.Nop(), dialer: e.Dialer, file: file, listing: true}
+	if kept, err := access.ReadFile(keysPath(file)); err == nil { // nearside check says what is wrong with it
+		c.kept = kept
+	}
 	if !offline {
 		c.look(ctx)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"nearside/catalog"
 	"nearside/proxy"
+	"nearside/proxy/access"
 	"nearside/proxy/config"
 	"nearside/upstream"
 	"nearside/upstream/sim"
@@ -33,6 +34,8 @@ type composer struct {
 	seen  map[string]upstream.Found // by seenKey of a configured provider
 	real  bool                      // a server was found in this run: nothing is simulated any more
 	sim   *simulated
+	kept  *access.File // of keys; nil for none
+	wide  bool         // others than this machine can connect
 }
 
 // simulated is our own near backend, for a machine that has no other.
@@ -53,6 +56,7 @@ func (c *composer) snapshot() (*proxy.Snapshot, error) {
 	defer c.mu.Unlock()
 	f := c.file
 	snap := &proxy.Snapshot{Config: f.Proxy, Digest: f.Digest, States: map[string]proxy.BackendState{}}
+	snap.Config.Keys = clientKeys(f, c.kept, c.wide, time.Now())
 	providers := make([]*catalog.Provider, 0, len(f.Providers)+len(c.found)+1)
 	taken := map[string]bool{}
 	for _, p := range f.Providers {

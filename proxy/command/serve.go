@@ -27,8 +27,9 @@ import (
 
 // Serve runs the proxy.
 type Serve struct {
-	Config string `short:"c" placeholder:"FILE" help:"Configuration file. Without it: $$NEARSIDE_CONFIG, ./config.json5, then nearside/config.json5 in your configuration folder."`
-	Listen string `short:"l" placeholder:"ADDR" help:"Address to listen on (host:port); beats proxy.listen of the file."`
+	Config   string `short:"c" placeholder:"FILE" help:"Configuration file. Without it: $$NEARSIDE_CONFIG, ./config.json5, then nearside/config.json5 in your configuration folder."`
+	Listen   string `short:"l" placeholder:"ADDR" help:"Address to listen on (host:port); beats proxy.listen of the file."`
+	FirstKey bool   `help:"Where other machines can connect and there are no keys yet, make an operator's key and show it once, instead of refusing to start."`
 }
 
 // Help teaches what serve does.
@@ -67,9 +68,14 @@ func (c *Serve) Run(env *Env) error {
 		log.Warn().Str("detail", w.String()).Msg("configuration")
 	}
 
+	keys := keysPath(file)
+	kept, wide, err := c.keys(env.Stdout, file, keys)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	comp := &composer{log: log, dialer: env.Dialer, file: file}
+	comp := &composer{log: log, dialer: env.Dialer, file: file, kept: kept, wide: wide}
 	defer comp.close()
 	comp.look(ctx)
 	snap, err := comp.snapshot()
@@ -84,19 +90,23 @@ func (c *Serve) Run(env *Env) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w (choose another address with --listen or proxy.listen)", file.Proxy.Listen, err)
 	}
-	kept, notes, err := openState(&file.Proxy, log)
+	if wideAddr(ln.Addr()) && !wide { // the name means something else than a moment ago
+		ln.Close()
+		return fmt.Errorf("listen on %s: it is %s now, where other machines can connect: start again", file.Proxy.Listen, ln.Addr())
+	}
+	data, notes, err := openState(&file.Proxy, log)
 	if err != nil {
 		ln.Close()
 		return err
 	}
-	defer kept.close()
+	defer data.close()
 	srv := proxy.New(snap, proxy.Options{Log: log, Meter: meter.New(meter.Options{Version: env.Version}), Dialer: env.Dialer, Version: env.Version,
-		Store: kept.store, Ledger: kept.ledger, Shaping: shaping.Options{Sealer: kept.sealer}})
+		Store: data.store, Ledger: data.ledger, Shaping: shaping.Options{Sealer: data.sealer}})
 	srv.Reloaded(proxy.Reload{At: time.Now(), OK: true})
 	for _, url := range refused(snap) {
 		log.Warn().Str("address", url).Str("detail", snap.States[url].Detail).Msg("discovery")
 	}
-	c.greet(env.Stdout, ln.Addr().String(), cert != nil, path, snap, kept, problems)
+	c.greet(env.Stdout, ln.Addr().String(), cert != nil, path, snap, data, problems)
 	for _, n := range notes {
 		fmt.Fprintln(env.Stdout, n)
 		log.Warn().Str("detail", n).Msg("data folder")
@@ -179,6 +189,7 @@ func (c *Serve) Run(env *Env) error {
 		}
 	}
 	background.Go(func() { comp.keepLooking(ctx, apply, seen) })
+	background.Go(func() { comp.keepKeys(ctx, log, keys, apply) })
 	background.Go(func() {
 		// A file that only the attempt that failed knows may be what is repaired.
 		files := func() []string {
@@ -352,6 +363,7 @@ func (c *Serve) greet(w io.Writer, addr string, secure bool, path string, snap *
 	fmt.Fprintf(w, "default: %s\n", defaultText(snap))
 	fmt.Fprintln(w, "clients: /v1/chat/completions, /v1/responses and /v1/messages, each for every backend")
 	fmt.Fprintf(w, "stored:  %s\n", storedText(&snap.Config, kept))
+	fmt.Fprintf(w, "keys:    %s\n", accessText(snap.Config.Keys))
 	if n := len(problems.Warnings()); n > 0 {
 		fmt.Fprintf(w, "%s: nearside check\n", count(n, "warning"))
 	}
@@ -382,6 +394,9 @@ func curl(base string, snap *proxy.Snapshot) string {
 			path, body = "/v1/responses", `{"model":"default","input":"Say hello"}`
 		}
 		break
+	}
+	if snap.Config.Keys.Required() {
+		path += " -H \"authorization: Bearer $NEARSIDE_KEY\""
 	}
 	return "curl -s " + base + path + " -H 'content-type: application/json' -d '" + body + "'"
 }

@@ -24,6 +24,7 @@ type Status struct {
 	Every time.Duration `short:"n" default:"2s" help:"How often to look again, on a terminal."`
 	Once  bool          `short:"1" help:"Print once, also on a terminal."`
 	JSON  bool          `help:"Print /proxy/status as it is, once."`
+	Key   string        `placeholder:"KEY" help:"An operator's key, or one that sees all, where the proxy asks for keys. Without it $$NEARSIDE_KEY."`
 }
 
 // Help teaches what status does.
@@ -53,6 +54,7 @@ func (c *Status) Run(env *Env) error {
 	}
 	ctx, stop := env.context()
 	defer stop()
+	c.Key = env.key(c.Key)
 	client := directClient(insecure)
 	defer client.CloseIdleConnections()
 	out, terminal := env.Stdout.(*os.File)
@@ -124,6 +126,9 @@ func (c *Status) fetch(ctx context.Context, client *http.Client, base string) ([
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--url: %w", err)}
 	}
+	if c.Key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.Key)
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -133,7 +138,11 @@ func (c *Status) fetch(ctx context.Context, client *http.Client, base string) ([
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, statusBytesMax))
-	if err == nil && resp.StatusCode != http.StatusOK {
+	switch {
+	case err != nil:
+	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden:
+		err = fmt.Errorf("%s answers %s: say an operator's key with --key or $NEARSIDE_KEY (nearside keys add NAME --operator)", at, resp.Status)
+	case resp.StatusCode != http.StatusOK:
 		err = fmt.Errorf("%s answers %s", at, resp.Status)
 	}
 	return raw, err

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"nearside/catalog"
 	"nearside/proxy/access"
@@ -15,12 +16,29 @@ import (
 // proxy.policy that its own key can say, which only ever take.
 func keyShape() *shape {
 	yes, durOrZero := &shape{kind: boolean}, &shape{kind: span, zero: true}
+	plus, names := &shape{kind: whole}, listOf(&shape{kind: text})
+	budget := func(what string) *shape {
+		return obj(
+			ours("usd", &shape{kind: number}, "", "What answers may cost "+what+", at the catalogue's prices: beyond it only targets without a price are asked."),
+			ours("tokens", plus, "", "Tokens "+what+", of prompts and answers: beyond it nothing is."),
+		)
+	}
 	d := catalog.Widest()
 	flag := strconv.FormatBool
 	return obj(
 		field{name: "sha256", shape: textLike(wrongSum), required: true, doc: "The SHA-256 of the key that the client presents (Authorization: Bearer, or x-api-key), as hexadecimal digits: printf %s \"$KEY\" | sha256sum."},
 		ours("operator", yes, "false", "It may look at all that goes on and change it: /proxy, /metrics, /dashboard."),
 		ours("seesAll", yes, "false", "It may look at all that goes on."),
+		ours("expires", textLike(wrongDate), "", "When it ends: 2027-01-31, or 2027-01-31T12:00:00Z."),
+		ours("models", names, "[]", "Names that it may ask for, * for anything: chains, aliases, refs (lmstudio/*). [] for all. Others are not there for it, in /v1/models neither."),
+		ours("defaultChain", &shape{kind: text}, "", "What default means for it: a chain or a ref."),
+		ours("requestsPerMinute", plus, "", "So many requests in a minute; the next hears 429 and when to come again."),
+		ours("tokensPerMinute", plus, "", "So many tokens in a minute, of prompts and answers."),
+		ours("concurrent", plus, "", "So many requests at once."),
+		ours("daily", budget("a day of this machine's clock"), "", ""),
+		ours("monthly", budget("a month"), "", ""),
+		ours("weight", &shape{kind: number}, "1", "Its share of a backend that is scarce, beside the other keys': 2 has twice as much as 1."),
+		ours("batch", yes, "false", "Its requests wait behind those of keys that are not."),
 		ours("nearOnly", yes, flag(d.NearOnly), "Ask near targets only for this key: its requests never leave your machines."),
 		ours("regions", listOf(&shape{kind: text}), "[]", "Regions that may be asked for it; an empty list for those of the chain."),
 		ours("overflow", obj(
@@ -76,9 +94,48 @@ func (l *loader) keys(n node) []access.Key {
 			continue
 		}
 		known[sum] = id
-		keys = append(keys, access.Key{Sum: sum, Grant: access.Grant{ID: id, Operator: e.get("operator").flag(false), SeesAll: e.get("seesAll").flag(false), Policy: l.policy(e.node, catalog.Widest())}})
+		keys = append(keys, access.Key{Sum: sum, Grant: l.grant(id, e.node)})
 	}
 	return keys
+}
+
+// grant reads what a key of proxy.keys allows.
+func (l *loader) grant(id string, n node) access.Grant {
+	g := access.Grant{ID: id, Policy: l.policy(n, catalog.Widest())}
+	n.setFlag("operator", &g.Operator)
+	n.setFlag("seesAll", &g.SeesAll)
+	n.setFlag("batch", &g.Batch)
+	n.setNumber("weight", &g.Weight)
+	g.Expires, _ = dateOf(n.get("expires").text())
+	for _, item := range n.get("models").items() {
+		g.Models = append(g.Models, item.text())
+	}
+	n.setText("defaultChain", &g.DefaultChain)
+	n.setWhole("requestsPerMinute", &g.RequestsPerMinute)
+	n.setWhole("tokensPerMinute", &g.TokensPerMinute)
+	n.setWhole("concurrent", &g.Concurrent)
+	for name, b := range map[string]*access.Budget{"daily": &g.Daily, "monthly": &g.Monthly} {
+		n.get(name).setNumber("usd", &b.USD)
+		b.Tokens = int64(n.get(name).get("tokens").whole())
+	}
+	return g
+}
+
+// wrongDate says what is wrong with a moment; empty for nothing.
+func wrongDate(text string) string {
+	if _, ok := dateOf(text); !ok {
+		return "must be a date (2027-01-31) or a moment (2027-01-31T12:00:00Z)"
+	}
+	return ""
+}
+
+func dateOf(text string) (time.Time, bool) {
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(layout, strings.TrimSpace(text)); err == nil {
+			return t.UTC(), true
+		}
+	}
+	return time.Time{}, false
 }
 
 // bounds gives the providers what proxy.models says of where requests may go, and

@@ -91,6 +91,12 @@ func proxyShape() *shape {
 		ours("policy", obj(policyFields()...), "", ""),
 		ours("keys", mapOf("<name>", keyShape()), "",
 			"Keys of clients, by the SHA-256 of each (nearside keys add makes keys that need no place in this file). Where there is any, every client must present a valid one. What is said of requests takes from the policy of the chain and adds nothing to it."),
+		ours("access", obj(
+			ours("auth", oneOf(proxy.AuthAuto, proxy.AuthKeys, proxy.AuthNone), strconv.Quote(d.Access.Auth),
+				"auto asks for a key where there are any, and wherever other machines can connect; keys always; none never, which needs a listen address on loopback."),
+			ours("failuresPerMinute", plus, of(d.Access.Failures), "How many requests without a valid key one address may send in a minute before it hears 429 in the place of 401. Valid keys are not touched by it."),
+			ours("reserveOutput", plus, of(d.Access.ReserveOutput), "Tokens that an answer is reckoned at for a key's limits before it is there; less where the request's own limit is less."),
+		), "", ""),
 		ours("network", obj(
 			ours("offline", durOrZero, inSeconds(d.Network.Offline), "When this machine's own network is seen to be down (no route, name servers that do not answer), for how long far targets are passed over at first; twice as long each time it is still down. 0 asks them every time."),
 			ours("offlineMax", dur, inSeconds(d.Network.OfflineMax), "The longest they are passed over before one request tries again."),

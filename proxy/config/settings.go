@@ -59,6 +59,10 @@ func (l *loader) settings() {
 	if l.cfg.Keys = l.keys(own.get("keys")); len(l.cfg.Keys) > 0 {
 		c.Keys = access.NewTable(l.cfg.Keys, false)
 	}
+	asked := own.get("access")
+	asked.setText("auth", &c.Access.Auth)
+	asked.setWhole("failuresPerMinute", &c.Access.Failures)
+	asked.setWhole("reserveOutput", &c.Access.ReserveOutput)
 	own.get("network").setSpan("offline", &c.Network.Offline)
 	own.get("network").setSpan("offlineMax", &c.Network.OfflineMax)
 	if c.Network.OfflineMax < c.Network.Offline {
