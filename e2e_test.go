@@ -59,6 +59,7 @@ type running struct {
 	base   string // http://127.0.0.1:port
 	addr   string
 	config string
+	key    string // presented where a test says no other
 	mu     sync.Mutex
 	stdout bytes.Buffer
 	stderr bytes.Buffer
@@ -461,6 +462,9 @@ func (r *running) get(path string) reply {
 
 func (r *running) do(req *http.Request) reply {
 	r.t.Helper()
+	if r.key != "" && req.Header.Get("Authorization") == "" {
+		req.Header.Set("Authorization", "Bearer "+r.key)
+	}
 	resp, err := client.Do(req)
 	if err != nil {
 		r.t.Fatalf("%s %s: %v\n%s", req.Method, req.URL, err, r.output())

@@ -12,9 +12,14 @@ import (
 // gatedBackend answers each request once the test lets it, and tells which came.
 func gatedBackend(t *testing.T) (b *backend, came chan string, let chan struct{}) {
 	came, let = make(chan string, 64), make(chan struct{})
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) })
 	return newBackend(t, func(b *backend, c net.Conn, a asked) bool {
 		came <- string(a.body)
-		<-let
+		select {
+		case <-let:
+		case <-over:
+		}
 		return chatWhole("done")(b, c, a)
 	}), came, let
 }
@@ -43,8 +48,9 @@ func (r *running) waiting(n int) {
 func TestSlotsAreSharedByKey(t *testing.T) {
 	const a, b = "key-of-the-many", "key-of-the-one"
 	near, came, let := gatedBackend(t)
-	r := start(t, configOf(`keys: {many: {sha256: "`+hexSum(a)+`"}, one: {sha256: "`+hexSum(b)+`"}}, providers: {near: {slots: 1, queue: 8}}`,
+	r := start(t, configOf(`keys: {many: {sha256: "`+hexSum(a)+`"}, one: {sha256: "`+hexSum(b)+`", operator: true}}, providers: {near: {slots: 1, queue: 8}}`,
 		provider("near", near.url, "openai-completions")))
+	r.key = b
 	done := make(chan reply, 8)
 	ask := func(key, text string) {
 		go func() { done <- r.post("/v1/chat/completions", saying(text), "Authorization", "Bearer "+key) }()
@@ -58,11 +64,11 @@ func TestSlotsAreSharedByKey(t *testing.T) {
 		r.waiting(i + 1)
 	}
 	gone := r.dial()
-	fmt.Fprint(gone, request("/v1/chat/completions", saying("gone")))
+	fmt.Fprint(gone, strings.Replace(request("/v1/chat/completions", saying("gone")), "\r\n", "\r\nAuthorization: Bearer "+a+"\r\n", 1))
 	r.waiting(4)
 	ask(b, "other")
 	r.waiting(5)
-	if text, code := runBinary("status", "--url", r.base); code != 0 || !strings.Contains(text, "QUEUES") || !strings.Contains(text, "1 of 1") {
+	if text, code := runBinary("status", "--url", r.base, "--key", b); code != 0 || !strings.Contains(text, "QUEUES") || !strings.Contains(text, "1 of 1") {
 		t.Errorf("nearside status exits %d and does not show the queue:\n%s", code, text)
 	}
 	gone.Close()
