@@ -42,7 +42,7 @@ func TestKeysOfARunningProxy(t *testing.T) {
 	t.Parallel()
 	b := newBackend(t, chatScene)
 	data := t.TempDir()
-	config := configOf(`dataDir: `+strconv.Quote(data), provider("near", b.url, "openai-completions"))
+	config := configOf(`access: {failuresPerMinute: 1000000}, dataDir: `+strconv.Quote(data), provider("near", b.url, "openai-completions"))
 	p := start(t, config)
 	status := func(p *running, key string) int {
 		t.Helper()

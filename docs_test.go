@@ -98,3 +98,32 @@ func known(t *testing.T, page, name, line string) {
 		}
 	}
 }
+
+// The commands of the page on keys do what it says, one after the other.
+func TestTheKeysPageIsRun(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/keys.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(t.TempDir(), "config.json5")
+	if err := os.WriteFile(config, []byte(`{proxy: {dataDir: "data", discovery: {enabled: false}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for _, b := range regexp.MustCompile("(?ms)^```\n(.*?)^```").FindAllStringSubmatch(string(text), -1) {
+		for line := range strings.Lines(b[1]) {
+			words := strings.Fields(line)
+			if words[1] == "serve" || ran > 0 && strings.Contains(line, "add laptop") {
+				continue // TestOtherMachinesNeedKeys; it is there already
+			}
+			if out, code := runBinary(append(words[1:], "--config", config)...); code != 0 {
+				t.Errorf("%s: %d\n%s", line, code, out)
+			}
+			ran++
+		}
+	}
+	if ran != 5 {
+		t.Errorf("%d commands were run", ran)
+	}
+}

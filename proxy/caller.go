@@ -84,10 +84,19 @@ func grantOf(ctx *fasthttp.RequestCtx) *access.Grant {
 }
 
 // unauthorized answers a request whose key is missing or not valid. Why it is not
-// is nobody's business: the answer is one and the same.
+// is nobody's business: the answer is one and the same. Who comes too often hears
+// when to come again, and is not written down.
 func (s *Server) unauthorized(ctx *fasthttp.RequestCtx) {
 	s.meter.Problem("unauthorized")
 	ctx.SetConnectionClose()
+	if c, ok := ctx.Conn().(*clientConn); !ok || !c.local {
+		if wait := s.strangers.knock(ctx.RemoteIP(), s.snap.Load().Config.Access.Failures, time.Now()); wait > 0 {
+			replyError(ctx, &wire.Error{Status: 429, Type: "requests", Code: "rate_limit_exceeded",
+				Message: "Too many requests without a valid API key came from this address (proxy.access.failuresPerMinute)."}, max(wait, retryAfterMin), true)
+			return
+		}
+		s.log.Info().Str("from", ctx.RemoteIP().String()).Str("method", printable(ctx.Method())).Str("path", printable(ctx.Path())).Msg("no valid key")
+	}
 	ctx.Response.Header.Set("WWW-Authenticate", `Bearer realm="nearside"`)
 	e := &wire.Error{Status: 401, Type: "invalid_request_error", Code: "invalid_api_key",
 		Message: "A valid API key is needed here, as Authorization: Bearer KEY or x-api-key: KEY (nearside keys add makes one)."}

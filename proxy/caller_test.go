@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"crypto/sha256"
 	"io"
 	"net"
@@ -48,7 +49,7 @@ func keyedServer(t *testing.T, keys *access.Table) string {
 	}
 	t.Cleanup(func() { st.Close() })
 	backend := rawBackend(t, func(c net.Conn, _ string) bool { return sayHello(c, "") })
-	_, base := testServerOf(t, Options{Log: zerolog.Nop(), Store: st}, func(cfg *Config, _ []upstream.Config) { cfg.Keys = keys }, backend+"/v1")
+	_, base := testServerOf(t, Options{Log: zerolog.Nop(), Store: st}, func(cfg *Config, _ []upstream.Config) { cfg.Keys, cfg.Access.Failures = keys, 1e6 }, backend+"/v1")
 	return base
 }
 
@@ -195,5 +196,58 @@ func TestTheLookAtAKeyAllocatesNothing(t *testing.T) {
 		if g := grantOf(&ctx); keys != nil && (g == nil || g.ID != "two") {
 			t.Errorf("the caller is %v", g)
 		}
+	}
+}
+
+// Who guesses keys is slowed down, is not let in by it, and does not slow down who
+// has one; a large body of his is not read.
+func TestStrangersAreBounded(t *testing.T) {
+	backend := rawBackend(t, func(c net.Conn, _ string) bool { return sayHello(c, "") })
+	s, base := testServerOf(t, Options{Log: zerolog.Nop()}, func(cfg *Config, _ []upstream.Config) {
+		cfg.Keys, cfg.Access.Failures = keysOf(access.Grant{ID: "right"}), 3
+	}, backend+"/v1")
+	url := base + "/v1/chat/completions"
+	for i := range 3 {
+		if status, _, body := call(t, "POST", url, "x-api-key", "wrong"); status != 401 {
+			t.Fatalf("guess %d: %d %s", i+1, status, body)
+		}
+	}
+	status, h, body := call(t, "POST", url, "x-api-key", "wrong")
+	if status != 429 || h.Get("Retry-After") == "" {
+		t.Errorf("a fourth guess: %d %v %s", status, h, body)
+	}
+	if status, _, body = call(t, "POST", url, "x-api-key", "right-key"); status != 200 {
+		t.Errorf("a valid key from the same address: %d %s", status, body)
+	}
+
+	now := time.Now()
+	var d strangers
+	for i := range 200 { // another network each
+		if wait := d.knock(net.IP{10, 0, byte(i), 1}, 600, now); wait > 0 {
+			t.Fatalf("%d: %v", i, wait)
+		}
+	}
+	a, b := net.ParseIP("2001:db8::1"), net.ParseIP("2001:db8::ffff:1")
+	var e strangers
+	if e.knock(a, 1, now) > 0 || e.knock(b, 1, now) != time.Minute || e.knock(a, 1, now.Add(time.Minute)) > 0 {
+		t.Error("one household's addresses are not one")
+	}
+
+	s.strangers.mu.Lock()
+	clear(s.strangers.place[:])
+	s.strangers.mu.Unlock()
+	for _, head := range []string{"Content-Length: 20000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1312D00\r\n"} {
+		c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_, _ = io.WriteString(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nx-api-key: wrong\r\n"+head+strings.Repeat("x", 100<<10))
+		}()
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil || resp.StatusCode != 401 || !resp.Close {
+			t.Errorf("a body of 20 MB that has not come: %v %v", resp, err)
+		}
+		c.Close()
 	}
 }

@@ -32,6 +32,7 @@ type exchange struct {
 	client  *clientConn
 	surface surface
 	grant   *access.Grant // what its key allows; nil where no keys are asked for
+	keyHold access.Hold   // of its key's account
 	receipt *Receipt
 	start   time.Time
 
@@ -155,7 +156,11 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx, sf surface) {
 	if m := &x.mem; m.errand != nil && m.errand.warm {
 		x.warm()
 		return
+	} else if e, wait := x.enterKey(); e != nil {
+		x.reject(e, wait)
+		return
 	} else if m.background && m.errand == nil {
+		x.keyHold.Refund() // its errand is let in by itself
 		x.toBackground()
 		return
 	}
@@ -368,7 +373,7 @@ func (x *exchange) choose() (*wire.Error, time.Duration) {
 
 func (k skip) name() string {
 	return [...]string{"", "unavailable", "other_dialect", "window_too_small", "input_not_read", "remote_image", "does_not_fit", "breaker_open", "cooling_down", "credential_refused", "no_credit",
-		"near_only", "region_not_allowed", "network_down", "overflow_not_allowed", "not_tried"}[k]
+		"near_only", "region_not_allowed", "network_down", "overflow_not_allowed", "budget_spent", "not_tried"}[k]
 }
 
 // depart is called by the watcher when the client has left.

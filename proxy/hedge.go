@@ -8,6 +8,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"nearside/breaker"
+	"nearside/proxy/access"
 	"nearside/shaping"
 	"nearside/shaping/wire"
 	"nearside/upstream"
@@ -334,6 +335,7 @@ func (x *exchange) yield() *exchange {
 	x.receipt.Usage, x.receipt.HasUsage = h.receipt.Usage, h.receipt.HasUsage
 	h.receipt = x.receipt
 	h.weight, x.weight = x.weight, 0
+	h.keyHold, x.keyHold = x.keyHold, access.Hold{}
 	h.plan, x.plan, h.step, h.tries = x.plan, h.plan, r.step, x.tries
 	h.past = x.past
 	h.plan.Steps[r.step-1].done = false // it is the present one: its target may be asked once more

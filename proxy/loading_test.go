@@ -73,7 +73,7 @@ func TestTargetsThatAreNotReadyAreWaitedFor(t *testing.T) {
 			}()
 			becomes(t, s, state)
 			listed, _ := s.Snapshot().Catalog.Lookup("p0/m")
-			if e := s.entry(s.Snapshot(), listed); e.Nearside.State != state || e.Nearside.Why == "" {
+			if e := s.entry(s.Snapshot(), nil, listed); e.Nearside.State != state || e.Nearside.Why == "" {
 				t.Errorf("/v1/models shows %q (%s)", e.Nearside.State, e.Nearside.Why)
 			}
 			backend.Be(sim.IsReady)

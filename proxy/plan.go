@@ -10,6 +10,7 @@ import (
 
 	"nearside/breaker"
 	"nearside/catalog"
+	"nearside/proxy/access"
 	"nearside/proxy/queue"
 	"nearside/shaping"
 	"nearside/shaping/wire"
@@ -236,6 +237,7 @@ const (
 	skipRegion           // it is in a region that may not be asked
 	skipOffline          // it is far, and this machine's own network is down
 	skipOverflow         // it is far, and a near one does not answer for a reason that is none to leave
+	skipBudget           // it has a price, and the key's money is spent
 	skipBound            // proxy.fallback.targets
 )
 
@@ -280,7 +282,8 @@ type Plan struct {
 	Steps     []Step   `json:"steps"`
 
 	policy   catalog.Policy
-	nearOnly string // who says that the request must not leave; empty when it may
+	grant    *access.Grant // of the client's key; nil for none
+	nearOnly string        // who says that the request must not leave; empty when it may
 
 	none string // why there are no steps
 	hint string // what would make an answer of one of which none can be tried
@@ -320,7 +323,7 @@ func (t *target) size(p catalog.Prompt, body []byte, env *wire.Envelope, d wire.
 // plan fills p for a request. It only looks: no ticket is taken and nothing is
 // sent.
 func (s *Server) plan(snap *Snapshot, r request, now time.Time, p *Plan) error {
-	res, err := snap.Catalog.Resolve(r.model, catalog.ResolveOptions{Fallback: r.fallback, Ready: snap.Ready})
+	res, err := snap.resolve(r.narrow.grant, r.model, catalog.ResolveOptions{Fallback: r.fallback, Ready: snap.Ready})
 	if err != nil {
 		return err
 	}

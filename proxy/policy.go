@@ -38,7 +38,7 @@ func (o overflow) allowed(p *catalog.Overflow) bool {
 // overflow is what it means for the targets behind a near one that it is skipped.
 func (k skip) overflow() overflow {
 	switch k {
-	case skipNot, skipRegion, skipBound:
+	case skipNot, skipRegion, skipBudget, skipBound:
 		return overflowNone
 	case skipDialect, skipInput, skipRemote:
 		return overflowAbility
@@ -133,7 +133,10 @@ func (r *ExplainRequest) narrowing(cfg *Config) (n narrowing, err error) {
 		return n, nil
 	}
 	if n.grant = cfg.Keys.Grant(r.Key); n.grant == nil {
-		return n, badRequest("invalid_value", "", fmt.Sprintf("there is no key with the id %q (nearside keys list)", r.Key))
+		n.grant = cfg.Keys.Called(r.Key)
+	}
+	if n.grant == nil {
+		return n, badRequest("invalid_value", "", fmt.Sprintf("there is no key with the id or name %q (nearside keys list)", r.Key))
 	}
 	return n, nil
 }
@@ -146,6 +149,8 @@ type PlanPolicy struct {
 	Overflow []string `json:"overflow"`           // for what a far target may answer in the place of a near one
 	Hedge    string   `json:"hedge,omitempty"`    // when the next target is started beside the first; empty for never
 	Continue bool     `json:"continueStreams,omitempty"`
+	Key      string   `json:"key,omitempty"`    // of the client
+	Limits   []string `json:"limits,omitempty"` // of that key
 }
 
 // Policy returns the policy that is in force for the plan.
@@ -164,6 +169,9 @@ func (p *Plan) Policy() PlanPolicy {
 		v.Hedge = fmt.Sprintf("after the usual time (percentile %v)", h.Percentile)
 	}
 	v.Continue = p.policy.Continue
+	if g := p.grant; g != nil {
+		v.Key, v.Limits = g.Name(), g.Limits.Words()
+	}
 	return v
 }
 
@@ -189,6 +197,12 @@ func (v PlanPolicy) String() string {
 	}
 	if v.Continue {
 		text += "; broken streams are gone on with"
+	}
+	if v.Key != "" {
+		text += "; key " + v.Key
+		if len(v.Limits) > 0 {
+			text += " (" + strings.Join(v.Limits, ", ") + ")"
+		}
 	}
 	return text
 }
@@ -228,7 +242,8 @@ func (p *Plan) bind(snap *Snapshot, res *catalog.Resolution, by *narrowing) {
 			p.policy.NearOnly, p.nearOnly = true, "proxy.models["+m.Ref()+"].nearOnly"
 		}
 	}
-	if g := by.grant; g != nil {
+	if p.grant = by.grant; p.grant != nil {
+		g := p.grant
 		p.narrow(&g.Policy, "nearOnly of the key "+g.ID)
 	}
 	if by.nearOnly != "" {

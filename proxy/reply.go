@@ -337,6 +337,7 @@ func (x *exchange) close() {
 	x.giveBack()
 	x.stopHedge()
 	s := x.s
+	x.settleKey()
 	x.mended()
 	x.warn()
 	var gaps = &x.gaps

@@ -191,7 +191,7 @@ func (s *Server) inputTokens(d wire.Dialect) func(*fasthttp.RequestCtx) {
 			x.reject(e, 0)
 			return
 		}
-		if err := s.plan(x.snap, request{model: x.env.ModelName, dialect: d}, x.start, &x.plan); err != nil {
+		if err := s.plan(x.snap, request{model: x.env.ModelName, dialect: d, narrow: narrowing{grant: x.grant}}, x.start, &x.plan); err != nil {
 			x.reject(resolveError(err), 0)
 			return
 		}

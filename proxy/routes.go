@@ -16,6 +16,7 @@ import (
 
 	"nearside/breaker"
 	"nearside/catalog"
+	"nearside/proxy/access"
 	"nearside/shaping"
 	"nearside/shaping/wire"
 	"nearside/upstream"
@@ -214,11 +215,11 @@ type modelExtra struct {
 	Learned       []string      `json:"learned,omitempty"` // settings that its backend taught by refusing
 }
 
-func (s *Server) entry(snap *Snapshot, e catalog.Entry) modelEntry {
+func (s *Server) entry(snap *Snapshot, g *access.Grant, e catalog.Entry) modelEntry {
 	out := modelEntry{ID: e.ID, Object: "model", Created: s.started.Unix(), OwnedBy: "nearside", Nearside: modelExtra{Kind: e.Kind, To: e.To, State: "ready"}}
 	x := &out.Nearside
 	if e.Model == nil {
-		s.describeChain(snap, e, x)
+		s.describeChain(snap, g, e, x)
 		return out
 	}
 	out.OwnedBy = e.Model.Provider.ID
@@ -247,8 +248,8 @@ func (t *target) describe(x *modelExtra) {
 // describeChain fills in what a request for a chain, or for an alias of one,
 // would get: the first of its targets that can be tried. It is ready when any
 // of them is.
-func (s *Server) describeChain(snap *Snapshot, e catalog.Entry, x *modelExtra) {
-	res, err := snap.Catalog.Resolve(e.ID, catalog.ResolveOptions{Ready: snap.Ready})
+func (s *Server) describeChain(snap *Snapshot, g *access.Grant, e catalog.Entry, x *modelExtra) {
+	res, err := snap.resolve(g, e.ID, catalog.ResolveOptions{Ready: snap.Ready})
 	if err != nil {
 		x.State, x.Why = "unavailable", err.Error()
 		return
@@ -257,7 +258,8 @@ func (s *Server) describeChain(snap *Snapshot, e catalog.Entry, x *modelExtra) {
 		x.State, x.Why = "unavailable", snap.noModel()
 		return
 	}
-	if e.To == nil { // default, where none is configured
+	if e.To == nil || !g.All() || g != nil && g.DefaultChain != "" { // default, where none is configured; and what a key may of it
+		x.To = nil
 		for _, m := range res.Models {
 			x.To = append(x.To, m.Ref())
 		}
@@ -318,11 +320,15 @@ func (s *Server) models(ctx *fasthttp.RequestCtx) {
 	// be in the way of who chooses from the list; ?all=true shows them too.
 	all := ctx.QueryArgs().GetBool("all")
 	data := make([]modelEntry, 0, len(list))
+	g := grantOf(ctx)
 	for _, e := range list {
+		if !snap.lists(g, e) {
+			continue
+		}
 		if m := e.Model; !all && m != nil && e.Kind == "model" && m.Provider.Source == catalog.FromBuiltin && m.Provider.Unavailable != "" {
 			continue
 		}
-		data = append(data, s.entry(snap, e))
+		data = append(data, s.entry(snap, g, e))
 	}
 	out := struct {
 		Object string       `json:"object"`
@@ -358,11 +364,12 @@ func (s *Server) oneModel(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	snap := s.snap.Load()
+	g := grantOf(ctx)
 	e, ok := snap.Catalog.Lookup(id)
-	if !ok {
+	if !ok || !snap.lists(g, e) {
 		// What a request with this name would reach: an id that is passed
 		// through, or what a pattern catches.
-		res, err := snap.Catalog.Resolve(id, catalog.ResolveOptions{Ready: snap.Ready})
+		res, err := snap.resolve(g, id, catalog.ResolveOptions{Ready: snap.Ready})
 		if err != nil {
 			replyError(ctx, resolveError(err), 0, false)
 			return
@@ -375,7 +382,7 @@ func (s *Server) oneModel(ctx *fasthttp.RequestCtx) {
 			e.ID, e.Kind, e.To = id, "alias", []string{res.Name}
 		}
 	}
-	writeJSON(ctx, 200, s.entry(snap, e))
+	writeJSON(ctx, 200, s.entry(snap, g, e))
 }
 
 func (s *Server) healthz(ctx *fasthttp.RequestCtx) {

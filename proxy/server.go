@@ -21,6 +21,7 @@ import (
 
 	"nearside/breaker"
 	"nearside/catalog"
+	"nearside/proxy/access"
 	"nearside/proxy/ledger"
 	"nearside/proxy/meter"
 	"nearside/proxy/store"
@@ -37,22 +38,25 @@ type Options struct {
 	Shaping shaping.Options // what translations need
 	Store   *store.Store    // of responses; nil keeps none. The caller closes it
 	Ledger  *ledger.Ledger  // of exchanges; nil keeps none. The caller closes it
+	// Accounts are what keys have used; nil begins with nothing.
+	Accounts *access.Accounts
 }
 
 // Server is the proxy. New starts nothing; Serve blocks; Apply swaps the
 // configuration; Shutdown drains.
 type Server struct {
-	log     zerolog.Logger
-	meter   *meter.Meter
-	version string
-	pool    *upstream.Pool
-	shaping shaping.Options
-	store   *store.Store
-	ledger  *ledger.Ledger
-	jobs    jobs
-	sockets sockets
-	http    *fasthttp.Server
-	started time.Time
+	log      zerolog.Logger
+	meter    *meter.Meter
+	version  string
+	pool     *upstream.Pool
+	shaping  shaping.Options
+	store    *store.Store
+	ledger   *ledger.Ledger
+	accounts *access.Accounts
+	jobs     jobs
+	sockets  sockets
+	http     *fasthttp.Server
+	started  time.Time
 
 	snap      atomic.Pointer[Snapshot]
 	reload    atomic.Pointer[Reload]
@@ -75,6 +79,7 @@ type Server struct {
 	inFlight  atomic.Int64    // bytes of bodies
 	conns     atomic.Int64
 	draining  atomic.Bool
+	strangers strangers
 
 	mu      sync.Mutex // guards all below
 	open    map[*clientConn]struct{}
@@ -104,6 +109,9 @@ const connsMax = 1 << 30
 func New(snap *Snapshot, opt Options) *Server {
 	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, dialer: opt.Dialer, shaping: opt.Shaping, store: opt.Store, ledger: opt.Ledger, started: time.Now(),
 		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}, out: make(chan struct{}, 1)}
+	if s.accounts = opt.Accounts; s.accounts == nil {
+		s.accounts = access.NewAccounts(nil)
+	}
 	s.requests.New = func() any { return new(shaping.Request) }
 	s.exchanges.New = func() any { return s.newExchange() }
 	s.jobs.running, s.jobs.slots = map[string]*job{}, make(chan struct{}, snap.Config.Responses.Background)
@@ -128,8 +136,8 @@ func New(snap *Snapshot, opt Options) *Server {
 		Name:               "nearside",
 		ReadBufferSize:     cfg.Limits.HeaderBytes,
 		MaxRequestBodySize: cfg.Limits.BodyBytes,
-		HeaderReceived: func(*fasthttp.RequestHeader) fasthttp.RequestConfig {
-			return fasthttp.RequestConfig{MaxRequestBodySize: s.snap.Load().Config.Limits.BodyBytes}
+		HeaderReceived: func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+			return fasthttp.RequestConfig{MaxRequestBodySize: s.bodyMax(h)}
 		},
 		ReadTimeout:                  cfg.Client.Read,
 		IdleTimeout:                  cfg.Client.Idle,
@@ -423,6 +431,10 @@ func (s *Server) badHTTP(ctx *fasthttp.RequestCtx, err error) {
 		e = tooLarge(&s.snap.Load().Config)
 		if c, ok := ctx.Conn().(*clientConn); ok {
 			c.lingers()
+		}
+		if _, ok := s.caller(ctx); !ok {
+			s.unauthorized(ctx)
+			return
 		}
 	case errors.As(err, &small):
 		if c, ok := ctx.Conn().(*clientConn); ok {

@@ -30,6 +30,7 @@ type Status struct {
 	Targets  []StatusTarget  `json:"targets"`
 	Failures []Failure       `json:"failures"`
 	Retries  RetryState      `json:"retries"` // the retry budget
+	Clients  []StatusClient  `json:"keys"`    // of clients
 }
 
 // StatusFlight is an exchange under way.
@@ -137,6 +138,7 @@ func (s *Server) Status() *Status {
 		out.State = "draining"
 	}
 	s.flights(out, now)
+	out.Clients = s.statusClients(snap.Config.Keys)
 	out.Default = s.planNow(snap, catalog.DefaultName, now)
 	breakers := map[string]breaker.Status{}
 	for _, b := range s.pool.EachBreaker() {

@@ -84,6 +84,16 @@ func (t *Table) Grant(id string) *Grant {
 	return t.byID[id]
 }
 
+// Called returns what the first key with a name allows; nil for none.
+func (t *Table) Called(name string) *Grant {
+	for _, g := range t.Grants() {
+		if g.Label == name {
+			return g
+		}
+	}
+	return nil
+}
+
 // CredentialMax bounds a credential: a longer one is no key.
 const CredentialMax = 512
 

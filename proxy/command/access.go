@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -134,13 +135,43 @@ func (c *composer) keepKeys(ctx context.Context, log zerolog.Logger, path string
 	}
 }
 
-// key is the key that a command presents to a running proxy: that of its flag, or
-// the environment's.
-func (e *Env) key(flag string) string {
-	if flag = strings.TrimSpace(flag); flag == "" && e.Getenv != nil {
+// authorize presents a key to a running proxy: that of a flag, or the
+// environment's.
+func (e *Env) authorize(req *http.Request, flag string) {
+	if flag = strings.TrimSpace(flag); flag == "" && e != nil && e.Getenv != nil {
 		flag = strings.TrimSpace(e.Getenv("NEARSIDE_KEY"))
 	}
-	return flag
+	if flag != "" {
+		req.Header.Set("Authorization", "Bearer "+flag)
+	}
+}
+
+// usedFile is what keys have used, in the data folder.
+const usedFile = "keys-used.json"
+
+// usedEvery is how often what keys have used is written, at the most: so much of it
+// a crash can forget.
+const usedEvery = time.Second
+
+// keepAccounts returns what keys have used as it was kept, and keep, which goes on
+// keeping it until ctx ends.
+func keepAccounts(cfg *config.Config, log zerolog.Logger) (accounts *access.Accounts, keep func(context.Context), err error) {
+	path := filepath.Join(cfg.Proxy.DataDir, usedFile)
+	used, err := access.ReadUsed(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w (budgets are reckoned from it: move it away to begin anew)", err)
+	}
+	accounts = access.NewAccounts(nil)
+	accounts.Load(used)
+	var told time.Time
+	return accounts, func(ctx context.Context) {
+		accounts.Keep(ctx, path, usedEvery, func(err error) {
+			if now := time.Now(); now.Sub(told) > time.Minute {
+				told = now
+				log.Error().Err(err).Msg("budgets would not outlive a restart")
+			}
+		})
+	}, nil
 }
 
 // accessText says who may ask, for the one who starts the proxy.

@@ -130,6 +130,7 @@ func report(w io.Writer, file *config.Config, snap *proxy.Snapshot, problems con
 	fmt.Fprintf(w, "listens on %s\n", file.Proxy.Listen)
 	reportProviders(w, snap)
 	reportNames(w, file, snap)
+	reportKeys(w, file, snap)
 	reportWindows(w, snap)
 	reportIdle(w, snap)
 	for _, part := range []struct {

@@ -31,7 +31,7 @@ type Explain struct {
 	Fallback string `placeholder:"REFS" help:"As the header x-nearside-fallback: refs separated by commas, or none."`
 	NearOnly bool   `help:"As the header x-nearside-near-only: the request must not leave this machine and its network."`
 	Regions  string `placeholder:"LABELS" help:"As the header x-nearside-regions: the regions that may be asked, separated by commas."`
-	Key      string `placeholder:"ID" help:"As a client with the key of this id (of proxy.keys, or nearside keys list)."`
+	Key      string `placeholder:"ID" help:"As a client with the key of this id or name (nearside keys list)."`
 	Flags    bool   `help:"Also every compat flag in effect, its value and where it was said."`
 	JSON     bool   `help:"As JSON."`
 	Offline  bool   `help:"Do not look for servers on this machine."`
@@ -198,7 +198,7 @@ func (c *Explain) Run(env *Env) error {
 	defer pool.Close()
 	var taught []proxy.Learned
 	if !c.Offline {
-		taught = learnedBy(ctx, file)
+		taught = learnedBy(ctx, env, file)
 	}
 	all := make([]explained, 0, len(plan.Steps))
 	tried := 0

@@ -3,11 +3,14 @@ package command
 import (
 	"errors"
 	"fmt"
+	"io"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"nearside/catalog"
+	"nearside/proxy"
 	"nearside/proxy/access"
 	"nearside/proxy/config"
 )
@@ -198,7 +201,7 @@ func (c *KeysList) Run(env *Env) error {
 			used = span(time.Since(k.Used)) + " ago"
 		}
 		if len(k.Spent) > 0 {
-			used += ", " + strings.Join(k.Spent, ", ")
+			used += "; " + strings.Join(k.Spent, "; ")
 		}
 		rows = append(rows, []string{k.ID, orDash(k.Name), k.State, orDash(strings.Join(k.May, ", ")), orDash(strings.Join(k.Limits, ", ")), used, ends})
 	}
@@ -212,7 +215,24 @@ func listKeys(file *config.Config, now time.Time) ([]listedKey, error) {
 	if err != nil {
 		return nil, err
 	}
+	used, err := access.ReadUsed(filepath.Join(file.Proxy.DataDir, usedFile))
+	if err != nil {
+		return nil, err
+	}
+	today, month := now.Local().Format(time.DateOnly), now.Local().Format("2006-01")
 	var all []listedKey
+	defer func() {
+		for i := range all {
+			k, u := &all[i], used[all[i].ID]
+			k.Used = u.Last
+			if u.Day == today {
+				k.Spent = append(k.Spent, spentText(u.DayUSD, u.DayTokens)+" today")
+			}
+			if u.Month == month {
+				k.Spent = append(k.Spent, spentText(u.MonthUSD, u.MonthTokens)+" this month")
+			}
+		}
+	}()
 	for i := range file.Keys {
 		g := &file.Keys[i].Grant
 		state := "valid"
@@ -229,6 +249,10 @@ func listKeys(file *config.Config, now time.Time) ([]listedKey, error) {
 		all = append(all, one)
 	}
 	return all, nil
+}
+
+func spentText(usd float64, tokens int64) string {
+	return fmt.Sprintf("$%.2f, %d tokens", usd, tokens)
 }
 
 func listed(g *access.Grant, from, state string) listedKey {
@@ -339,4 +363,28 @@ func changeKey(env *Env, flag, name string, change func(*access.Kept) error) err
 		}
 		return change(k)
 	})
+}
+
+// reportKeys prints the keys that clients may present, and what is wrong with them.
+func reportKeys(w io.Writer, file *config.Config, snap *proxy.Snapshot) {
+	all, err := listKeys(file, time.Now())
+	if err != nil {
+		fmt.Fprintf(w, "\nclients' keys: %v\n", err)
+		return
+	}
+	var rows [][]string
+	for _, k := range all {
+		if k.State == "valid" {
+			rows = append(rows, []string{k.ID, orDash(k.Name), orDash(strings.Join(k.May, ", ")), orDash(strings.Join(k.Limits, ", "))})
+		}
+	}
+	if len(rows) > 0 {
+		fmt.Fprintln(w, "\nclients' keys:")
+		table(w, "  ", rows)
+	}
+	for _, g := range snap.Config.Keys.Grants() {
+		if _, err := snap.Catalog.Resolve(g.DefaultChain, catalog.ResolveOptions{Ready: snap.Ready}); g.DefaultChain != "" && err != nil {
+			fmt.Fprintf(w, "  warning: what default means for the key %s: %v\n", g.Name(), err)
+		}
+	}
 }

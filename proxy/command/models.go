@@ -82,7 +82,7 @@ func (c *Models) Run(env *Env) error {
 	}
 	var taught []proxy.Learned
 	if !c.Offline {
-		taught = learnedBy(ctx, file)
+		taught = learnedBy(ctx, env, file)
 	}
 	if c.Flags != "" {
 		return c.writeFlags(env, snap, taught)

@@ -72,7 +72,7 @@ const learnedBytesMax = 4 << 20
 
 // learnedBy asks the proxy that runs with this configuration, if there is one,
 // what its backends taught it.
-func learnedBy(ctx context.Context, file *config.Config) []proxy.Learned {
+func learnedBy(ctx context.Context, env *Env, file *config.Config) []proxy.Learned {
 	base, insecure, err := listensAt(&file.Proxy)
 	if err != nil {
 		return nil
@@ -85,6 +85,7 @@ func learnedBy(ctx context.Context, file *config.Config) []proxy.Learned {
 	if err != nil {
 		return nil
 	}
+	env.authorize(req, "")
 	resp, err := client.Do(req)
 	if err != nil {
 		return nil

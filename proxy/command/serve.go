@@ -100,8 +100,13 @@ func (c *Serve) Run(env *Env) error {
 		return err
 	}
 	defer data.close()
+	accounts, keepUsed, err := keepAccounts(file, log)
+	if err != nil {
+		ln.Close()
+		return err
+	}
 	srv := proxy.New(snap, proxy.Options{Log: log, Meter: meter.New(meter.Options{Version: env.Version}), Dialer: env.Dialer, Version: env.Version,
-		Store: data.store, Ledger: data.ledger, Shaping: shaping.Options{Sealer: data.sealer}})
+		Store: data.store, Accounts: accounts, Ledger: data.ledger, Shaping: shaping.Options{Sealer: data.sealer}})
 	srv.Reloaded(proxy.Reload{At: time.Now(), OK: true})
 	for _, url := range refused(snap) {
 		log.Warn().Str("address", url).Str("detail", snap.States[url].Detail).Msg("discovery")
@@ -190,6 +195,7 @@ func (c *Serve) Run(env *Env) error {
 	}
 	background.Go(func() { comp.keepLooking(ctx, apply, seen) })
 	background.Go(func() { comp.keepKeys(ctx, log, keys, apply) })
+	background.Go(func() { keepUsed(ctx) })
 	background.Go(func() {
 		// A file that only the attempt that failed knows may be what is repaired.
 		files := func() []string {

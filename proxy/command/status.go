@@ -25,6 +25,7 @@ type Status struct {
 	Once  bool          `short:"1" help:"Print once, also on a terminal."`
 	JSON  bool          `help:"Print /proxy/status as it is, once."`
 	Key   string        `placeholder:"KEY" help:"An operator's key, or one that sees all, where the proxy asks for keys. Without it $$NEARSIDE_KEY."`
+	env   *Env
 }
 
 // Help teaches what status does.
@@ -54,7 +55,7 @@ func (c *Status) Run(env *Env) error {
 	}
 	ctx, stop := env.context()
 	defer stop()
-	c.Key = env.key(c.Key)
+	c.env = env
 	client := directClient(insecure)
 	defer client.CloseIdleConnections()
 	out, terminal := env.Stdout.(*os.File)
@@ -126,9 +127,7 @@ func (c *Status) fetch(ctx context.Context, client *http.Client, base string) ([
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--url: %w", err)}
 	}
-	if c.Key != "" {
-		req.Header.Set("Authorization", "Bearer "+c.Key)
-	}
+	c.env.authorize(req, c.Key)
 	resp, err := client.Do(req)
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -168,6 +167,7 @@ func printStatus(to io.Writer, base string, raw []byte) error {
 	section(w, "endpoints", endpointStatusRows(&st))
 	section(w, "queues", queueRows(&st))
 	section(w, "keys", keyRows(&st))
+	section(w, "clients' keys", clientKeyRows(&st))
 	section(w, "targets", targetRows(&st))
 	section(w, "in flight", flightRows(&st))
 	section(w, "failures since the start", failureRows(&st))
@@ -266,6 +266,15 @@ func keyRows(st *proxy.Status) [][]string {
 			}
 			rows = append(rows, []string{b.Provider, k.Key, k.State, why, left})
 		}
+	}
+	return rows
+}
+
+// clientKeyRows lists the keys of clients, with what they have used.
+func clientKeyRows(st *proxy.Status) [][]string {
+	rows := [][]string{{"key", "id", "running", "last used", "today", "this month", "limits"}}
+	for _, k := range st.Clients {
+		rows = append(rows, []string{k.Name, k.ID, strconv.Itoa(k.Running), since(k.Last, st.At), spentText(k.DayUSD, k.DayTokens), spentText(k.MonthUSD, k.MonthTokens), orDash(strings.Join(k.Limits, ", "))})
 	}
 	return rows
 }
