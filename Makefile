@@ -19,9 +19,10 @@ test: ## everything CI does: format, vet, all Go tests with the race detector, t
 test-go: ## the Go tests alone, with the race detector
 	$(GO) test -race -timeout 15m ./...
 
-test-clients: ## official clients through the real binary (Node SDKs, Codex, Claude Code; installs them, 640 MB)
+test-clients: ## official clients through the real binary (Node SDKs, Codex, Claude Code, opencode, OpenClaw; installs them, 1.8 GB)
 	./scripts/clients.sh
 	./scripts/codex.sh
+	./scripts/agents.sh
 
 test-docker: ## what can be checked of the image without an engine
 	./scripts/image.sh

@@ -41,6 +41,7 @@ type CLI struct {
 	Explain    Explain       `cmd:"" help:"Show where a request would go and what would be changed in it."`
 	Probe      Probe         `cmd:"" help:"Ask one model for one tiny completion."`
 	Config     ConfigCommand `cmd:"" help:"Print a setting of the configuration, change it or take it away."`
+	Connect    Connect       `cmd:"" help:"Print a client's settings for this proxy."`
 	Onboard    Onboard       `cmd:"" help:"Look at a model server and write the configuration for it."`
 	Sim        Sim           `cmd:"" help:"Run a simulated model server."`
 	Bench      Bench         `cmd:"" help:"Measure what the proxy costs beside a bare relay."`
