@@ -40,6 +40,7 @@ type CLI struct {
 	Models     Models        `cmd:"" help:"List the models that can be asked, and why others cannot."`
 	Explain    Explain       `cmd:"" help:"Show where a request would go and what would be changed in it."`
 	Probe      Probe         `cmd:"" help:"Ask one model for one tiny completion."`
+	Init       Init          `cmd:"" help:"Find model servers and write a first configuration."`
 	Config     ConfigCommand `cmd:"" help:"Print a setting of the configuration, change it or take it away."`
 	Connect    Connect       `cmd:"" help:"Print a client's settings for this proxy."`
 	Onboard    Onboard       `cmd:"" help:"Look at a model server and write the configuration for it."`

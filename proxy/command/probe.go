@@ -15,6 +15,7 @@ import (
 
 	"nearside/catalog"
 	"nearside/proxy"
+	"nearside/proxy/config"
 	"nearside/shaping"
 	"nearside/shaping/wire"
 	"nearside/upstream"
@@ -31,6 +32,8 @@ type Probe struct {
 	Endpoint  string        `placeholder:"NAME" help:"Which endpoint to ask, of a provider that has several. Without it the first that is not drained."`
 	Stream    bool          `help:"Ask for a stream, to see when the first token comes."`
 	JSON      bool          `help:"As JSON, in the envelope of OpenClaw's infer model run."`
+
+	file *config.Config // of a command that has one that is not written yet
 }
 
 // Help teaches what probe does.
@@ -363,9 +366,12 @@ func sends(headers []catalog.Header, name string) bool {
 // find returns the model to ask. Servers on this machine are looked at only
 // when the configuration alone does not know it.
 func (c *Probe) find(ctx context.Context, env *Env) (*proxy.Snapshot, *catalog.Model, error) {
-	file, _, err := env.load(c.Config)
-	if err != nil {
-		return nil, nil, err
+	file := c.file
+	if file == nil {
+		var err error
+		if file, _, err = env.load(c.Config); err != nil {
+			return nil, nil, err
+		}
 	}
 	comp := env.composer(ctx, file, true)
 	defer comp.close()

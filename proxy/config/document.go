@@ -10,6 +10,12 @@ import (
 	"nearside/proxy/config/json5"
 )
 
+// LoadText is Load of a file that would hold text.
+func LoadText(path string, text []byte, opt Options) (*Config, Problems) {
+	opt.instead = map[string][]byte{path: text}
+	return Load(path, opt)
+}
+
 // Document is a configuration as it is written: its files, to be looked at and
 // changed in place. Nothing is written before Write. It is for one goroutine.
 type Document struct {

@@ -43,6 +43,10 @@ func discoveryAddresses() []DiscoveryAddress {
 	}
 }
 
+// UsualAddresses are where a look for servers on this machine looks unless told
+// otherwise.
+func UsualAddresses() []DiscoveryAddress { return discoveryAddresses() }
+
 // proxyShape lists our own settings. Its sentences are the documentation of
 // the settings, its defaults are taken from where they are used.
 func proxyShape() *shape {
