@@ -30,10 +30,16 @@ func saying(text string) string {
 	return `{"model":"default","messages":[{"role":"user","content":"` + text + `"}]}`
 }
 
-// waiting waits until so many requests are in a provider's queue.
+// waiting waits until so many requests are in the queue of near.
 func (r *running) waiting(n int) {
 	r.t.Helper()
-	want := fmt.Sprintf("nearside_queue_requests{provider=\"near\",state=\"waiting\"} %d\n", n)
+	r.waitingFor("near", n)
+}
+
+// waitingFor waits until so many requests are in a provider's queue.
+func (r *running) waitingFor(provider string, n int) {
+	r.t.Helper()
+	want := fmt.Sprintf("nearside_queue_requests{provider=%q,state=\"waiting\"} %d\n", provider, n)
 	deadline := time.Now().Add(patience)
 	for !strings.Contains(r.get("/metrics").body, want) {
 		if time.Now().After(deadline) {

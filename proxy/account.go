@@ -1,9 +1,25 @@
 package proxy
 
 import (
+	"sync/atomic"
+
 	"nearside/catalog"
 	"nearside/proxy/ledger"
 )
+
+// price notes what the exchange cost, and what its near answer has saved.
+func (x *exchange) price() {
+	r := x.receipt
+	if !r.HasUsage || x.cur == nil || r.Model != x.cur.ref {
+		return
+	}
+	r.cost = x.cur.model.Cost.Of(x.onward.paid(r.Usage))
+	if x.cur.model.Provider.Near {
+		if far := x.instead(); far != nil {
+			r.saved = max(0, far.Cost.Of(r.Usage)-r.cost)
+		}
+	}
+}
 
 // account writes the exchange's row of the ledger. The receipt is complete.
 func (x *exchange) account() {
@@ -25,14 +41,7 @@ func (x *exchange) account() {
 	if r.HasUsage {
 		u := r.Usage
 		row.Input, row.Output, row.Cached, row.CacheWrite, row.Reasoning = u.Input, u.Output, u.Cached, u.CacheWrite, u.Reasoning
-		if x.cur != nil && r.Model == x.cur.ref {
-			row.Cost = x.cur.model.Cost.Of(x.onward.paid(u))
-			if x.cur.model.Provider.Near {
-				if far := x.instead(); far != nil {
-					row.Saved = max(0, far.Cost.Of(u)-row.Cost)
-				}
-			}
-		}
+		row.Cost, row.Saved = r.cost, r.saved
 	}
 	l.Add(row)
 }
@@ -42,7 +51,7 @@ func (x *exchange) account() {
 // or of the default chain.
 func (x *exchange) instead() *catalog.Model {
 	if ref := x.snap.Config.Ledger.CompareWith; ref != "" {
-		if m := x.snap.priced(ref); m != nil {
+		if m := x.snap.priced(&x.snap.compared, ref); m != nil {
 			return m
 		}
 	}
@@ -51,23 +60,27 @@ func (x *exchange) instead() *catalog.Model {
 			return m
 		}
 	}
-	return x.snap.priced(catalog.DefaultName)
+	return x.snap.priced(&x.snap.usual, catalog.DefaultName)
 }
 
-// priced returns the first far model with a price that a name means; nil for none.
-func (s *Snapshot) priced(name string) *catalog.Model {
-	if m, ok := s.prices.Load(name); ok {
-		return m.(*catalog.Model)
+// price is a model whose price was looked up; nil for none.
+type price struct{ *catalog.Model }
+
+// priced returns the first far model with a price that a name means, which at keeps;
+// nil for none.
+func (s *Snapshot) priced(at *atomic.Pointer[price], name string) *catalog.Model {
+	if p := at.Load(); p != nil {
+		return p.Model
 	}
-	var found *catalog.Model
+	found := new(price)
 	if res, err := s.Catalog.Resolve(name, catalog.ResolveOptions{}); err == nil {
 		for _, m := range res.Models {
 			if !m.Provider.Near && m.Cost.Priced() {
-				found = m
+				found.Model = m
 				break
 			}
 		}
 	}
-	s.prices.Store(name, found)
-	return found
+	at.Store(found)
+	return found.Model
 }

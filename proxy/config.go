@@ -6,6 +6,7 @@ import (
 	"nearside/catalog"
 	"nearside/proxy/access"
 	"nearside/proxy/ledger"
+	"nearside/proxy/meter"
 	"nearside/shaping"
 	"nearside/upstream"
 )
@@ -53,6 +54,9 @@ type Config struct {
 	LearnedModels int
 	// ExchangesKept is how many receipts /proxy/exchanges/{id} can show.
 	ExchangesKept int
+	// MetricsKeys is of how many clients' keys the metrics tell; the others share a
+	// label.
+	MetricsKeys int
 }
 
 // AccessConfig says who is asked for a key, and what of it is reckoned beforehand.
@@ -218,5 +222,6 @@ func Defaults() Config {
 		Learning:      true,
 		LearnedModels: 256,
 		ExchangesKept: 256,
+		MetricsKeys:   meter.KeysMax,
 	}
 }

@@ -28,9 +28,11 @@ type Snapshot struct {
 	// decides which near model is ready where no default is configured.
 	States map[string]BackendState
 
-	targets sync.Map         // *catalog.Model → *target
-	prices  sync.Map         // name → *catalog.Model, see priced: two of them
-	live    *upstream.States // how they are since; nil before Apply
+	targets sync.Map // *catalog.Model → *target
+	// Far models with a price, kept by priced: of proxy.ledger.compareWith and of the
+	// default chain.
+	compared, usual atomic.Pointer[price]
+	live            *upstream.States // how they are since; nil before Apply
 }
 
 // EndpointSeen is what was last seen of one endpoint of a provider.

@@ -78,6 +78,8 @@ type Receipt struct {
 	UsagePartial bool        `json:"usage_partial,omitempty"`
 
 	declared bool
+	cost     float64    // in USD
+	saved    float64    // what a far model would have taken more
 	overflow overflow   // of RouteReason
 	first    [1]Attempt // where Attempts begins
 }
@@ -128,7 +130,7 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	*m = meter.Exchange{Dialect: r.Dialect, Provider: r.Provider, Model: r.Model, Route: r.Route, Outcome: r.Outcome, Status: r.Status,
 		Stream: r.Stream, Duration: r.Took, FirstContent: r.First, Own: r.Own, Gaps: gaps, AbortPhase: r.Abort, Usage: r.Usage, Dropped: r.Dropped,
 		Promoted: len(r.Promoted), Hidden: len(r.Hidden), Split: r.Split, Repaired: r.Repaired, PromptCut: r.PromptCut,
-		Overflow: r.overflow.name()}
+		Overflow: r.overflow.name(), Client: r.Key, Cost: r.cost, Saved: r.saved, Queued: r.Queued}
 	if r.Look != nil {
 		m.Look = r.Look.Kind
 	}

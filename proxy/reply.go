@@ -344,6 +344,7 @@ func (x *exchange) close() {
 	if !r.Stream {
 		gaps = nil
 	}
+	x.price()
 	x.account()
 	s.settle(r, gaps, &x.told)
 	x.release()

@@ -124,6 +124,12 @@ func New(snap *Snapshot, opt Options) *Server {
 				Swept: now.Swept, WriteErrors: now.WriteErrors}
 		})
 	}
+	if l := s.ledger; l != nil {
+		s.meter.WatchLedger(func() meter.Ledger {
+			now := l.Stats()
+			return meter.Ledger{Written: now.Written, Lost: now.Lost, Failed: now.Failed, Waiting: now.Waiting, Bytes: now.Bytes}
+		})
+	}
 	s.meter.WatchEndpoints(s.endpointGauges)
 	s.meter.WatchLines(s.lines.gauges)
 	s.meter.WatchBudget(func() int { return s.Retries().Left })
@@ -168,6 +174,7 @@ func (s *Server) Apply(snap *Snapshot) {
 	s.gauges.apply(snap.Catalog)
 	s.lines.apply(snap.Backends)
 	s.ring.resize(snap.Config.ExchangesKept)
+	s.meter.LimitKeys(snap.Config.MetricsKeys)
 	s.snap.Store(snap)
 }
 

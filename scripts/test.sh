@@ -20,6 +20,7 @@ need() { # need COMMAND DEBIAN-PACKAGE
 command -v go >/dev/null 2>&1 || { echo "Go 1.26 or newer is needed: https://go.dev/dl/" >&2; exit 1; }
 need gcc gcc # the race detector wants cgo
 need npm npm
+need promtool prometheus
 
 say "format"
 unformatted=$(gofmt -l $(git ls-files '*.go'))

@@ -7,14 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/mattn/go-isatty"
 	"github.com/rs/zerolog"
 
 	"nearside/catalog"
@@ -105,7 +103,9 @@ func (c *Serve) Run(env *Env) error {
 		ln.Close()
 		return err
 	}
-	srv := proxy.New(snap, proxy.Options{Log: log, Meter: meter.New(meter.Options{Version: env.Version}), Dialer: env.Dialer, Version: env.Version,
+	metrics := meter.New(meter.Options{Version: env.Version})
+	metrics.WatchLog(logs.Dropped)
+	srv := proxy.New(snap, proxy.Options{Log: log, Meter: metrics, Dialer: env.Dialer, Version: env.Version,
 		Store: data.store, Accounts: accounts, Ledger: data.ledger, Shaping: shaping.Options{Sealer: data.sealer}})
 	srv.Reloaded(proxy.Reload{At: time.Now(), OK: true})
 	for _, url := range refused(snap) {
@@ -449,116 +449,4 @@ func defaultText(snap *proxy.Snapshot) string {
 		return "nothing; set agents.defaults.model or start a model server"
 	}
 	return strings.Join(refs, " → ")
-}
-
-// logWriter gathers log lines and writes them at least ten times a second and
-// whenever something is worse than information, so that a line costs an
-// exchange no system call. Close writes what is left.
-type logWriter struct {
-	to   io.Writer
-	stop chan struct{}
-	done chan struct{}
-	once sync.Once
-
-	mu  sync.Mutex // guards the two below
-	w   io.Writer  // to, or what writes there for people
-	buf []byte
-}
-
-const (
-	logFlushEvery = 100 * time.Millisecond
-	logBufferMax  = 64 << 10
-)
-
-func newLogWriter(w io.Writer, cfg config.Log) *logWriter {
-	l := &logWriter{to: w, stop: make(chan struct{}), done: make(chan struct{})}
-	l.format(cfg)
-	go func() {
-		defer close(l.done)
-		tick := time.NewTicker(logFlushEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				l.Flush()
-			case <-l.stop:
-				l.Flush()
-				return
-			}
-		}
-	}()
-	return l
-}
-
-// format sets how lines look from now on.
-func (l *logWriter) format(cfg config.Log) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.w != nil {
-		l.flush()
-	}
-	console := cfg.Format == "console"
-	if f, ok := l.to.(*os.File); ok && cfg.Format != "json" && isatty.IsTerminal(f.Fd()) {
-		console = true
-	}
-	l.w = l.to
-	if console {
-		l.w = zerolog.ConsoleWriter{Out: l.to, TimeFormat: consoleTime}
-	}
-}
-
-// consoleTime is local time with its offset, whole enough to be found in a
-// model server's own log, or in UTC.
-const consoleTime = "2006-01-02T15:04:05Z07:00"
-
-// Write keeps one line.
-func (l *logWriter) Write(p []byte) (int, error) { return l.WriteLevel(zerolog.InfoLevel, p) }
-
-// WriteLevel keeps one line, and writes all when it is a warning or worse.
-func (l *logWriter) WriteLevel(level zerolog.Level, p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if _, console := l.w.(zerolog.ConsoleWriter); console {
-		return l.w.Write(p) // it takes one line at a time
-	}
-	l.buf = append(l.buf, p...)
-	if level >= zerolog.WarnLevel || len(l.buf) >= logBufferMax {
-		l.flush()
-	}
-	return len(p), nil
-}
-
-// Flush writes what is kept.
-func (l *logWriter) Flush() {
-	l.mu.Lock()
-	l.flush()
-	l.mu.Unlock()
-}
-
-func (l *logWriter) flush() {
-	if len(l.buf) > 0 {
-		_, _ = l.w.Write(l.buf) // a log that cannot be written must not stop the service
-		l.buf = l.buf[:0]
-	}
-}
-
-// Close writes what is left and stops. It may be called twice.
-func (l *logWriter) Close() error {
-	l.once.Do(func() { close(l.stop) })
-	<-l.done
-	return nil
-}
-
-var _ zerolog.LevelWriter = (*logWriter)(nil)
-
-// levelOf is zerolog's level of a checked name; "off" disables.
-func levelOf(name string) zerolog.Level {
-	if name == "off" {
-		return zerolog.Disabled
-	}
-	level, err := zerolog.ParseLevel(name)
-	if err != nil || name == "" {
-		return zerolog.InfoLevel
-	}
-	return level
 }

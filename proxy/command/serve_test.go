@@ -17,7 +17,7 @@ func TestLogLinesCarryDateAndOffset(t *testing.T) {
 	f := func(format, want string) {
 		t.Helper()
 		var out bytes.Buffer
-		w := newLogWriter(&out, config.Log{Level: "info", Format: format})
+		w := newLogWriter(&out, config.Log{Level: "info", Format: format, BufferBytes: 1 << 20})
 		log := zerolog.New(w).With().Timestamp().Logger()
 		log.Info().Msg("exchange")
 		if err := w.Close(); err != nil {

@@ -87,6 +87,8 @@ type Config struct {
 type Log struct {
 	Level  string // trace, debug, info, warn, error, off
 	Format string // auto, json, console
+	// BufferBytes is how much of it may wait to be written.
+	BufferBytes int
 }
 
 // Discovery says where local servers are looked for.

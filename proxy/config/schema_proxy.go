@@ -27,6 +27,7 @@ var systemMessages = []string{shaping.SystemKeep, shaping.SystemHoist, shaping.S
 const (
 	logLevel         = "info"
 	logFormat        = "auto"
+	logBufferBytes   = 1 << 20
 	discoveryEvery   = 30 * time.Second
 	discoveryTimeout = 2 * time.Second
 )
@@ -77,6 +78,7 @@ func proxyShape() *shape {
 				"What is logged. debug adds a line for each attempt."),
 			ours("format", oneOf("auto", "json", "console"), strconv.Quote(logFormat),
 				"auto writes for people on a terminal and JSON anywhere else."),
+			ours("bufferBytes", plus, of(logBufferBytes), "How much of the log may wait to be written when it is slow. Lines beyond it are dropped and counted (nearside_log_dropped_total): a log holds up no request."),
 		), "", ""),
 		ours("simulate", yes, "true",
 			"Answer from a built-in simulated backend when no provider is configured, none was found since the start and nothing says what default means, so that a first request works. A server that is slow or away is never replaced by it."),
@@ -198,6 +200,7 @@ func proxyShape() *shape {
 			"When a backend refuses a request in words that a compat flag answers, set the flag for that model and ask the same backend again, up to four times; what helped is remembered until the configuration is loaded again. A flag that the configuration says is never overruled. false hands refusals on as they are."),
 		ours("learnedModels", plus, of(d.LearnedModels), "Of how many models that is remembered; the one that was taught longest ago makes room."),
 		ours("exchangesKept", zero, of(d.ExchangesKept), "How many finished exchanges /proxy/exchanges can still show."),
+		ours("metrics", obj(observedFields()...), "", ""),
 		leaf("rules", listOf(ruleShape()), "Rewritings of your own, for requests to every model: a name, what it is for, and one of set, remove, default, rename, map and clamp on a path (docs/compat.md). They come after the built-in rules and before params.extra_body."),
 		ours("providers", mapOf("<id>", ownProviderShape(plus, dur, durOrZero, yes)), "",
 			"What OpenClaw's models.providers.<id> has no key for; also for what discovery finds, by the name it gives."),

@@ -106,14 +106,16 @@ func (l *loader) settings() {
 	account.setText("compareWith", &c.Ledger.CompareWith)
 	own.setText("answerModel", &c.AnswerModel)
 	own.setWhole("exchangesKept", &c.ExchangesKept)
+	own.get("metrics").setWhole("keys", &c.MetricsKeys)
 	own.setFlag("learning", &c.Learning)
 	own.setWhole("learnedModels", &c.LearnedModels)
 	l.root.get("agents", "defaults").setSpan("timeout", &c.ExchangeTotal)
 	l.cfg.Proxy = c
 
-	l.cfg.Log = Log{Level: logLevel, Format: logFormat}
+	l.cfg.Log = Log{Level: logLevel, Format: logFormat, BufferBytes: logBufferBytes}
 	own.get("log").setText("level", &l.cfg.Log.Level)
 	own.get("log").setText("format", &l.cfg.Log.Format)
+	own.get("log").setWhole("bufferBytes", &l.cfg.Log.BufferBytes)
 	l.cfg.Simulate = own.get("simulate").flag(true)
 	l.discovery(own.get("discovery"))
 }

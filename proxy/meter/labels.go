@@ -173,8 +173,6 @@ func lookLabel(s string) string {
 // breakerStates are in the order of their values.
 var breakerStates = []string{"closed", "half_open", "open"}
 
-var targetStates = []string{"ready", "loading", "saturated", "asleep", "failing", "misconfigured"}
-
 var backendStates = []string{"ready", "loading", "swapping", "saturated", "asleep", "failing", "misconfigured", "unreachable", "unknown"}
 
 // oneOf returns the constant equal to s; "none" for an empty s or "none", and

@@ -46,6 +46,10 @@ type Exchange struct {
 	Look             string // what text looked like that is no call
 	PromptCut        bool   // the backend has read less than the prompt
 	Overflow         string // why it went from near to far; empty when it did not
+
+	Client      string        // id of the client's key; empty for none
+	Cost, Saved float64       // in USD: at the catalogue's prices, and what a far model would have taken more
+	Queued      time.Duration // waited for slots of a provider that has them
 }
 
 // Attempt is one try of one target.
@@ -96,15 +100,22 @@ type Meter struct {
 	between   table[histogram]
 	added     table[histogram]
 	breakers  table[float64]
-	targets   table[string]
 	backends  table[string]
+	spent     table[float64]
+	saved     table[float64]
+	queued    table[histogram]
+	clients   clients
+	readings  table[float64]
 	reloaded  time.Time // last successful reload
 	reloadOK  bool
 	reloads   bool         // Reload has been called
 	store     func() Store // nil without one
 	endpoints func() []Endpoint
 	lines     func() []Line
-	keys      func() []Key // nil without any
+	keys      func() []Key  // nil without any
+	ledger    func() Ledger // nil without one
+	traces    func() Traces // nil without any
+	log       func() int64  // nil without one
 }
 
 // Key is a provider's key that is left alone.
@@ -174,8 +185,15 @@ func New(opt Options) *Meter {
 		between:   newTable[histogram](betweenDesc, setsMax, 0),
 		added:     newTable[histogram](addedDesc, setsMax),
 		breakers:  newTable[float64](breakerDesc, targetsMax, 0),
-		targets:   newTable[string](targetDesc, targetsMax, 0),
 		backends:  newTable[string](backendDesc, targetsMax, 0),
+		spent:     newTable[float64](costDesc, setsMax, 0),
+		saved:     newTable[float64](savedDesc, setsMax, 0),
+		queued:    newTable[histogram](queuedDesc, setsMax, 0),
+		readings:  newTable[float64](readingsDesc, fieldsMax),
+		clients:   newClients(),
+	}
+	for _, kind := range [...]string{"panic", "credential_refused"} { // what alerts wait for begins at 0: a first one is an increase
+		*m.problems.at(labels{kind}) = 0
 	}
 	m.registry.MustRegister(collector{m}, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -245,6 +263,18 @@ func (m *Meter) Exchange(x *Exchange) {
 	m.spend(provider, "cached", x.Usage.Cached)
 	m.spend(provider, "cache_write", x.Usage.CacheWrite)
 	m.spend(provider, "reasoning", x.Usage.Reasoning)
+	if x.Cost > 0 {
+		*m.spent.at(labels{provider}) += x.Cost
+	}
+	if x.Saved > 0 {
+		*m.saved.at(labels{provider}) += x.Saved
+	}
+	if x.Queued > 0 {
+		m.queued.at(labels{provider}).observe(durationBounds, x.Queued)
+	}
+	if x.Client != "" {
+		m.clients.count(x, outcome)
+	}
 }
 
 // tokensMax bounds what one exchange adds: a backend that reports nonsense must
@@ -268,22 +298,6 @@ func (m *Meter) Breaker(target, state string) {
 	defer m.mu.Unlock()
 	if row, ok := m.breakers.find(labels{target}); ok {
 		*row = float64(i)
-		return
-	}
-	m.full()
-}
-
-// Target sets the state of a target: ready, loading, saturated, asleep, failing
-// or misconfigured. Any other is ignored.
-func (m *Meter) Target(target, state string) {
-	i := slices.Index(targetStates, state)
-	if i < 0 {
-		return
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if row, ok := m.targets.find(labels{target}); ok {
-		*row = targetStates[i]
 		return
 	}
 	m.full()
@@ -318,7 +332,6 @@ func (m *Meter) Forget(target string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.breakers.remove(labels{printable(target)})
-	m.targets.remove(labels{printable(target)})
 }
 
 // Network says whether this machine's own network is down.
@@ -329,13 +342,16 @@ func (m *Meter) Reload(ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.reloads, m.reloadOK = true, ok
+	outcome := "error"
 	if ok {
+		outcome = "ok"
 		m.reloaded = m.now()
 	}
+	*m.readings.at(labels{outcome})++
 }
 
 // Problem counts something of ours that went wrong without failing an
-// exchange, such as log_dropped or panic. The kind is a constant of the caller.
+// exchange, such as panic. The kind is a constant of the caller.
 func (m *Meter) Problem(kind string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -401,7 +417,6 @@ var (
 	addedDesc     = describe("added_seconds", "Time that the proxy itself added to an exchange.")
 	breakerDesc   = describe("breaker_state", "State of a breaker: 0 closed, 1 half-open, 2 open.", "target")
 	backendDesc   = describe("backend_state", "1 for the state that a provider is in, 0 for the others.", "provider", "state")
-	targetDesc    = describe("target_state", "1 for the state that a target is in, 0 for the others.", "target", "state")
 	keyDesc       = describe("key_cooldown_seconds", "For how long yet a key of a provider is left alone, by its place among them and why; ready ones have none.", "provider", "key", "reason")
 	inFlightDesc  = describe("in_flight", "Exchanges under way.")
 	offlineDesc   = describe("network_down", "1 while this machine's own network is held to be down and far targets are passed over.")
@@ -426,9 +441,14 @@ type collector struct{ m *Meter }
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, placesDesc, endpointBusyDesc, endpointWeightDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, overflowDesc, problemsDesc, lessonsDesc, continuedDesc, tokensDesc,
-		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, lineDesc, backendDesc, targetDesc, keyDesc, inFlightDesc, offlineDesc, reloadDesc, reloadedDesc, buildDesc,
+		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, lineDesc, backendDesc, keyDesc, costDesc, savedDesc, queuedDesc, readingsDesc, logDesc, inFlightDesc, offlineDesc, reloadDesc, reloadedDesc, buildDesc,
 		retriesDesc, withheldDesc, hedgesDesc, budgetDesc, storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
 		out <- d
+	}
+	for _, all := range [][]*prometheus.Desc{clientDescs[:], ledgerDescs[:], traceDescs[:]} {
+		for _, d := range all {
+			out <- d
+		}
 	}
 }
 
@@ -439,17 +459,20 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	m.mu.Lock()
 	counters := [][]row[float64]{m.exchanges.copied(), m.models.copied(), m.attempts.copied(), m.places.copied(), m.aborts.copied(),
 		m.dropped.copied(), m.mended.copied(), m.looks.copied(), m.cut.copied(), m.overflows.copied(), m.problems.copied(), m.lessons.copied(), m.continued.copied(), m.tokens.copied(),
-		m.retries.copied(), m.withheld.copied(), m.hedges.copied()}
+		m.retries.copied(), m.withheld.copied(), m.hedges.copied(),
+		m.spent.copied(), m.saved.copied(), m.readings.copied(), m.clients.exchanges.copied(), m.clients.tokens.copied(), m.clients.cost.copied()}
 	histograms := []struct {
 		rows   []row[histogram]
 		bounds []time.Duration
 	}{
 		{m.durations.copied(), durationBounds}, {m.first.copied(), durationBounds},
 		{m.between.copied(), gapBounds}, {m.added.copied(), addedBounds},
+		{m.queued.copied(), durationBounds},
 	}
-	breakers, targets, backends := m.breakers.copied(), m.targets.copied(), m.backends.copied()
+	breakers, backends := m.breakers.copied(), m.backends.copied()
 	reloads, reloadOK, reloaded := m.reloads, m.reloadOK, m.reloaded
 	store, endpoints, keys, budget, lines := m.store, m.endpoints, m.keys, m.budget, m.lines
+	ledger, traces, log := m.ledger, m.traces, m.log
 	m.mu.Unlock()
 
 	for _, rows := range counters {
@@ -464,11 +487,6 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for _, r := range breakers {
 		out <- prometheus.MustNewConstMetric(r.desc, prometheus.GaugeValue, r.value, r.labels...)
-	}
-	for _, r := range targets {
-		for _, state := range targetStates {
-			out <- prometheus.MustNewConstMetric(r.desc, prometheus.GaugeValue, truth(state == r.value), r.labels[0], state)
-		}
 	}
 	if keys != nil {
 		for _, k := range keys() {
@@ -495,6 +513,15 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		collectEndpoints(out, endpoints())
 	}
 	collectRetries(out, budget)
+	if log != nil {
+		out <- prometheus.MustNewConstMetric(logDesc, prometheus.CounterValue, float64(log()))
+	}
+	if ledger != nil {
+		ledger().collect(out)
+	}
+	if traces != nil {
+		traces().collect(out)
+	}
 	if store != nil {
 		st := store()
 		gauge := func(d *prometheus.Desc, v float64, labels ...string) {

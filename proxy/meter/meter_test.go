@@ -177,6 +177,9 @@ func TestStates(t *testing.T) {
 nearside_config_last_reload_ok 0
 # TYPE nearside_config_last_reload_success_timestamp_seconds gauge
 nearside_config_last_reload_success_timestamp_seconds 1.7000000005e+09
+# TYPE nearside_config_reloads_total counter
+nearside_config_reloads_total{outcome="error"} 1
+nearside_config_reloads_total{outcome="ok"} 1
 `)
 	m.Begin()
 	m.Begin()
@@ -192,10 +195,6 @@ nearside_in_flight 1
 	m.Breaker("c/z", "closed")
 	m.Breaker("gone", "open")
 	m.Breaker("d", "ajar")
-	m.Target("a/x", "loading")
-	m.Target("a/x", "ready")
-	m.Target("gone", "failing")
-	m.Target("d", "bored")
 	m.Forget("gone")
 	m.Forget("never there")
 	wantText(t, m, "nearside_breaker_state", `
@@ -203,15 +202,6 @@ nearside_in_flight 1
 nearside_breaker_state{target="a/x"} 2
 nearside_breaker_state{target="b/y"} 1
 nearside_breaker_state{target="c/z"} 0
-`)
-	wantText(t, m, "nearside_target_state", `
-# TYPE nearside_target_state gauge
-nearside_target_state{state="asleep",target="a/x"} 0
-nearside_target_state{state="failing",target="a/x"} 0
-nearside_target_state{state="loading",target="a/x"} 0
-nearside_target_state{state="misconfigured",target="a/x"} 0
-nearside_target_state{state="ready",target="a/x"} 1
-nearside_target_state{state="saturated",target="a/x"} 0
 `)
 	m.Backend("a", "loading")
 	m.Backend("a", "saturated")
@@ -230,11 +220,12 @@ nearside_backend_state{provider="a",state="swapping"} 0
 nearside_backend_state{provider="a",state="unknown"} 0
 nearside_backend_state{provider="a",state="unreachable"} 0
 `)
-	m.Problem("log_dropped")
-	m.Problem("log_dropped")
+	m.Problem("panic")
+	m.Problem("panic")
 	wantText(t, m, "nearside_problems_total", `
 # TYPE nearside_problems_total counter
-nearside_problems_total{kind="log_dropped"} 2
+nearside_problems_total{kind="credential_refused"} 0
+nearside_problems_total{kind="panic"} 2
 `)
 }
 
@@ -246,10 +237,9 @@ func TestLabelSetsAreBounded(t *testing.T) {
 	for i := range many {
 		id := fmt.Sprintf("p%d", i)
 		m.Exchange(&Exchange{Dialect: id, Provider: id, Model: id, Route: id, Outcome: id, Status: i, AbortPhase: id, FirstContent: 1, Gaps: &Gaps{counts: [gapCount + 1]uint32{1}},
-			Usage: wire.Usage{Input: 1, Output: 1}, Attempts: []Attempt{{Provider: id, Endpoint: id, Model: id, Outcome: id, Class: id}}, Dropped: []string{id}})
+			Usage: wire.Usage{Input: 1, Output: 1}, Attempts: []Attempt{{Provider: id, Endpoint: id, Model: id, Outcome: id, Class: id}}, Dropped: []string{id}, Client: id})
 		m.Problem(id)
 		m.Breaker(id, "open")
-		m.Target(id, "ready")
 	}
 	f := func(metric string, most int, total float64) {
 		t.Helper()
@@ -284,10 +274,11 @@ func TestLabelSetsAreBounded(t *testing.T) {
 	f("nearside_exchange_seconds", 1, many)
 	f("nearside_aborts_total", 1, many)
 	f("nearside_dropped_fields_total", fieldsMax+1, many)
-	// The states that found no place are themselves a problem, twice each.
-	f("nearside_problems_total", fieldsMax+1, many+2*(many-targetsMax))
+	// The states that found no place are themselves a problem.
+	f("nearside_problems_total", fieldsMax+1, many+(many-targetsMax))
+	f("nearside_client_exchanges_total", KeysMax+1, many)
+	f("nearside_client_tokens_total", 2*(KeysMax+1), 2*many)
 	f("nearside_breaker_state", targetsMax, 0)
-	f("nearside_target_state", targetsMax*len(targetStates), 0)
 
 	// A known set is still told apart when the table is full.
 	m.Exchange(&Exchange{Provider: "p0", Dialect: "x", Route: "x", Outcome: "x"})
@@ -302,10 +293,9 @@ func TestHostileLabelValues(t *testing.T) {
 	m := New(Options{Version: "\xff"})
 	for _, v := range []string{"\xff\xfe", strings.Repeat("x", 10_000), "a\nb\"c\\d", ""} {
 		m.Exchange(&Exchange{Dialect: v, Provider: v, Model: v, Route: v, Outcome: v, AbortPhase: v,
-			Attempts: []Attempt{{Provider: v, Endpoint: v, Model: v, Outcome: v, Class: v}}, Dropped: []string{v}, Usage: wire.Usage{Input: -5, Output: math.MaxInt64}})
+			Attempts: []Attempt{{Provider: v, Endpoint: v, Model: v, Outcome: v, Class: v}}, Dropped: []string{v}, Client: v, Cost: 1, Usage: wire.Usage{Input: -5, Output: math.MaxInt64}})
 		m.Problem(v)
 		m.Breaker(v, "open")
-		m.Target(v, "ready")
 	}
 	wantText(t, m, "nearside_tokens_total", `
 # TYPE nearside_tokens_total counter
@@ -324,7 +314,8 @@ nearside_breaker_state{target="other"} 2
 	}
 }
 
-func TestNamesAndTypesFollowTheRules(t *testing.T) {
+// everything returns a meter with a sample of each metric.
+func everything() *Meter {
 	m := New(Options{})
 	m.Exchange(full())
 	m.Exchange(&Exchange{AbortPhase: "queue", PromptCut: true, Model: "near/m", Overflow: "queue", Attempts: []Attempt{{Provider: "box", Endpoint: "a", Outcome: "ok"}}})
@@ -332,7 +323,6 @@ func TestNamesAndTypesFollowTheRules(t *testing.T) {
 	m.WatchEndpoints(func() []Endpoint { return []Endpoint{{Provider: "box", Name: "a", InFlight: 2, Weight: 0.5}} })
 	m.Reload(true)
 	m.Breaker("a", "open")
-	m.Target("a", "ready")
 	m.Backend("a", "ready")
 	m.Problem("panic")
 	m.Lesson("p", "string-content", true)
@@ -345,6 +335,17 @@ func TestNamesAndTypesFollowTheRules(t *testing.T) {
 	m.WatchKeys(func() []Key {
 		return []Key{{Provider: "far", Index: 2, Reason: "rate_limit", Left: 1500 * time.Millisecond}}
 	})
+	x := full()
+	x.Client, x.Cost, x.Saved, x.Queued = "laptop", 0.25, 0.5, 40*ms
+	m.Exchange(x)
+	m.WatchLedger(func() Ledger { return Ledger{Written: 7, Lost: 1, Waiting: 2, Bytes: 4096} })
+	m.WatchTraces(func() Traces { return Traces{Exported: 3, Dropped: 2, Failed: 1, Waiting: 4} })
+	m.WatchLog(func() int64 { return 5 })
+	return m
+}
+
+func TestNamesAndTypesFollowTheRules(t *testing.T) {
+	m := everything()
 	var b bytes.Buffer
 	if err := m.Write(&b); err != nil {
 		t.Fatal(err)
@@ -414,7 +415,6 @@ func TestConcurrentUse(t *testing.T) {
 				m.Begin()
 				m.Exchange(x)
 				m.Breaker("a", breakerStates[i%3])
-				m.Target("a", targetStates[i%6])
 				m.Reload(i%2 == 0)
 				m.Problem("p")
 				if i%100 == g {
