@@ -144,7 +144,7 @@ func cleanEnv() []string {
 	var env []string
 	for _, e := range os.Environ() {
 		name, _, _ := strings.Cut(e, "=")
-		if !strings.Contains(name, "_API_KEY") && !strings.HasSuffix(name, "_TOKEN") && !strings.HasPrefix(name, "NEARSIDE_") && !strings.HasSuffix(strings.ToUpper(name), "_PROXY") {
+		if !strings.Contains(name, "_API_KEY") && !strings.HasSuffix(name, "_TOKEN") && !strings.HasPrefix(name, "NEARSIDE_") && !strings.HasPrefix(name, "OTEL_") && !strings.HasSuffix(strings.ToUpper(name), "_PROXY") {
 			env = append(env, e)
 		}
 	}

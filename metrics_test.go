@@ -332,7 +332,7 @@ func TestPrometheusScrapes(t *testing.T) {
 	slow, came, let := gatedBackend(t)
 	far := newBackend(t, answer, whole(429, `{"error":{"message":"slow down"}}`, "Retry-After: 60"), answer)
 	one, two := newBackend(t, stream), newBackend(t, stream)
-	r := start(t, configOf(`ledger: { keep: true }, `+observed(t)+`
+	r := start(t, configOf(`ledger: { keep: true }, traces: { endpoint: "`+newCollecting(t).url+`/v1/traces", sample: 0.5, everyMs: 50 }, `+observed(t)+`
 			providers: { far: { near: false, apiKeys: ["sk-far-two"] }, slow: { slots: 1 }, bad: { breaker: { consecutive: 3, openForMs: 50 } }, pair: { endpoints: [{ url: "`+one.url+`" }, { url: "`+two.url+`" }] } }`,
 		provider("near", near.url, "openai-completions"),
 		strings.Replace(provider("far", far.url, "openai-completions", `, cost: {input: 2, output: 10, cacheRead: 0.5, cacheWrite: 0}`), "{", `{apiKey: "sk-far-one", `, 1),

@@ -213,6 +213,7 @@ func (x *exchange) noteFailure(now time.Time, o *outcome, phase upstream.Phase) 
 
 func (x *exchange) noteAttempt(now time.Time, a Attempt, phase upstream.Phase) {
 	t := x.cur
+	a.tracing, x.tracing = x.tracing, nil
 	if x.merged(&a, now.Sub(x.attempt)) {
 		return
 	}

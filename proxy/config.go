@@ -39,6 +39,7 @@ type Config struct {
 	// Responses are the settings of what the Responses dialect keeps and runs.
 	Responses ResponsesConfig
 	Ledger    LedgerConfig
+	Traces    TracesConfig
 
 	Context ContextConfig
 	Inputs  Inputs
@@ -215,7 +216,9 @@ func Defaults() Config {
 		Network:  Network{Offline: time.Second, OfflineMax: 15 * time.Second},
 		Responses: ResponsesConfig{Store: "file", MaxAge: 30 * 24 * time.Hour, MaxBytes: 1 << 30, Background: 4, BackgroundQueue: 64, BackgroundBytes: 16 << 20,
 			WebSocket: true, Sockets: 256, SocketFor: time.Hour, SocketQueue: 16, SocketBytes: 32 << 20, Reasoning: "summary", SystemMessages: shaping.SystemKeep},
-		Ledger:        LedgerConfig{Keep: false, MaxAge: ledger.DefaultMaxAge, MaxBytes: ledger.DefaultMaxBytes},
+		Ledger: LedgerConfig{Keep: false, MaxAge: ledger.DefaultMaxAge, MaxBytes: ledger.DefaultMaxBytes},
+		Traces: TracesConfig{Sample: 0.1, FromClients: true, Queue: 1024, Batch: 128, Every: 5 * time.Second, Timeout: 10 * time.Second, Retry: time.Minute, Service: "nearside",
+			Propagate: PropagateNear},
 		Context:       ContextConfig{Preflight: true},
 		Inputs:        Inputs{UnsupportedImages: shaping.ImagesNext, FetchCount: 8, FetchBytes: 16 << 20, Fetch: 10 * time.Second},
 		AnswerModel:   "served",

@@ -132,6 +132,8 @@ type exchange struct {
 	departed func()         // depart, made once
 	told     meter.Exchange // where settle makes what the meter is told
 	text     []byte         // where headers are made
+	traced   *traced        // nil where nothing is traced or passed on
+	tracing  *tracedAttempt // of the present attempt; nil where it is not traced
 }
 
 var (
@@ -229,6 +231,9 @@ func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
 	}
 	if f := x.snap.Config.Beat.First; f > 0 {
 		x.nextTick = x.start.Add(f)
+	}
+	if s.tracer != nil {
+		x.beginTrace(s.tracer, &ctx.Request.Header)
 	}
 	s.meter.Begin()
 }
@@ -558,7 +563,7 @@ func (x *exchange) release() {
 	x.gaps = meter.Gaps{}
 	hedge := x.race != nil && x.race.h == x
 	x.gone, x.ending, x.race = false, false, nil
-	x.hedgeAt, x.heir = time.Time{}, nil
+	x.hedgeAt, x.heir, x.traced, x.tracing = time.Time{}, nil, nil, nil
 	x.sessionKnown, x.sessionID = false, 0
 	x.keys, x.goesOn, x.sought, x.stay, x.was = keyUse{}, false, false, 0, home{}
 	x.past, x.clientTime = past{}, clientTime{}

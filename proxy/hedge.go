@@ -160,7 +160,7 @@ func (x *exchange) twin() *exchange {
 	// It has no deadline: the first, whose client may wait on once it hears
 	// heartbeats, ends it.
 	h.sessionKnown, h.sessionID, h.goesOn, h.sought, h.stay, h.was = x.sessionKnown, x.sessionID, x.goesOn, x.sought, x.stay, x.was
-	h.plan.policy.Overflow = x.plan.policy.Overflow
+	h.plan.policy.Overflow, h.traced = x.plan.policy.Overflow, x.traced
 	h.shaped = x.s.requests.Get().(*shaping.Request)
 	r := *x.receipt
 	r.Attempts, r.Learned = nil, nil

@@ -130,6 +130,7 @@ func (x *exchange) lineWait(t *target) time.Duration {
 func (x *exchange) queued(now time.Time) {
 	if l := &x.line; !l.began.IsZero() {
 		x.receipt.Queued += now.Sub(l.began)
+		x.traceQueue(l.began, now)
 		l.began = time.Time{}
 	}
 }

@@ -121,6 +121,7 @@ type Attempt struct {
 	Again       int           `json:"asked_again,omitempty"` // meanwhile
 	provider    string
 	declared    bool
+	tracing     *tracedAttempt // nil where it is not traced, or was not begun
 }
 
 // settle tells the receipt to metrics, the ring of /proxy/exchanges and the

@@ -346,6 +346,9 @@ func (x *exchange) close() {
 	}
 	x.price()
 	x.account()
+	if x.traced != nil {
+		x.endTrace()
+	}
 	s.settle(r, gaps, &x.told)
 	x.release()
 }

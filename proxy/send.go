@@ -67,7 +67,12 @@ func (x *exchange) send(now time.Time) {
 		length += len(p)
 	}
 	x.sent = length
-	req := upstream.Request{Path: x.path(), Key: x.keys.at, Headers: x.further(t), ContentType: x.form, Body: x.parts, Length: length, Stream: x.receipt.Stream, ModelLines: t.lines,
+	further := x.further(t)
+	if x.traced != nil {
+		further = x.traceHeaders(further, t)
+		x.extra = further
+	}
+	req := upstream.Request{Path: x.path(), Key: x.keys.at, Headers: further, ContentType: x.form, Body: x.parts, Length: length, Stream: x.receipt.Stream, ModelLines: t.lines,
 		Prompt: x.promptTokens(t, env), Model: t.state}
 	if !x.receipt.Stream {
 		req.Whole = int(min(x.env.MaxTokens, 1<<20))

@@ -25,6 +25,7 @@ import (
 	"nearside/proxy/ledger"
 	"nearside/proxy/meter"
 	"nearside/proxy/store"
+	"nearside/proxy/trace"
 	"nearside/shaping"
 	"nearside/upstream"
 )
@@ -40,6 +41,7 @@ type Options struct {
 	Ledger  *ledger.Ledger  // of exchanges; nil keeps none. The caller closes it
 	// Accounts are what keys have used; nil begins with nothing.
 	Accounts *access.Accounts
+	Tracer   *trace.Tracer // of exchanges; nil traces none. The caller closes it, after Shutdown
 }
 
 // Server is the proxy. New starts nothing; Serve blocks; Apply swaps the
@@ -53,6 +55,7 @@ type Server struct {
 	store    *store.Store
 	ledger   *ledger.Ledger
 	accounts *access.Accounts
+	tracer   *trace.Tracer
 	jobs     jobs
 	sockets  sockets
 	http     *fasthttp.Server
@@ -107,7 +110,7 @@ const connsMax = 1 << 30
 // New makes a server that serves snap. Its limit of heads and the client's read
 // and idle deadlines hold for its life; all else follows Apply.
 func New(snap *Snapshot, opt Options) *Server {
-	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, dialer: opt.Dialer, shaping: opt.Shaping, store: opt.Store, ledger: opt.Ledger, started: time.Now(),
+	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, dialer: opt.Dialer, shaping: opt.Shaping, store: opt.Store, ledger: opt.Ledger, tracer: opt.Tracer, started: time.Now(),
 		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}, out: make(chan struct{}, 1)}
 	if s.accounts = opt.Accounts; s.accounts == nil {
 		s.accounts = access.NewAccounts(nil)
@@ -128,6 +131,12 @@ func New(snap *Snapshot, opt Options) *Server {
 		s.meter.WatchLedger(func() meter.Ledger {
 			now := l.Stats()
 			return meter.Ledger{Written: now.Written, Lost: now.Lost, Failed: now.Failed, Waiting: now.Waiting, Bytes: now.Bytes}
+		})
+	}
+	if t := s.tracer; t != nil {
+		s.meter.WatchTraces(func() meter.Traces {
+			now := t.Stats()
+			return meter.Traces{Exported: now.Exported, Dropped: now.Dropped, Failed: now.Failed, Waiting: now.Waiting}
 		})
 	}
 	s.meter.WatchEndpoints(s.endpointGauges)

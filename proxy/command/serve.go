@@ -103,10 +103,14 @@ func (c *Serve) Run(env *Env) error {
 		ln.Close()
 		return err
 	}
+	tracer := newTracer(&file.Proxy.Traces, env.Version, log)
+	if tracer != nil {
+		defer tracer.Close()
+	}
 	metrics := meter.New(meter.Options{Version: env.Version})
 	metrics.WatchLog(logs.Dropped)
 	srv := proxy.New(snap, proxy.Options{Log: log, Meter: metrics, Dialer: env.Dialer, Version: env.Version,
-		Store: data.store, Accounts: accounts, Ledger: data.ledger, Shaping: shaping.Options{Sealer: data.sealer}})
+		Store: data.store, Accounts: accounts, Ledger: data.ledger, Tracer: tracer, Shaping: shaping.Options{Sealer: data.sealer}})
 	srv.Reloaded(proxy.Reload{At: time.Now(), OK: true})
 	for _, url := range refused(snap) {
 		log.Warn().Str("address", url).Str("detail", snap.States[url].Detail).Msg("discovery")
@@ -286,6 +290,7 @@ func needRestart(started, now *config.Config) []string {
 		{"proxy.responses.maxBytes", was.Responses.MaxBytes == is.Responses.MaxBytes},
 		{"proxy.responses.sealKey", was.Responses.SealKey == is.Responses.SealKey},
 		{"proxy.ledger", was.Ledger.Keep == is.Ledger.Keep && was.Ledger.MaxAge == is.Ledger.MaxAge && was.Ledger.MaxBytes == is.Ledger.MaxBytes},
+		{"proxy.traces", sameTraces(was.Traces, is.Traces)},
 		{"proxy.responses.background", was.Responses.Background == is.Responses.Background},
 	} {
 		if !s.same {
@@ -370,6 +375,9 @@ func (c *Serve) greet(w io.Writer, addr string, secure bool, path string, snap *
 	fmt.Fprintln(w, "clients: /v1/chat/completions, /v1/responses and /v1/messages, each for every backend")
 	fmt.Fprintf(w, "stored:  %s\n", storedText(&snap.Config, kept))
 	fmt.Fprintf(w, "keys:    %s\n", accessText(snap.Config.Keys))
+	if at := snap.Config.Traces.Endpoint; at != "" {
+		fmt.Fprintf(w, "traces:  to %s (proxy.traces)\n", at)
+	}
 	if n := len(problems.Warnings()); n > 0 {
 		fmt.Fprintf(w, "%s: nearside check\n", count(n, "warning"))
 	}

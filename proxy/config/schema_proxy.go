@@ -201,6 +201,7 @@ func proxyShape() *shape {
 		ours("learnedModels", plus, of(d.LearnedModels), "Of how many models that is remembered; the one that was taught longest ago makes room."),
 		ours("exchangesKept", zero, of(d.ExchangesKept), "How many finished exchanges /proxy/exchanges can still show."),
 		ours("metrics", obj(observedFields()...), "", ""),
+		ours("traces", tracesShape(), "", ""),
 		leaf("rules", listOf(ruleShape()), "Rewritings of your own, for requests to every model: a name, what it is for, and one of set, remove, default, rename, map and clamp on a path (docs/compat.md). They come after the built-in rules and before params.extra_body."),
 		ours("providers", mapOf("<id>", ownProviderShape(plus, dur, durOrZero, yes)), "",
 			"What OpenClaw's models.providers.<id> has no key for; also for what discovery finds, by the name it gives."),

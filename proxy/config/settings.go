@@ -107,6 +107,7 @@ func (l *loader) settings() {
 	own.setText("answerModel", &c.AnswerModel)
 	own.setWhole("exchangesKept", &c.ExchangesKept)
 	own.get("metrics").setWhole("keys", &c.MetricsKeys)
+	l.traces(own.get("traces"), &c.Traces)
 	own.setFlag("learning", &c.Learning)
 	own.setWhole("learnedModels", &c.LearnedModels)
 	l.root.get("agents", "defaults").setSpan("timeout", &c.ExchangeTotal)
