@@ -259,7 +259,7 @@ func (x *exchange) lose(err error) bool {
 	if x.cur.route == "far" {
 		x.wayOut(err, &o, now)
 	}
-	if x.crowded(err) {
+	if x.crowded(err) || x.wakes(&o, err, now) {
 		o.provider = breaker.Unknown
 	}
 	x.ticket.Settle(o.verdict)

@@ -33,6 +33,8 @@ type Config struct {
 	Keys    *access.Table
 	Access  AccessConfig
 	Network Network
+	// Warm says by ref which models are loaded ahead of requests.
+	Warm map[string]Warm
 	// Lean leaves the heaviest tools out of requests to near models
 	// (agents.defaults.experimental.localModelLean).
 	Lean bool

@@ -155,6 +155,9 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx, sf surface) {
 		x.reject(e, wait)
 		return
 	}
+	if len(x.snap.Config.Warm) > 0 {
+		x.knocks()
+	}
 	if m := &x.mem; m.errand != nil && m.errand.warm {
 		x.warm()
 		return

@@ -138,6 +138,8 @@ func (x *exchange) found() {
 func heldState(o *outcome, err error) string {
 	var e *backendError
 	switch {
+	case o.waking:
+		return upstream.StateWaking
 	case o.reason == fault.Loading:
 		return upstream.StateLoading
 	case o.reason == fault.Saturated:
@@ -155,6 +157,11 @@ func (x *exchange) mayWait(t *target) bool {
 	if x.otherLeft(rule.Loading) && rule.LoadingWait > 0 || x.otherLeft(rule.Queue) && rule.QueueWait > 0 {
 		return true
 	}
+	if t.backend.Wakes() {
+		if state, _ := t.state.State(); state == upstream.StateWaking {
+			return true
+		}
+	}
 	return !x.otherLeft(rule.Loading) && t.backend.LoadingWait(t.state) > 0 || !x.otherLeft(rule.Queue) && t.backend.QueueWait() > 0
 }
 
@@ -162,6 +169,9 @@ func (x *exchange) mayWait(t *target) bool {
 func (x *exchange) waitUntil(t *target, detail string, since, now time.Time) time.Time {
 	w := &x.wait
 	until := w.began.Add(x.waitFor(t, w.state, detail, since, now))
+	if w.state == upstream.StateWaking {
+		until = t.backend.WakeUntil() // as its provider has it, whatever else is left
+	}
 	if last := x.deadline.Add(-x.snap.Config.Fallback.Least); !x.deadline.IsZero() && until.After(last) {
 		return last
 	}
@@ -208,6 +218,9 @@ func (x *exchange) report(state string, o *outcome, err error, now time.Time) {
 	states := x.s.pool.States()
 	var up *upstream.Error
 	switch said := errors.As(err, &up); {
+	case o.waking: // it has not said anything: ask again soon
+		t.state.Hold(state, o.reply.Message, 0, now)
+		return
 	case state != "":
 		var e *backendError
 		var after time.Duration
@@ -252,8 +265,11 @@ func (x *exchange) noteWait(turn upstream.Turn) {
 	}
 	t := w.t
 	class := fault.Loading
-	if turn.State == upstream.StateSaturated {
+	switch turn.State {
+	case upstream.StateSaturated:
 		class = fault.Saturated
+	case upstream.StateWaking:
+		class = fault.NoRoute
 	}
 	x.receipt.Attempts = append(x.receipt.Attempts, Attempt{Ref: t.ref, Route: t.route, Outcome: turn.State, Class: class.String(), Reason: turn.Detail, Phase: upstream.PhaseQueue.String(),
 		provider: t.model.Provider.ID, declared: t.model.Declared})
@@ -300,8 +316,11 @@ func (x *exchange) giveUp(turn upstream.Turn, now time.Time) {
 	x.waited(now)
 	x.cur = w.t
 	code, reason := "model_loading", fault.Loading
-	if turn.State == upstream.StateSaturated {
+	switch turn.State {
+	case upstream.StateSaturated:
 		code, reason = "upstream_saturated", fault.Saturated
+	case upstream.StateWaking:
+		code, reason = "upstream_asleep", fault.NoRoute
 	}
 	o := outcome{name: turn.State, reason: reason, next: true, retryAfter: x.retryLoading(w.t, turn.State, turn.Since, now),
 		reply: wire.Error{Status: 503, Type: "server_error", Code: code, Message: turn.Detail}}

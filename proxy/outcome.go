@@ -24,6 +24,7 @@ type outcome struct {
 	retryAfter time.Duration   // what the backend asked for; 0 when nothing
 	cooldown   bool            // leave the target alone for retryAfter
 	refused    int             // 401 or 403: our credential was not taken
+	waking     bool            // its box sleeps and was sent a packet that wakes it
 	reply      wire.Error
 }
 

@@ -315,6 +315,7 @@ func (s *Server) stateOf(snap *Snapshot, t *target) (state, why string, tried bo
 
 func (s *Server) models(ctx *fasthttp.RequestCtx) {
 	snap := s.snap.Load()
+	s.knockAll(snap)
 	list := snap.Catalog.List()
 	// Hosted models of the built-in catalogue whose key is missing would only
 	// be in the way of who chooses from the list; ?all=true shows them too.

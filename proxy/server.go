@@ -78,6 +78,7 @@ type Server struct {
 	gauges    gauges
 	lines     lines
 	network   network
+	warm      warming
 	dialer    upstream.Dialer // for images; its Policy is set there
 	inFlight  atomic.Int64    // bytes of bodies
 	conns     atomic.Int64
@@ -141,6 +142,8 @@ func New(snap *Snapshot, opt Options) *Server {
 	}
 	s.meter.WatchEndpoints(s.endpointGauges)
 	s.meter.WatchLines(s.lines.gauges)
+	s.warm.init(s)
+	s.meter.WatchWarm(s.warm.gauges)
 	s.meter.WatchBudget(func() int { return s.Retries().Left })
 	s.pool = upstream.NewPool(upstream.Options{Dialer: opt.Dialer, Agent: "nearside/" + opt.Version, Changed: s.breakerChanged, Gone: opt.Meter.Forget, State: s.stateChanged})
 	s.meter.WatchKeys(s.coolingKeys)
@@ -185,6 +188,7 @@ func (s *Server) Apply(snap *Snapshot) {
 	s.ring.resize(snap.Config.ExchangesKept)
 	s.meter.LimitKeys(snap.Config.MetricsKeys)
 	s.snap.Store(snap)
+	s.warm.apply(snap.Config.Warm)
 }
 
 // Snapshot returns the configuration in force.
@@ -215,6 +219,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, cert *tls.Config) e
 	ctx, cancel := context.WithCancel(ctx)
 	var probing sync.WaitGroup
 	probing.Go(func() { s.pool.Run(ctx) })
+	probing.Go(func() { s.warm.run(ctx) })
 	defer probing.Wait()
 	defer cancel()
 	if cert != nil {

@@ -107,6 +107,7 @@ type StatusTarget struct {
 	Why     string         `json:"why,omitempty"`
 	Waiting int64          `json:"waiting,omitempty"` // requests that wait for it to load, or for room
 	Breaker *StatusBreaker `json:"breaker,omitempty"`
+	Warm    *StatusWarm    `json:"warm,omitempty"` // where it is kept warm
 	// Load is how long its model takes to load, in seconds, Prefill the learned
 	// rate, in prompt tokens a second, Ratio the learned tokens for each four bytes
 	// of prompt; 0 when nothing was learned.
@@ -250,6 +251,7 @@ func (s *Server) statusTargets(snap *Snapshot, out *Status, breakers map[string]
 			t := s.target(snap, m)
 			row := StatusTarget{Ref: ref, Route: t.route, Ratio: t.gauge.load().Mean}
 			row.State, row.Why, _ = s.stateOf(snap, t)
+			row.Warm = s.warm.status(ref)
 			if asked {
 				row.Breaker = statusBreaker(st)
 			}

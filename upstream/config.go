@@ -59,6 +59,7 @@ type Config struct {
 	Breaker   breaker.Config
 	Cooldown  Cooldown // of its keys
 	States    StateBounds
+	Wake      Wake
 }
 
 // credentials returns the keys in the order in which they are used, each once.

@@ -47,6 +47,9 @@ type hold struct {
 	changed       chan struct{} // closed at every change of the above
 }
 
+// loads says whether the hold is for a load, so that its length is one to learn.
+func (h *hold) loads() bool { return h.state == StateLoading || h.state == StateSwapping }
+
 // freed is a hold that a poll ended, until content proves it right. Servers say
 // that all is well while the model still loads, when what they are asked knows
 // nothing of it.
@@ -124,7 +127,7 @@ func (m *Model) Hold(state, detail string, after time.Duration, now time.Time) {
 	h := &m.hold
 	switch {
 	case m.held.Load():
-		if m.hold.state == StateSaturated && state != StateSaturated { // another kind of wait
+		if m.hold.state != state && (m.hold.state == StateSaturated || m.hold.state == StateWaking) { // another kind of wait
 			h.since = now
 		}
 		close(h.changed)
@@ -168,7 +171,7 @@ func (m *Model) release(now time.Time, over bool) {
 	if !m.held.Load() {
 		return
 	}
-	if over && h.state != StateSaturated {
+	if over && h.loads() {
 		m.loaded(now.Sub(h.since))
 	}
 	close(h.changed)
@@ -245,7 +248,7 @@ func (m *Model) begun(a *Attempt, took time.Duration, now time.Time) {
 		m.states.mu.Lock()
 		h := m.hold
 		m.states.mu.Unlock()
-		if h.changed != nil && h.state != StateSaturated {
+		if h.changed != nil && h.loads() {
 			m.loaded(now.Sub(h.since) - prompt)
 		}
 		return

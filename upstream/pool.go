@@ -42,6 +42,7 @@ type Pool struct {
 	keyrings map[string]*Keyring // by provider id, made on first use
 
 	endpoints map[string][]*Endpoint // by provider id
+	wakers    map[string]*waker      // by provider id, made on first use
 	states    *States
 }
 
@@ -76,7 +77,7 @@ func NewPool(opt Options) *Pool {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	p := &Pool{opt: opt, backends: map[backendKey]*Backend{}, breakers: map[breakerKey]*breaker.Breaker{}, configs: map[string]Config{}, keyrings: map[string]*Keyring{}}
+	p := &Pool{opt: opt, backends: map[backendKey]*Backend{}, breakers: map[breakerKey]*breaker.Breaker{}, configs: map[string]Config{}, keyrings: map[string]*Keyring{}, wakers: map[string]*waker{}}
 	p.states = newStates(opt.Now, opt.State)
 	return p
 }
@@ -114,6 +115,11 @@ func (p *Pool) Apply(configs []Config) {
 			b := p.newBreaker(key, c)
 			b.Adopt(old)
 			p.breakers[key] = b
+		}
+	}
+	for id := range p.wakers {
+		if c, ok := next[id]; !ok || c.Wake.MAC == "" {
+			delete(p.wakers, id)
 		}
 	}
 	p.applyKeys(next)
@@ -319,6 +325,7 @@ type Backend struct {
 	query      string // its query, "?" included
 	secrets    []string
 	keys       *Keyring // nil where no credential is sent
+	waker      *waker   // nil where its box is not woken
 	fixed      [][]byte // for each key, rest of the request line and the headers that never change
 
 	busy atomic.Int64 // attempts under way, and times unconnected those that have no connection yet
@@ -358,6 +365,12 @@ func (p *Pool) newBackend(c Config, baseURL string) (*Backend, error) {
 		b.prefix = "http://" + u.Host + b.prefix
 	}
 	b.secrets, b.keys = secretsOf(c), p.keyring(c)
+	if c.Wake.MAC != "" { // when the last packet was sent outlives a reload
+		if p.wakers[c.ID] == nil {
+			p.wakers[c.ID] = new(waker)
+		}
+		b.waker = p.wakers[c.ID]
+	}
 	secrets := c.credentials()
 	if len(secrets) == 0 {
 		secrets = []string{""}

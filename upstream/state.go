@@ -22,7 +22,7 @@ const (
 )
 
 // BackendStates lists all states.
-var BackendStates = []string{StateReady, StateLoading, StateSwapping, StateSaturated, StateAsleep, StateFailing, StateMisconfigured, StateUnreachable, StateUnknown}
+var BackendStates = []string{StateReady, StateLoading, StateSwapping, StateSaturated, StateAsleep, StateWaking, StateFailing, StateMisconfigured, StateUnreachable, StateUnknown}
 
 // StateBounds bound how a backend that is not ready is asked again.
 type StateBounds struct {
@@ -225,6 +225,8 @@ func (s *States) looked(row *stateRow, p polled, working int, now time.Time) {
 		}
 		switch h := &m.hold; {
 		case p.url != "" && p.url != m.key.baseURL: // another endpoint's
+		case h.state == StateWaking && p.State != "" && p.State != StateUnreachable: // it is awake, whatever it has loaded
+			m.release(now, false)
 		case !h.doubted && (h.state == StateSaturated && p.State == StateReady && p.room || h.state != StateSaturated && p.ready[m.key.id]):
 			m.free(now)
 		case p.State == StateReady:
@@ -458,7 +460,7 @@ func (m *Model) now(now time.Time) ModelState {
 	switch h := &m.hold; {
 	case m.held.Load():
 		st.State, st.Detail, st.Since = h.state, h.detail, h.since
-		if h.state != StateSaturated {
+		if h.loads() {
 			left, _ := m.Remaining(h.since, now)
 			st.ReadySeconds = left.Seconds()
 		}

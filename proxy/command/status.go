@@ -280,9 +280,9 @@ func clientKeyRows(st *proxy.Status) [][]string {
 }
 
 func targetRows(st *proxy.Status) [][]string {
-	rows := [][]string{{"target", "state", "waiting", "breaker", "prefill tok/s", "load", "why"}}
+	rows := [][]string{{"target", "state", "waiting", "breaker", "prefill tok/s", "load", "warm", "why"}}
 	for _, t := range st.Targets {
-		rows = append(rows, []string{t.Ref, t.State, strconv.FormatInt(t.Waiting, 10), breakerText(t.Breaker, st.At), rate(t.Prefill), loadText(t.Load), t.Why})
+		rows = append(rows, []string{t.Ref, t.State, strconv.FormatInt(t.Waiting, 10), breakerText(t.Breaker, st.At), rate(t.Prefill), loadText(t.Load), t.Warm.Text(st.At), t.Why})
 	}
 	return rows
 }

@@ -484,6 +484,7 @@ func applyOwn(own node, b *upstream.Config) {
 		}
 	}
 
+	applyWake(own, b)
 	states := own.get("states")
 	states.setSpan("poll", &b.States.First)
 	states.setSpan("pollMax", &b.States.Max)
@@ -562,6 +563,7 @@ func (l *loader) ownProviders() {
 		if b.Breaker.OpenFor > b.Breaker.OpenMax {
 			l.at(trip.pos(), trip.path, "openFor (%s) is longer than openMax (%s)", b.Breaker.OpenFor, b.Breaker.OpenMax)
 		}
+		l.checkWake(e.node, &b)
 		if b.States.First > b.States.Max {
 			l.at(e.get("states").pos(), e.get("states").path, "poll (%s) is longer than pollMax (%s)", b.States.First, b.States.Max)
 		}
@@ -587,6 +589,7 @@ func (l *loader) ownModels() {
 		}
 		l.cfg.ownModels[ref] = l.compat(e.get("compat"))
 		l.cfg.rulesOfModel[ref] = l.rules(e.get("rules"))
+		l.warm(ref, e.get("warm"))
 		p := l.providerCalled(provider)
 		switch {
 		case p != nil:

@@ -209,6 +209,7 @@ func proxyShape() *shape {
 			leaf("compat", ownCompatShape(), "As proxy.providers.<id>.compat, for one model, above all other sources."),
 			leaf("rules", listOf(ruleShape()), "As proxy.rules, for one model, after those of its provider."),
 			ours("nearOnly", yes, "false", "Ask near targets only when this model is asked for, by its ref, an alias or as the first of a chain: its requests never leave your machines."),
+			ours("warm", obj(warmFields()...), "", ""),
 			ours("region", &shape{kind: text}, "", "Where this model is served, above its provider's region: for what params.extra_body pins at an aggregator."),
 		)), "", "What OpenClaw's models.providers.<id>.models[] has no key for, by ref; also for models that discovery finds."),
 	)
@@ -281,6 +282,7 @@ func ownProviderShape(plus, dur, durOrZero, yes *shape) *shape {
 			ours("poll", dur, inSeconds(upstream.DefaultStates().First), "How soon a near backend that is not ready is asked again what it is."),
 			ours("pollMax", dur, inSeconds(upstream.DefaultStates().Max), "Each further time comes after twice as long, and at the latest after this."),
 		), "", ""),
+		ours("wake", obj(wakeFields()...), "", ""),
 		ours("breaker", obj(
 			ours("disabled", yes, "false", "Never stop calling the provider; failures are still counted."),
 			ours("consecutive", plus, ints(nearBreaker.Consecutive, farBreaker.Consecutive), "Failures in a row that open the breaker."),

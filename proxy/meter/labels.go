@@ -173,7 +173,7 @@ func lookLabel(s string) string {
 // breakerStates are in the order of their values.
 var breakerStates = []string{"closed", "half_open", "open"}
 
-var backendStates = []string{"ready", "loading", "swapping", "saturated", "asleep", "failing", "misconfigured", "unreachable", "unknown"}
+var backendStates = []string{"ready", "loading", "swapping", "saturated", "asleep", "waking", "failing", "misconfigured", "unreachable", "unknown"}
 
 // oneOf returns the constant equal to s; "none" for an empty s or "none", and
 // "other" for what is not of the vocabulary.

@@ -112,6 +112,7 @@ type Meter struct {
 	store     func() Store // nil without one
 	endpoints func() []Endpoint
 	lines     func() []Line
+	warm      func() Warm
 	keys      func() []Key  // nil without any
 	ledger    func() Ledger // nil without one
 	traces    func() Traces // nil without any
@@ -441,7 +442,7 @@ type collector struct{ m *Meter }
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, placesDesc, endpointBusyDesc, endpointWeightDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, overflowDesc, problemsDesc, lessonsDesc, continuedDesc, tokensDesc,
-		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, lineDesc, backendDesc, keyDesc, costDesc, savedDesc, queuedDesc, readingsDesc, logDesc, inFlightDesc, offlineDesc, reloadDesc, reloadedDesc, buildDesc,
+		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, lineDesc, backendDesc, keyDesc, warmDesc, loadsDesc, wakesDesc, costDesc, savedDesc, queuedDesc, readingsDesc, logDesc, inFlightDesc, offlineDesc, reloadDesc, reloadedDesc, buildDesc,
 		retriesDesc, withheldDesc, hedgesDesc, budgetDesc, storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
 		out <- d
 	}
@@ -472,7 +473,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	breakers, backends := m.breakers.copied(), m.backends.copied()
 	reloads, reloadOK, reloaded := m.reloads, m.reloadOK, m.reloaded
 	store, endpoints, keys, budget, lines := m.store, m.endpoints, m.keys, m.budget, m.lines
-	ledger, traces, log := m.ledger, m.traces, m.log
+	ledger, traces, log, warm := m.ledger, m.traces, m.log, m.warm
 	m.mu.Unlock()
 
 	for _, rows := range counters {
@@ -508,6 +509,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	if lines != nil {
 		collectLines(out, lines())
+	}
+	if warm != nil {
+		collectWarm(out, warm())
 	}
 	if endpoints != nil {
 		collectEndpoints(out, endpoints())

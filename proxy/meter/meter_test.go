@@ -219,6 +219,7 @@ nearside_backend_state{provider="a",state="saturated"} 1
 nearside_backend_state{provider="a",state="swapping"} 0
 nearside_backend_state{provider="a",state="unknown"} 0
 nearside_backend_state{provider="a",state="unreachable"} 0
+nearside_backend_state{provider="a",state="waking"} 0
 `)
 	m.Problem("panic")
 	m.Problem("panic")
@@ -320,6 +321,9 @@ func everything() *Meter {
 	m.Exchange(full())
 	m.Exchange(&Exchange{AbortPhase: "queue", PromptCut: true, Model: "near/m", Overflow: "queue", Attempts: []Attempt{{Provider: "box", Endpoint: "a", Outcome: "ok"}}})
 	m.WatchLines(func() []Line { return []Line{{Provider: "lmstudio", Slots: 2, Running: 2, Waiting: 1}} })
+	m.WatchWarm(func() Warm {
+		return Warm{Models: map[string]string{"box/m": "warm"}, Loads: []WarmLoad{{Ref: "box/m", Outcome: "loaded", Count: 2}}, Packets: map[string]uint64{"box": 3}}
+	})
 	m.WatchEndpoints(func() []Endpoint { return []Endpoint{{Provider: "box", Name: "a", InFlight: 2, Weight: 0.5}} })
 	m.Reload(true)
 	m.Breaker("a", "open")

@@ -162,6 +162,9 @@ func (s *Server) generatedHealth() *plan {
 
 // ownPost answers POST to what only one server has; nil when there is no such.
 func (s *Server) ownPost(path string, body []byte) *plan {
+	if p := s.loads(path, body); p != nil {
+		return p
+	}
 	switch {
 	case s.kit.profile == Ollama && path == "/api/show":
 		var r raws
