@@ -21,6 +21,8 @@ command -v go >/dev/null 2>&1 || { echo "Go 1.26 or newer is needed: https://go.
 need gcc gcc # the race detector wants cgo
 need npm npm
 need promtool prometheus
+need systemd-analyze systemd
+need plistutil libplist-utils
 
 say "format"
 unformatted=$(gofmt -l $(git ls-files '*.go'))

@@ -35,23 +35,25 @@ type Env struct {
 
 // CLI is the command line.
 type CLI struct {
-	Serve      Serve         `cmd:"" default:"withargs" help:"Run the proxy (the default command)."`
-	Check      Check         `cmd:"" help:"Check the configuration and say what it means."`
-	Models     Models        `cmd:"" help:"List the models that can be asked, and why others cannot."`
-	Explain    Explain       `cmd:"" help:"Show where a request would go and what would be changed in it."`
-	Probe      Probe         `cmd:"" help:"Ask one model for one tiny completion."`
-	Init       Init          `cmd:"" help:"Find model servers and write a first configuration."`
-	Config     ConfigCommand `cmd:"" help:"Print a setting of the configuration, change it or take it away."`
-	Connect    Connect       `cmd:"" help:"Print a client's settings for this proxy."`
-	Onboard    Onboard       `cmd:"" help:"Look at a model server and write the configuration for it."`
-	Sim        Sim           `cmd:"" help:"Run a simulated model server."`
-	Bench      Bench         `cmd:"" help:"Measure what the proxy costs beside a bare relay."`
-	Status     Status        `cmd:"" help:"Show what state the backends of a running proxy are in."`
-	Usage      Usage         `cmd:"" help:"Print who used what, what it cost, and what near answers saved."`
-	Keys       Keys          `cmd:"" help:"Make, list and end the keys of clients."`
-	Health     Health        `cmd:"" help:"Ask a running proxy whether it is well."`
-	Version    Version       `cmd:"" help:"Print the version."`
-	Completion Completion    `cmd:"" help:"Print a completion script for your shell."`
+	Serve   Serve         `cmd:"" default:"withargs" help:"Run the proxy (the default command)."`
+	Check   Check         `cmd:"" help:"Check the configuration and say what it means."`
+	Models  Models        `cmd:"" help:"List the models that can be asked, and why others cannot."`
+	Explain Explain       `cmd:"" help:"Show where a request would go and what would be changed in it."`
+	Probe   Probe         `cmd:"" help:"Ask one model for one tiny completion."`
+	Init    Init          `cmd:"" help:"Find model servers and write a first configuration."`
+	Config  ConfigCommand `cmd:"" help:"Print a setting of the configuration, change it or take it away."`
+	Connect Connect       `cmd:"" help:"Print a client's settings for this proxy."`
+	Onboard Onboard       `cmd:"" help:"Look at a model server and write the configuration for it."`
+	Sim     Sim           `cmd:"" help:"Run a simulated model server."`
+	Bench   Bench         `cmd:"" help:"Measure what the proxy costs beside a bare relay."`
+	Status  Status        `cmd:"" help:"Show what state the backends of a running proxy are in."`
+	Usage   Usage         `cmd:"" help:"Print who used what, what it cost, and what near answers saved."`
+	Keys    Keys          `cmd:"" help:"Make, list and end the keys of clients."`
+	Service Service       `cmd:"" help:"Install the proxy as a service of systemd or launchd."`
+
+	Health     Health     `cmd:"" help:"Ask a running proxy whether it is well."`
+	Version    Version    `cmd:"" help:"Print the version."`
+	Completion Completion `cmd:"" help:"Print a completion script for your shell."`
 }
 
 // Exit codes, documented in --help and docs/cli.md.

@@ -234,11 +234,13 @@ func (c *Serve) Run(env *Env) error {
 
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ctx, ln, cert) }()
+	supervise(ctx, env, &file.Proxy, ln.Addr().String(), &background)
 	var result error
 	select {
 	case err := <-served:
 		result = err
 	case <-env.Stop:
+		notify(env, "STOPPING=1")
 		fmt.Fprintln(env.Stdout, "stopping: streams may finish (Ctrl-C again to cut them)")
 		drain, cut := context.WithCancel(context.Background())
 		go func() {

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// runPage runs every command of a page, in a folder and a home of its own, with
+// what the page takes for given put in its place. It says what each came to.
+func runPage(t *testing.T, page string, given map[string]string, env []string, came func(line, out string, code int)) {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, n := t.TempDir(), 0
+	for _, b := range regexp.MustCompile("(?ms)^```\n(.*?)^```").FindAllStringSubmatch(string(text), -1) {
+		for line := range strings.Lines(b[1]) {
+			if !strings.HasPrefix(line, "nearside ") {
+				continue
+			}
+			n++
+			line, _, _ = strings.Cut(strings.TrimSpace(line), "  #")
+			run := line
+			for from, to := range given {
+				run = strings.ReplaceAll(run, from, to)
+			}
+			cmd := exec.Command("sh", "-c", strings.Replace(run, "nearside", binary, 1))
+			cmd.Dir = dir
+			cmd.Env = append(append(cleanEnv(), "HOME="+dir, "XDG_CONFIG_HOME="+filepath.Join(dir, ".config"), "XDG_STATE_HOME="+filepath.Join(dir, ".state"), "GORACE=atexit_sleep_ms=20"), env...)
+			out, _ := cmd.CombinedOutput()
+			came(line, string(out), cmd.ProcessState.ExitCode())
+		}
+	}
+	if n == 0 {
+		t.Errorf("%s shows no command", page)
+	}
+}
+
+// Every command of the page on services does what the page says, and none of those
+// shown there changes this machine.
+func TestServicePageIsTrue(t *testing.T) {
+	runPage(t, "docs/service.md", map[string]string{"/usr/local/bin/nearside": "/bin/true"}, nil, func(line, out string, code int) {
+		want, wantCode := "Nearside, a local-first", 0
+		switch {
+		case strings.Contains(line, "launchd"):
+			want = "<key>ProgramArguments</key>"
+		case strings.Contains(line, "status"):
+			want, wantCode = "is not there: nearside service install", 1
+		case strings.Contains(line, "uninstall"):
+			want = "would remove "
+		case strings.Contains(line, "--system"):
+			want = "LoadCredential=openai:/etc/nearside/openai.key"
+		}
+		if code != wantCode || !strings.Contains(out, want) {
+			t.Errorf("%s: exit %d, want %d and %q\n%s", line, code, wantCode, want, out)
+		}
+	})
+}
