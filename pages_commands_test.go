@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"nearside/upstream/sim"
 )
 
 // runPage runs every command of a page, in a folder and a home of its own, with
@@ -58,6 +60,28 @@ func TestServicePageIsTrue(t *testing.T) {
 		}
 		if code != wantCode || !strings.Contains(out, want) {
 			t.Errorf("%s: exit %d, want %d and %q\n%s", line, code, wantCode, want, out)
+		}
+	})
+}
+
+// Every command of the page on doctor runs, and finds nothing that fails at a
+// backend which is well.
+func TestDoctorPageIsTrue(t *testing.T) {
+	b := sim.New(sim.Options{Profile: sim.LMStudio, Models: []string{"my-local-model"}})
+	url, err := b.Start("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	config := filepath.Join(t.TempDir(), "config.json5")
+	text := `{ models: { providers: { lmstudio: { baseUrl: "` + url + `/v1", models: [{ id: "my-local-model", contextWindow: 32768 }] } } },
+		agents: { defaults: { model: { primary: "lmstudio/my-local-model" } } }, proxy: { listen: "127.0.0.1:0", discovery: { enabled: false } } }`
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	runPage(t, "docs/doctor.md", nil, []string{"NEARSIDE_CONFIG=" + config}, func(line, out string, code int) {
+		if code != 0 || !strings.Contains(out, "it finds the right one of 11 tools") {
+			t.Errorf("%s: exit %d\n%s", line, code, out)
 		}
 	})
 }

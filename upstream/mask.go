@@ -52,3 +52,6 @@ func secretsOf(c Config) []string {
 	}
 	return all
 }
+
+// Mask does as Backend.Mask does, for texts about a provider that is not asked.
+func (c *Config) Mask(text string) string { return (&Backend{secrets: secretsOf(*c)}).Mask(text) }

@@ -49,6 +49,7 @@ type CLI struct {
 	Status  Status        `cmd:"" help:"Show what state the backends of a running proxy are in."`
 	Usage   Usage         `cmd:"" help:"Print who used what, what it cost, and what near answers saved."`
 	Keys    Keys          `cmd:"" help:"Make, list and end the keys of clients."`
+	Doctor  Doctor        `cmd:"" help:"Look for what is the matter, and say what mends it."`
 	Service Service       `cmd:"" help:"Install the proxy as a service of systemd or launchd."`
 
 	Health     Health     `cmd:"" help:"Ask a running proxy whether it is well."`

@@ -34,6 +34,9 @@ type Probe struct {
 	JSON      bool          `help:"As JSON, in the envelope of OpenClaw's infer model run."`
 
 	file *config.Config // of a command that has one that is not written yet
+	// Of doctor: further members of the request, and its text as a list of parts.
+	more  func(wire.Dialect) string
+	parts bool
 }
 
 // Help teaches what probe does.
@@ -64,6 +67,8 @@ type answered struct {
 	usage           wire.Usage
 	hasUsage        bool
 	attempts        []probeAttempt
+	whole           []byte // an answer that is not streamed
+	taught          string // the setting that what it refused points to; empty for none
 	kind            string // what the backend is and where that is known from
 }
 
@@ -236,7 +241,12 @@ func (c *Probe) request(d wire.Dialect, model, maxField string) []byte {
 		b = wire.AppendString(append(b, `,"input":`...), c.Prompt)
 		maxField = "max_output_tokens"
 	default:
-		b = wire.AppendString(append(b, `,"messages":[{"role":"user","content":`...), c.Prompt)
+		b = append(b, `,"messages":[{"role":"user","content":`...)
+		if c.parts {
+			b = append(wire.AppendString(append(b, `[{"type":"text","text":`...), c.Prompt), `}]`...)
+		} else {
+			b = wire.AppendString(b, c.Prompt)
+		}
 		b = append(b, `}]`...)
 	}
 	if d == wire.Messages {
@@ -249,6 +259,9 @@ func (c *Probe) request(d wire.Dialect, model, maxField string) []byte {
 	if c.Stream && c.Gateway != "" && d == wire.Chat {
 		b = append(b, `,"stream_options":{"include_usage":true}`...) // a proxy hides what was not asked for
 	}
+	if c.more != nil {
+		b = append(b, c.more(d)...)
+	}
 	return append(b, '}')
 }
 
@@ -258,6 +271,11 @@ func (c *Probe) local(ctx context.Context, env *Env, a *answered) error {
 	if err != nil {
 		return err
 	}
+	return c.ask(ctx, env, snap, m, a)
+}
+
+// ask asks a model's own backend.
+func (c *Probe) ask(ctx context.Context, env *Env, snap *proxy.Snapshot, m *catalog.Model, a *answered) error {
 	a.provider, a.model, a.kind = m.Provider.ID, m.ID, kindText(m.Provider)
 	outcome := func(name string, err error) error {
 		at := probeAttempt{Provider: a.provider, Model: a.model, Endpoint: a.endpoint, Outcome: name}
@@ -319,7 +337,16 @@ func (c *Probe) local(ctx context.Context, env *Env, a *answered) error {
 		return outcome(kindOf(err), c.hint(m, err))
 	}
 	a.simulated = string(at.Head.Get("x-nearside-simulated")) == "1"
-	name, err := c.hear(a, d, at.Head.Status, string(at.Head.Get("content-type")), string(at.Head.Get("location")), &at, b.Limits(), func() {
+	defer func() {
+		var said *saidError
+		if errors.As(err, &said) && said.said != nil {
+			if taught, ok := s.Learn(said.said, body, &e, &r); ok {
+				a.taught = taught.Flag + " " + taught.Value
+			}
+		}
+	}()
+	var name string
+	name, err = c.hear(a, d, at.Head.Status, string(at.Head.Get("content-type")), string(at.Head.Get("location")), &at, b.Limits(), func() {
 		a.first = time.Since(a.asked)
 		at.Progress(time.Now())
 	})
@@ -562,6 +589,7 @@ func hearWhole(a *answered, d wire.Dialect, contentType string, body io.Reader, 
 		return err
 	}
 	first()
+	a.whole = p
 	a.read(p)
 	return nil
 }
