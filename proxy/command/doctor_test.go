@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -33,6 +34,7 @@ type patientRoom struct {
 	t      *testing.T
 	home   string
 	dialer upstream.Dialer
+	fixes  []string // lines to type before
 }
 
 type doctorReport struct {
@@ -58,12 +60,26 @@ func (r *patientRoom) examine(config string, args ...string) (rep doctorReport, 
 			return r.home, true
 		case "XDG_STATE_HOME":
 			return filepath.Join(r.home, "state"), true
+		case "BOX_API_KEY":
+			return "sk-right", true
 		}
 		return "", false
 	}
 	get := func(name string) string { v, _ := lookup(name); return v }
 	var out, errs bytes.Buffer
-	code = Run(append([]string{"doctor", "--json", "--config", path}, args...), &Env{Stdout: &out, Stderr: &errs, Getenv: get, Lookup: lookup, Version: "test", Dialer: r.dialer})
+	env := &Env{Stdout: &out, Stderr: &errs, Getenv: get, Lookup: lookup, Version: "test", Dialer: r.dialer}
+	for _, fix := range r.fixes { // as somebody would type them
+		words, err := exec.Command("sh", "-c", `for w in `+strings.TrimPrefix(fix, "nearside ")+`; do printf '%s\0' "$w"; done`).Output()
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		line := append(strings.Split(strings.TrimSuffix(string(words), "\x00"), "\x00"), "--config", path)
+		if code := Run(line, env); code != 0 {
+			r.t.Errorf("%s: exit %d, %s", fix, code, errs.Bytes())
+		}
+	}
+	out.Reset()
+	code = Run(append([]string{"doctor", "--json", "--config", path}, args...), env)
 	if err := json.Unmarshal(out.Bytes(), &rep); err != nil {
 		r.t.Fatalf("%v in %s%s", err, out.Bytes(), errs.Bytes())
 	}
@@ -153,6 +169,16 @@ func TestDoctorStopsAtTheRungThatBreaks(t *testing.T) {
 				t.Errorf("exit %d, want %d", got, code)
 			}
 			rep.has(t, check, level, text, fix)
+			if !strings.HasPrefix(fix, "nearside config set ") {
+				return
+			}
+			r.fixes = []string{fix}
+			rep, _ = r.examine(box(url, provider, model))
+			for _, f := range rep.Findings {
+				if f.Check == check && f.Level == level && f.Fix == fix && !strings.Contains(fix, "tool_choice") { // which no sim is forced by
+					t.Errorf("it says the same again once %s was typed: %s", fix, f.Text)
+				}
+			}
 		})
 	}
 	f("strings only", sim.Options{Quirks: []string{"string-content-only"}}, "", "", 0, "string content", levelWarn, "as texts only", "nearside config set 'models.providers.box.models[0].compat.requiresStringContent' true")
@@ -192,8 +218,16 @@ func TestDoctorTellsTheWayFromTheBackend(t *testing.T) {
 	_, url := simAt(t, sim.Options{Models: []string{"other"}})
 	rep, _ = r.examine(box(url, "", ""))
 	rep.has(t, "exists", levelFail, `no model "m"; it has other`, "nearside config set 'models.providers.box.models[0].id' other")
+	r.fixes = []string{"nearside config set 'models.providers.box.models[0].id' other"}
+	rep, _ = r.examine(box(url, "", ""))
+	rep.has(t, "exists", levelPass, "", "")
+	r.fixes = nil
 	rep, _ = r.examine(box(strings.TrimSuffix(url, "/v1"), "", ""))
 	rep.has(t, "model list", levelFail, "", "nearside config set models.providers.box.baseUrl "+url)
+	r.fixes = []string{"nearside config set models.providers.box.baseUrl " + url}
+	rep, _ = r.examine(box(strings.TrimSuffix(url, "/v1"), "", ""))
+	rep.has(t, "model list", levelPass, "", "")
+	r.fixes = nil
 
 	late := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Date", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))
