@@ -111,7 +111,7 @@ func TestOfficialClientsWithKeysOfTheirOwn(t *testing.T) {
 		all = append(all, who{key, openai.NewClient(option.WithAPIKey(key), option.WithBaseURL(p.base+"/v1"), option.WithMaxRetries(0))})
 	}
 	p.until("the keys are taken", func() bool {
-		return p.post("/v1/chat/completions", `{}`, "x-api-key", all[3].key).status == 400
+		return p.post("/v1/chat/completions", `{}`).status == 401 && p.post("/v1/chat/completions", `{}`, "x-api-key", all[3].key).status == 400
 	})
 	stranger := openai.NewClient(option.WithAPIKey("nsk_wrong"), option.WithBaseURL(p.base+"/v1"), option.WithMaxRetries(0))
 	var refused *openai.Error

@@ -132,7 +132,7 @@ func TestFilesThatAreRefused(t *testing.T) {
 	f("", "not a file of keys")
 	f("{", "not a file of keys")
 	f(`{"version":2,"keys":[]}`, "version 2")
-	f(`{"version":1,"keys":[{"id":"a","sha256":"`+sum+`","near_onyl":true}]}`, "near_onyl")
+	f(`{"version":1,"keys":[{"id":"a","sha256":"`+sum+`","near_alone":true}]}`, "near_alone")
 	f(`{"version":1,"keys":[{"id":"a","sha256":"secret"}]}`, "64 hexadecimal")
 	f(`{"version":1,"keys":[{"id":"a b","sha256":"`+sum+`"}]}`, "its id")
 	f(`{"version":1,"keys":[{"id":"a","sha256":"`+sum+`"},{"id":"a","sha256":"`+sum+`"}]}`, "that of another")
