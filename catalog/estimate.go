@@ -79,6 +79,15 @@ func (g Gauge) Estimate(p Prompt) Estimate {
 	}
 }
 
+// Expect returns what a prompt most likely comes to, without a margin.
+func (g Gauge) Expect(p Prompt) int {
+	mean := g.Mean
+	if g.Seen == 0 {
+		mean = 1
+	}
+	return int(p.units()*mean) + p.Images*tokensPerImage
+}
+
 // Learn takes in what a backend counted for a prompt. Prompts with images and
 // short ones say nothing of texts and leave it as it is.
 func (g Gauge) Learn(p Prompt, tokens int64) Gauge {

@@ -5,6 +5,7 @@ import (
 
 	"nearside/catalog"
 	"nearside/proxy/ledger"
+	"nearside/shaping/wire"
 )
 
 // price notes what the exchange cost, and what its near answer has saved.
@@ -29,7 +30,11 @@ func (x *exchange) account() {
 	}
 	r := x.receipt
 	row := ledger.Row{ID: r.ID, At: r.Started, Key: r.Key, Requested: r.Requested, Ref: r.Model, Provider: r.Provider, Route: r.Route, Dialect: r.Dialect, Stream: r.Stream,
-		Status: r.Status, Outcome: r.Outcome, Code: r.Code, Reported: r.HasUsage, First: r.First, Took: r.Took}
+		Status: r.Status, Outcome: r.Outcome, Code: r.Code, Reported: r.HasUsage, Estimated: r.UsagePartial,
+		Queued: r.Queued, First: r.First, Took: r.Took}
+	if r.Stream {
+		row.GapP50, row.GapP95 = x.gaps.Quantile(0.5), x.gaps.Quantile(0.95)
+	}
 	for i := range r.Attempts {
 		if !r.Attempts[i].Skipped {
 			row.Attempts++
@@ -38,12 +43,37 @@ func (x *exchange) account() {
 	if row.Attempts > 1 || r.Outcome != "ok" {
 		row.Trail = string(appendAttempts(nil, r.Attempts))
 	}
-	if r.HasUsage {
-		u := r.Usage
+	u, counted := r.Usage, r.HasUsage
+	if !counted {
+		u, row.Estimated = x.unsaid()
+	}
+	if counted || row.Estimated {
 		row.Input, row.Output, row.Cached, row.CacheWrite, row.Reasoning = u.Input, u.Output, u.Cached, u.CacheWrite, u.Reasoning
 		row.Cost, row.Saved = r.cost, r.saved
 	}
 	l.Add(row)
+}
+
+// unsaid estimates the tokens of an answer whose backend did not say them: the
+// prompt by what was learned of the model, the answer by its events, each of which
+// is mostly one token, or by its bytes. It says false where no backend has worked
+// for it, and for what is no text.
+func (x *exchange) unsaid() (u wire.Usage, ok bool) {
+	r, t := x.receipt, x.cur
+	if t == nil || x.form != "" || x.opaque || !x.usedSome() {
+		return u, false
+	}
+	_, env := x.request()
+	u.Input = int64(t.gauge.load().Expect(catalog.Prompt{TextBytes: env.TextBytes, Images: x.media.Images + x.media.Audio + x.media.Video}))
+	switch {
+	case x.surface.dialect == wire.Plain: // embeddings, rankings: no text is made
+	case r.Stream:
+		u.Output = int64(r.Events)
+	default:
+		u.Output = r.BytesOut / 4
+	}
+	u.Total = u.Input + u.Output
+	return u, true
 }
 
 // instead is the far model whose prices tell what a near answer has saved: that of

@@ -170,6 +170,9 @@ type LedgerConfig struct {
 	Keep     bool
 	MaxAge   time.Duration // of a row; 0 for ever
 	MaxBytes int64         // of the file
+	Queue    int           // rows that may wait to be written
+	Batch    time.Duration // how long a row may wait for others
+	Aside    bool          // a damaged file is moved away; else the proxy does not start
 	// CompareWith is the model whose prices tell what near answers have saved;
 	// empty for the first far one of the chain.
 	CompareWith string
@@ -218,7 +221,7 @@ func Defaults() Config {
 		Network:  Network{Offline: time.Second, OfflineMax: 15 * time.Second},
 		Responses: ResponsesConfig{Store: "file", MaxAge: 30 * 24 * time.Hour, MaxBytes: 1 << 30, Background: 4, BackgroundQueue: 64, BackgroundBytes: 16 << 20,
 			WebSocket: true, Sockets: 256, SocketFor: time.Hour, SocketQueue: 16, SocketBytes: 32 << 20, Reasoning: "summary", SystemMessages: shaping.SystemKeep},
-		Ledger: LedgerConfig{Keep: false, MaxAge: ledger.DefaultMaxAge, MaxBytes: ledger.DefaultMaxBytes},
+		Ledger: LedgerConfig{Keep: true, MaxAge: ledger.DefaultMaxAge, MaxBytes: ledger.DefaultMaxBytes, Queue: ledger.DefaultQueue, Batch: ledger.DefaultEvery, Aside: true},
 		Traces: TracesConfig{Sample: 0.1, FromClients: true, Queue: 1024, Batch: 128, Every: 5 * time.Second, Timeout: 10 * time.Second, Retry: time.Minute, Service: "nearside",
 			Propagate: PropagateNear},
 		Context:       ContextConfig{Preflight: true},

@@ -109,13 +109,8 @@ func (x *exchange) settleKey() {
 		return
 	}
 	u, r := x.receipt.Usage, x.receipt
-	if !r.HasUsage && x.usedSome() {
-		u = wire.Usage{Input: x.weight / 4, Output: int64(r.Events)}
-		for i := range x.plan.Steps {
-			if st := &x.plan.Steps[i]; st.target == x.cur && st.Size.Prompt > 0 {
-				u.Input = int64(st.Size.Prompt)
-			}
-		}
+	if !r.HasUsage {
+		u, _ = x.unsaid() // as the ledger has it
 	}
 	usd := 0.0
 	if x.cur != nil && r.Model == x.cur.ref {

@@ -291,7 +291,7 @@ func needRestart(started, now *config.Config) []string {
 		{"proxy.responses.maxAgeSeconds", was.Responses.MaxAge == is.Responses.MaxAge},
 		{"proxy.responses.maxBytes", was.Responses.MaxBytes == is.Responses.MaxBytes},
 		{"proxy.responses.sealKey", was.Responses.SealKey == is.Responses.SealKey},
-		{"proxy.ledger", was.Ledger.Keep == is.Ledger.Keep && was.Ledger.MaxAge == is.Ledger.MaxAge && was.Ledger.MaxBytes == is.Ledger.MaxBytes},
+		{"proxy.ledger", sameLedger(was.Ledger, is.Ledger)},
 		{"proxy.traces", sameTraces(was.Traces, is.Traces)},
 		{"proxy.responses.background", was.Responses.Background == is.Responses.Background},
 	} {
@@ -300,6 +300,12 @@ func needRestart(started, now *config.Config) []string {
 		}
 	}
 	return names
+}
+
+// sameLedger says whether the settings agree that hold from the start on.
+func sameLedger(was, is proxy.LedgerConfig) bool {
+	was.CompareWith = is.CompareWith
+	return was == is
 }
 
 // serverTLS is the TLS of proxy.tls, whose certificate may be renewed; nil for

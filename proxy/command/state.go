@@ -25,6 +25,9 @@ const (
 	sealKeyFile = "seal.key"
 )
 
+// ledgerMemory is what a ledger may take that has no file.
+const ledgerMemory = 16 << 20
+
 // state is what outlives a restart.
 type state struct {
 	store  *store.Store // nil when nothing is kept
@@ -68,20 +71,23 @@ func openLedger(cfg *proxy.Config, log zerolog.Logger) (l *ledger.Ledger, note s
 	if !c.Keep {
 		return nil, "", nil
 	}
-	opt := ledger.Options{Path: filepath.Join(cfg.DataDir, ledgerFile), MaxAge: c.MaxAge, MaxBytes: c.MaxBytes, Log: log}
+	opt := ledger.Options{Path: filepath.Join(cfg.DataDir, ledgerFile), MaxAge: c.MaxAge, MaxBytes: c.MaxBytes, Queue: c.Queue, Every: c.Batch, SetAside: c.Aside, Log: log}
 	if opt.MaxAge == 0 {
 		opt.MaxAge = -1 // for ever
 	}
 	l, err = ledger.Open(opt)
-	if err != nil && unwritable(err) {
-		note = fmt.Sprintf("the account of exchanges is kept in memory only: %v", err)
-		opt.Path = ""
+	if err != nil && ledger.Unavailable(err) {
+		note = fmt.Sprintf("the account of exchanges is kept in memory only, and ends with this process: %v", err)
+		opt.Path, opt.MaxBytes = "", min(opt.MaxBytes, ledgerMemory)
 		l, err = ledger.Open(opt)
 	}
 	if err != nil {
-		err = fmt.Errorf("%w; it was left as it is: move it away, or set proxy.ledger.keep: false", err)
+		return nil, "", fmt.Errorf("%w; it was left as it is: move it away, or set proxy.ledger.keep: false", err)
 	}
-	return l, note, err
+	if aside := l.Aside(); aside != "" {
+		note = fmt.Sprintf("the account of exchanges was damaged: it was moved to %s, and a new one begins", aside)
+	}
+	return l, note, nil
 }
 
 func (s state) close() {

@@ -187,17 +187,17 @@ func (c *Usage) table(env *Env, by []string, sums, total []ledger.Sum) {
 		line(&total[0], all)
 	}
 	table(env.Stdout, "", rows)
-	if n := total[0].Unreported; n > 0 {
-		fmt.Fprintf(env.Stdout, "of %s the backend did not say the tokens: they are not in the sums\n", count(int(n), "answer"))
+	if n := total[0].Estimated; n > 0 {
+		fmt.Fprintf(env.Stdout, "of %s the backend did not say the tokens: what is summed for them is an estimate\n", count(int(n), "answer"))
 	}
 }
 
 func (c *Usage) csv(env *Env, by []string, sums []ledger.Sum) error {
 	out := csv.NewWriter(env.Stdout)
-	_ = out.Write(append(append([]string{}, by...), "exchanges", "failed", "far", "input", "output", "cached", "cache_write", "reasoning", "unreported", "cost_usd", "saved_usd"))
+	_ = out.Write(append(append([]string{}, by...), "exchanges", "failed", "far", "input", "output", "cached", "cache_write", "reasoning", "estimated", "cost_usd", "saved_usd"))
 	for _, s := range sums {
 		_ = out.Write(append(append([]string{}, s.Group...), whole(s.Exchanges), whole(s.Failed), whole(s.Far), whole(s.Input), whole(s.Output), whole(s.Cached), whole(s.CacheWrite),
-			whole(s.Reasoning), whole(s.Unreported), precise(s.Cost), precise(s.Saved)))
+			whole(s.Reasoning), whole(s.Estimated), precise(s.Cost), precise(s.Saved)))
 	}
 	out.Flush()
 	return out.Error()
@@ -223,27 +223,32 @@ type usageRow struct {
 	Written   int64     `json:"cache_write"`
 	Reasoning int64     `json:"reasoning"`
 	Reported  bool      `json:"usage_reported"`
+	Estimated bool      `json:"usage_estimated"`
 	Cost      float64   `json:"cost_usd"`
 	Saved     float64   `json:"saved_usd"`
+	Queued    float64   `json:"queued_ms"`
 	First     float64   `json:"first_content_ms"`
 	Took      float64   `json:"took_ms"`
+	GapP50    float64   `json:"gap_p50_ms"`
+	GapP95    float64   `json:"gap_p95_ms"`
 	Attempts  int       `json:"attempts"`
 	Trail     string    `json:"trail"`
 }
 
 func newUsageRow(r *ledger.Row) usageRow {
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 	return usageRow{r.At, r.ID, r.Key, r.Requested, r.Ref, r.Provider, r.Route, r.Dialect, r.Stream, r.Status, r.Outcome, r.Code, r.Input, r.Output, r.Cached, r.CacheWrite,
-		r.Reasoning, r.Reported, r.Cost, r.Saved, float64(r.First.Microseconds()) / 1000, float64(r.Took.Microseconds()) / 1000, r.Attempts, r.Trail}
+		r.Reasoning, r.Reported, r.Estimated, r.Cost, r.Saved, ms(r.Queued), ms(r.First), ms(r.Took), ms(r.GapP50), ms(r.GapP95), r.Attempts, r.Trail}
 }
 
 var rowHeader = []string{"at", "request_id", "key", "requested", "model", "provider", "route", "dialect", "stream", "status", "outcome", "code", "input", "output", "cached",
-	"cache_write", "reasoning", "usage_reported", "cost_usd", "saved_usd", "first_content_ms", "took_ms", "attempts", "trail"}
+	"cache_write", "reasoning", "usage_reported", "usage_estimated", "cost_usd", "saved_usd", "queued_ms", "first_content_ms", "took_ms", "gap_p50_ms", "gap_p95_ms", "attempts", "trail"}
 
 func rowFields(r *ledger.Row) []string {
 	ms := func(d time.Duration) string { return strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', 3, 64) }
 	return []string{r.At.Format(time.RFC3339Nano), r.ID, r.Key, cell(r.Requested), cell(r.Ref), r.Provider, r.Route, r.Dialect, strconv.FormatBool(r.Stream), strconv.Itoa(r.Status), r.Outcome,
-		r.Code, whole(r.Input), whole(r.Output), whole(r.Cached), whole(r.CacheWrite), whole(r.Reasoning), strconv.FormatBool(r.Reported), precise(r.Cost), precise(r.Saved),
-		ms(r.First), ms(r.Took), strconv.Itoa(r.Attempts), cell(r.Trail)}
+		r.Code, whole(r.Input), whole(r.Output), whole(r.Cached), whole(r.CacheWrite), whole(r.Reasoning), strconv.FormatBool(r.Reported), strconv.FormatBool(r.Estimated), precise(r.Cost), precise(r.Saved),
+		ms(r.Queued), ms(r.First), ms(r.Took), ms(r.GapP50), ms(r.GapP95), strconv.Itoa(r.Attempts), cell(r.Trail)}
 }
 
 // cell keeps a client's text from being a formula in a spreadsheet.

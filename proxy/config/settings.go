@@ -103,6 +103,11 @@ func (l *loader) settings() {
 	if at := account.get("maxBytes"); at.there() {
 		c.Ledger.MaxBytes = int64(at.whole())
 	}
+	account.setWhole("queue", &c.Ledger.Queue)
+	account.setSpan("batch", &c.Ledger.Batch)
+	if at := account.get("damaged"); at.there() {
+		c.Ledger.Aside = at.text() == "aside"
+	}
 	account.setText("compareWith", &c.Ledger.CompareWith)
 	own.setText("answerModel", &c.AnswerModel)
 	own.setWhole("exchangesKept", &c.ExchangesKept)

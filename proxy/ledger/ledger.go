@@ -1,17 +1,14 @@
 // Package ledger owns the account of exchanges: one row each, of what was asked,
 // who answered, what it used and cost, never of content. Rows are written in
 // batches beside the exchanges, into one SQLite file of its own, bounded by age and
-// size.
+// size: a batch is one compact block, and sums by the quarter of an hour are kept
+// beside the blocks, so that questions over a year are quick.
 package ledger
 
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-	"net/url"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,15 +33,19 @@ type Row struct {
 	Code      string
 
 	Input, Output, Cached, CacheWrite, Reasoning int64
-	Reported                                     bool // the backend counted the tokens; else they are unknown
+	Reported                                     bool // the backend counted the tokens
+	Estimated                                    bool // tokens are, or some of them, what we reckon: the backend said none
 
 	Cost  float64 // in USD, at the catalogue's prices; 0 for a model that has none
 	Saved float64 // what the same tokens would have cost far; 0 for a far one
 
+	Queued   time.Duration // waited for a slot of a scarce backend
 	First    time.Duration // to the first content; 0 when there was none
 	Took     time.Duration
+	GapP50   time.Duration // between a stream's events, as the metrics' buckets tell it
+	GapP95   time.Duration
 	Attempts int
-	Trail    string // ref=outcome of each, in order
+	Trail    string // ref=outcome of each, in order, where there was more than one or a failure
 }
 
 // Options are what a Ledger is given from outside. Zero values mean the
@@ -54,7 +55,9 @@ type Options struct {
 	MaxAge   time.Duration // rows older than this go; negative keeps them for ever
 	MaxBytes int64         // of the file; the oldest rows go first
 	Queue    int           // rows that may wait to be written; what is beyond is lost and counted
+	Every    time.Duration // how long a row may wait for others: what a crash can lose
 	Sweep    time.Duration // how often age and size are looked at
+	SetAside bool          // a damaged file is moved away and a new one begun; else it is an error
 	Log      zerolog.Logger
 	Now      func() time.Time
 }
@@ -64,72 +67,39 @@ const (
 	DefaultMaxAge   = 400 * 24 * time.Hour
 	DefaultMaxBytes = 512 << 20
 	DefaultQueue    = 8192
+	DefaultEvery    = time.Second
 	sweepEvery      = 10 * time.Minute
 )
 
 // Ledger is open until Close. It is safe for concurrent use.
 type Ledger struct {
 	opt     Options
-	db      *sql.DB // of readers
-	queue   chan Row
-	flush   chan chan struct{}
-	done    chan struct{}
+	db      atomic.Pointer[sql.DB] // of readers
+	wake    chan struct{}          // holds one: the first row waits
+	full    chan struct{}          // holds one: a block's worth waits
+	asks    chan func(*writer)     // to be done by the writer
+	stop    chan struct{}          // closed by Close
+	done    chan struct{}          // closed by the writer
+	aside   string                 // where a damaged file went when this one was opened
+	written atomic.Int64
 	lost    atomic.Int64
 	failed  atomic.Int64
-	written atomic.Int64
 	bytes   atomic.Int64
 
-	mu     sync.RWMutex // guards closed and sends to queue
-	closed bool
+	mu      sync.Mutex // guards all below
+	pending []Row
+	writing int // rows that the writer has
+	closed  bool
 }
 
 // Stats are what a Ledger has come to.
 type Stats struct {
-	Written, Lost, Failed int64 // rows since it was opened
-	Waiting               int
-	Bytes                 int64 // of the file, at the last sweep
+	Written int64 // rows since it was opened
+	Lost    int64 // rows that are in no file: too many waited, or it could not be written to the end
+	Failed  int64 // writes that failed; their rows were kept for the next
+	Waiting int
+	Bytes   int64 // of the file, at the last sweep
 }
-
-// applicationID marks the file as ours: "Ledg".
-const applicationID = 0x4c656467
-
-// There is no index: rows are written all the time and summed now and then, and
-// an index would cost each of them as much again.
-const schema = `
-CREATE TABLE IF NOT EXISTS exchanges (
-	key       INTEGER PRIMARY KEY,
-	at        INTEGER NOT NULL, -- Unix milliseconds
-	id        TEXT NOT NULL,
-	client    TEXT NOT NULL,    -- id of the client's key
-	requested TEXT NOT NULL,
-	ref       TEXT NOT NULL,
-	provider  TEXT NOT NULL,
-	route     TEXT NOT NULL,
-	dialect   TEXT NOT NULL,
-	stream    INTEGER NOT NULL,
-	status    INTEGER NOT NULL,
-	outcome   TEXT NOT NULL,
-	code      TEXT NOT NULL,
-	input     INTEGER NOT NULL,
-	output    INTEGER NOT NULL,
-	cached    INTEGER NOT NULL,
-	cachewrite INTEGER NOT NULL,
-	reasoning INTEGER NOT NULL,
-	reported  INTEGER NOT NULL,
-	cost      REAL NOT NULL,    -- USD
-	saved     REAL NOT NULL,    -- USD
-	first     INTEGER NOT NULL, -- microseconds, as took
-	took      INTEGER NOT NULL,
-	attempts  INTEGER NOT NULL,
-	trail     TEXT NOT NULL
-);
-PRAGMA user_version = 1;
-`
-
-const schemaVersion = 1
-
-// ErrForeign says that a file is not a ledger of this program.
-var ErrForeign = errors.New("is not a ledger of this version")
 
 // Open opens the ledger, made when it is not there. The caller closes it.
 func Open(opt Options) (*Ledger, error) {
@@ -142,26 +112,26 @@ func Open(opt Options) (*Ledger, error) {
 	if opt.Queue <= 0 {
 		opt.Queue = DefaultQueue
 	}
+	if opt.Every <= 0 {
+		opt.Every = DefaultEvery
+	}
 	if opt.Sweep <= 0 {
 		opt.Sweep = sweepEvery
 	}
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	w, err := openWriter(opt)
+	l := &Ledger{opt: opt, wake: make(chan struct{}, 1), full: make(chan struct{}, 1), asks: make(chan func(*writer)), stop: make(chan struct{}), done: make(chan struct{})}
+	w := &writer{l: l, opt: opt}
+	err := w.open()
+	if err != nil && opt.SetAside && opt.Path != "" && damaged(err) {
+		if l.aside, err = setAside(opt.Path, opt.Now()); err == nil {
+			err = w.open()
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
-	db := w.db
-	if opt.Path != "" {
-		if db, err = sql.Open("sqlite", address(opt.Path)+"&mode=ro"); err != nil {
-			w.close()
-			return nil, fmt.Errorf("ledger: %w", err)
-		}
-		db.SetMaxOpenConns(2)
-	}
-	l := &Ledger{opt: opt, db: db, queue: make(chan Row, opt.Queue), flush: make(chan chan struct{}), done: make(chan struct{})}
-	w.l = l
 	go w.run()
 	return l, nil
 }
@@ -169,64 +139,58 @@ func Open(opt Options) (*Ledger, error) {
 // OpenReader opens a ledger that another process may be writing. Add may not be
 // called.
 func OpenReader(path string) (*Ledger, error) {
-	if _, err := os.Stat(path); err != nil {
-		return nil, fmt.Errorf("ledger: %w", err)
-	}
-	db, err := sql.Open("sqlite", address(path)+"&mode=ro")
+	db, err := openReader(path)
 	if err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
-	if err := verify(db); err != nil {
-		_ = db.Close()
-		return nil, fmt.Errorf("ledger: %s %w", path, err)
-	}
-	return &Ledger{db: db, closed: true, opt: Options{Path: path, Now: time.Now}}, nil
+	l := &Ledger{closed: true, opt: Options{Path: path, Now: time.Now}}
+	l.db.Store(db)
+	return l, nil
 }
 
-func address(path string) string {
-	slashed := filepath.ToSlash(path)
-	if filepath.VolumeName(path) != "" {
-		slashed = "/" + slashed
-	}
-	return "file:" + (&url.URL{Path: slashed}).EscapedPath() + "?_pragma=busy_timeout(5000)&_pragma=trusted_schema(0)"
-}
-
-// verify says whether a file is a ledger that this program can read.
-func verify(db *sql.DB) error {
-	var id, version int
-	if err := db.QueryRow("PRAGMA application_id").Scan(&id); err != nil {
-		return err
-	}
-	if err := db.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
-		return err
-	}
-	if id != applicationID || version != schemaVersion {
-		return ErrForeign
-	}
-	return nil
-}
+// Aside returns where a damaged file was moved when the ledger was opened;
+// empty when it was sound.
+func (l *Ledger) Aside() string { return l.aside }
 
 // Add has a row written. It never waits: when too many wait already, the row is
 // lost and counted.
 func (l *Ledger) Add(r Row) {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	if l.closed {
+	l.mu.Lock()
+	if l.closed || len(l.pending)+l.writing >= l.opt.Queue {
+		l.mu.Unlock()
 		l.lost.Add(1)
 		return
 	}
+	l.pending = append(l.pending, r)
+	n := len(l.pending)
+	l.mu.Unlock()
+	// The writer sleeps between batches: it is woken for a first row, and again
+	// when there are enough for a block.
+	switch n {
+	case 1:
+		signal(l.wake)
+	case blockRows:
+		signal(l.full)
+	}
+}
+
+func signal(ch chan struct{}) {
 	select {
-	case l.queue <- r:
+	case ch <- struct{}{}:
 	default:
-		l.lost.Add(1)
 	}
 }
 
 // Flush returns when all that was added before it is written, or could not be.
 func (l *Ledger) Flush(ctx context.Context) error {
+	return l.inside(ctx, (*writer).commit)
+}
+
+// inside has the writer do something.
+func (l *Ledger) inside(ctx context.Context, f func(*writer)) error {
 	ch := make(chan struct{})
 	select {
-	case l.flush <- ch:
+	case l.asks <- func(w *writer) { f(w); close(ch) }:
 	case <-l.done:
 		return nil
 	case <-ctx.Done():
@@ -240,9 +204,27 @@ func (l *Ledger) Flush(ctx context.Context) error {
 	}
 }
 
+// fresh has what waits written before it is asked for, where that can be had soon.
+func (l *Ledger) fresh(ctx context.Context) {
+	l.mu.Lock()
+	nothing := l.closed || len(l.pending) == 0
+	l.mu.Unlock()
+	if nothing {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, freshWithin)
+	defer cancel()
+	_ = l.Flush(ctx)
+}
+
+const freshWithin = time.Second
+
 // Stats returns what the ledger has come to.
 func (l *Ledger) Stats() Stats {
-	return Stats{Written: l.written.Load(), Lost: l.lost.Load(), Failed: l.failed.Load(), Waiting: len(l.queue), Bytes: l.bytes.Load()}
+	l.mu.Lock()
+	waiting := len(l.pending) + l.writing
+	l.mu.Unlock()
+	return Stats{Written: l.written.Load(), Lost: l.lost.Load(), Failed: l.failed.Load(), Waiting: waiting, Bytes: l.bytes.Load()}
 }
 
 // Close writes what waits and closes the file. It may be called twice.
@@ -251,15 +233,12 @@ func (l *Ledger) Close() error {
 	was := l.closed
 	l.closed = true
 	l.mu.Unlock()
-	if l.queue == nil { // a reader's
-		return l.db.Close()
+	if l.stop == nil { // a reader's
+		return l.db.Load().Close()
 	}
 	if !was {
-		close(l.queue)
+		close(l.stop)
 	}
 	<-l.done
-	if l.opt.Path == "" {
-		return nil // the writer's own
-	}
-	return l.db.Close()
+	return nil
 }

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -52,7 +53,7 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func sample(i int, at time.Time) Row {
 	return Row{ID: fmt.Sprintf("req_%d", i), At: at, Key: "k1", Requested: "default", Ref: "lmstudio/q", Provider: "lmstudio", Route: "near", Dialect: "chat", Stream: true,
-		Status: 200, Outcome: "ok", Input: 100, Output: 20, Cached: 50, CacheWrite: 5, Reasoning: 7, Reported: true, Saved: 0.25,
+		Status: 200, Outcome: "ok", Input: 100, Output: 20, Cached: 50, CacheWrite: 5, Reasoning: 7, Reported: true, Saved: 0.25, Queued: 20 * time.Millisecond, GapP50: 32 * time.Millisecond, GapP95: 64 * time.Millisecond,
 		First: 1500 * time.Microsecond, Took: 3 * time.Second, Attempts: 2, Trail: "a/b=connect_refused, lmstudio/q=ok"}
 }
 
@@ -121,7 +122,7 @@ func TestSumsByGroup(t *testing.T) {
 	bad := sample(4, noon.Add(25*time.Hour))
 	bad.Outcome, bad.Input, bad.Output, bad.Saved, bad.Reported = "error", 0, 0, 0, false
 	quiet := sample(5, noon)
-	quiet.Input, quiet.Output, quiet.Reported = 0, 0, false
+	quiet.Input, quiet.Output, quiet.Reported, quiet.Estimated = 0, 0, false, true
 	for _, r := range []Row{sample(1, noon), sample(2, noon.Add(time.Hour)), far, bad, quiet} {
 		l.Add(r)
 	}
@@ -133,8 +134,8 @@ func TestSumsByGroup(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, s := range got {
-			lines = append(lines, fmt.Sprintf("%s: %d exchanges %d failed %d far %d in %d out %d unreported $%g $%g saved",
-				strings.Join(s.Group, "|"), s.Exchanges, s.Failed, s.Far, s.Input, s.Output, s.Unreported, s.Cost, s.Saved))
+			lines = append(lines, fmt.Sprintf("%s: %d exchanges %d failed %d far %d in %d out %d estimated $%g $%g saved",
+				strings.Join(s.Group, "|"), s.Exchanges, s.Failed, s.Far, s.Input, s.Output, s.Estimated, s.Cost, s.Saved))
 		}
 		return lines
 	}
@@ -144,17 +145,17 @@ func TestSumsByGroup(t *testing.T) {
 		q    Query
 		want []string
 	}{
-		{"all", Query{}, []string{": 5 exchanges 1 failed 1 far 300 in 60 out 1 unreported $1.5 $0.75 saved"}},
+		{"all", Query{}, []string{": 5 exchanges 1 failed 1 far 300 in 60 out 1 estimated $1.5 $0.75 saved"}},
 		{"by key", Query{By: []string{"key"}}, []string{
-			"k2: 1 exchanges 0 failed 1 far 100 in 20 out 0 unreported $1.5 $0 saved",
-			"k1: 4 exchanges 1 failed 0 far 200 in 40 out 1 unreported $0 $0.75 saved"}},
+			"k2: 1 exchanges 0 failed 1 far 100 in 20 out 0 estimated $1.5 $0 saved",
+			"k1: 4 exchanges 1 failed 0 far 200 in 40 out 1 estimated $0 $0.75 saved"}},
 		{"of a key by day", Query{By: []string{"day"}, Key: &k1, ByTime: true}, []string{
-			"2026-03-01: 3 exchanges 0 failed 0 far 200 in 40 out 1 unreported $0 $0.75 saved",
-			"2026-03-02: 1 exchanges 1 failed 0 far 0 in 0 out 0 unreported $0 $0 saved"}},
+			"2026-03-01: 3 exchanges 0 failed 0 far 200 in 40 out 1 estimated $0 $0.75 saved",
+			"2026-03-02: 1 exchanges 1 failed 0 far 0 in 0 out 0 estimated $0 $0 saved"}},
 		{"by route and model, of a time", Query{By: []string{"route", "model"}, Since: noon.Add(time.Minute), Until: noon.Add(25 * time.Hour)}, []string{
-			"far|openai/x: 1 exchanges 0 failed 1 far 100 in 20 out 0 unreported $1.5 $0 saved",
-			"near|lmstudio/q: 1 exchanges 0 failed 0 far 100 in 20 out 0 unreported $0 $0.25 saved"}},
-		{"at most", Query{By: []string{"hour"}, ByTime: true, Limit: 1}, []string{"2026-03-01T12:00: 2 exchanges 0 failed 0 far 100 in 20 out 1 unreported $0 $0.5 saved"}},
+			"far|openai/x: 1 exchanges 0 failed 1 far 100 in 20 out 0 estimated $1.5 $0 saved",
+			"near|lmstudio/q: 1 exchanges 0 failed 0 far 100 in 20 out 0 estimated $0 $0.25 saved"}},
+		{"at most", Query{By: []string{"hour"}, ByTime: true, Limit: 1}, []string{"2026-03-01T12:00Z: 2 exchanges 0 failed 0 far 100 in 20 out 1 estimated $0 $0.5 saved"}},
 	} {
 		if diff := cmp.Diff(c.want, sums(c.q)); diff != "" {
 			t.Errorf("%s:\n%s", c.name, diff)
@@ -163,6 +164,27 @@ func TestSumsByGroup(t *testing.T) {
 	for _, by := range [][]string{{"id; DROP TABLE exchanges"}, {"day", "day"}} {
 		if _, err := l.Sums(context.Background(), Query{By: by}); err == nil {
 			t.Errorf("sums by %q are taken", by)
+		}
+	}
+}
+
+// held takes the lock of a file until the returned function is called.
+func held(t *testing.T, path string) (release func()) {
+	t.Helper()
+	db, err := sql.Open("sqlite", address(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec("DELETE FROM blocks WHERE id < 0"); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := errors.Join(tx.Rollback(), db.Close()); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
@@ -176,31 +198,17 @@ func TestRowsAreLostBeforeAnybodyWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := openWriter(Options{Path: path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.close()
-	tx, err := other.db.Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tx.Exec("DELETE FROM exchanges"); err != nil { // holds the lock on the file
-		t.Fatal(err)
-	}
-	for i := range batchMax + 100 {
+	release := held(t, path)
+	for i := range 100 {
 		l.Add(sample(i, noon))
 	}
-	st := l.Stats()
-	if st.Lost == 0 {
-		t.Errorf("%+v: nothing was lost with a queue of 4", st)
+	if st := l.Stats(); st.Lost != 96 || st.Waiting != 4 {
+		t.Errorf("%+v with a queue of 4 and 100 rows", st)
 	}
-	if err := tx.Rollback(); err != nil {
-		t.Fatal(err)
-	}
+	release()
 	flushed(t, l)
-	if st = l.Stats(); st.Written+st.Lost != batchMax+100 || st.Failed != 0 || int(st.Written) != len(all(t, l)) {
-		t.Errorf("%+v and %d rows, of %d that were added", st, len(all(t, l)), batchMax+100)
+	if st := l.Stats(); st.Written != 4 || st.Waiting != 0 || len(all(t, l)) != 4 {
+		t.Errorf("%+v and %d rows, of a queue of 4", st, len(all(t, l)))
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
@@ -210,14 +218,14 @@ func TestRowsAreLostBeforeAnybodyWaits(t *testing.T) {
 	}
 }
 
-// TestAgeAndSizeAreBounded: the oldest rows go.
+// TestAgeAndSizeAreBounded: the oldest rows go, to the very row by age.
 func TestAgeAndSizeAreBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
-	l := open(t, Options{Path: path, MaxAge: -1})
-	const rows = 16 * sweepRows
+	l := open(t, Options{Path: path, MaxAge: -1, Queue: 1 << 20})
+	const rows = 40 * blockRows
 	for i := range rows {
 		l.Add(sample(i, noon.Add(time.Duration(i)*time.Second)))
-		if i%1000 == 0 {
+		if i%blockRows == 0 {
 			flushed(t, l)
 		}
 	}
@@ -228,11 +236,17 @@ func TestAgeAndSizeAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if per := full.Size() / rows; per > 70 {
+		t.Errorf("a row takes %d bytes", per)
+	}
 	// A sweep runs when it is opened; what was flushed after it has seen it.
-	l = open(t, Options{Path: path, MaxAge: time.Duration(rows/2) * time.Second, Now: func() time.Time { return noon.Add(rows * time.Second) }})
+	l = open(t, Options{Path: path, MaxAge: time.Duration(rows/2-7) * time.Second, Now: func() time.Time { return noon.Add(rows * time.Second) }})
 	flushed(t, l)
-	if got := all(t, l); len(got) != rows/2 || got[0].ID != sample(rows/2, noon).ID {
+	if got := all(t, l); len(got) != rows/2-7 || got[0].ID != sample(rows/2+7, noon).ID {
 		t.Errorf("%d rows are left, the first is %s; want the younger half", len(got), got[0].ID)
+	}
+	if sum := one(t, l, Query{}); sum.Exchanges < rows/2-7 || sum.Exchanges > rows/2-7+slotSeconds {
+		t.Errorf("the sums are of %d exchanges, want %d and at most a quarter of an hour more", sum.Exchanges, rows/2-7)
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
@@ -246,82 +260,51 @@ func TestAgeAndSizeAreBounded(t *testing.T) {
 	if st := l.Stats(); st.Bytes > full.Size() {
 		t.Errorf("the file says it has %d bytes, of %d before", st.Bytes, full.Size())
 	}
+	if sum := one(t, l, Query{}); sum.Exchanges <= int64(len(got)) {
+		t.Errorf("the sums are of %d exchanges: they went with the rows, though they take next to nothing", sum.Exchanges)
+	}
 }
 
-// TestForeignFilesAreLeftAlone: neither another program's file nor a damaged one
-// is written over.
-func TestForeignFilesAreLeftAlone(t *testing.T) {
-	dir := t.TempDir()
-	text := filepath.Join(dir, "text.db")
-	if err := os.WriteFile(text, []byte(strings.Repeat("not a database ", 100)), 0o600); err != nil {
-		t.Fatal(err)
+// one returns the sum of a query without groups.
+func one(t *testing.T, l *Ledger, q Query) Sum {
+	t.Helper()
+	sums, err := l.Sums(context.Background(), q)
+	if err != nil || len(sums) != 1 {
+		t.Fatalf("%d sums, %v", len(sums), err)
 	}
-	if _, err := Open(Options{Path: text, Log: zerolog.Nop()}); err == nil {
-		t.Error("a text file is taken for a ledger")
+	return sums[0]
+}
+
+// TestSmallBlocksAreJoined: a quiet proxy writes one for nearly every exchange,
+// and reads one a day later.
+func TestSmallBlocksAreJoined(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	l := open(t, Options{Path: path, MaxAge: -1, Queue: 1 << 20})
+	const rows, perDay = 300, 100
+	add := func(i int) { l.Add(sample(i, noon.Add(time.Duration(i)*24*time.Hour/perDay))) }
+	for i := range rows {
+		add(i)
+		if flushed(t, l); i == rows/2 { // a large one between them stays where it is
+			for range blockRows {
+				add(i)
+			}
+			flushed(t, l)
+		}
 	}
-	mine := filepath.Join(dir, "mine.db")
-	l := open(t, Options{Path: mine})
-	if _, err := l.db.Exec("SELECT 1"); err != nil {
-		t.Fatal(err)
-	}
+	before := all(t, l)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	w, err := openWriter(Options{Path: mine})
-	if err != nil {
+	l = open(t, Options{Path: path, MaxAge: -1})
+	flushed(t, l)
+	var blocks int
+	if err := l.db.Load().QueryRow("SELECT count(*) FROM blocks").Scan(&blocks); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.db.Exec("PRAGMA user_version = 99"); err != nil {
-		t.Fatal(err)
+	if blocks < rows/perDay || blocks > rows/perDay+4 {
+		t.Errorf("%d blocks of %d days are left", blocks, rows/perDay)
 	}
-	w.close()
-	if _, err := Open(Options{Path: mine, Log: zerolog.Nop()}); !errors.Is(err, ErrForeign) {
-		t.Errorf("a ledger of a later version: %v", err)
-	}
-	if _, err := OpenReader(mine); !errors.Is(err, ErrForeign) {
-		t.Errorf("a reader of a ledger of a later version: %v", err)
-	}
-	if _, err := OpenReader(filepath.Join(dir, "none.db")); err == nil {
-		t.Error("a ledger that is not there is read")
-	}
-}
-
-// BenchmarkAdd is what an exchange pays.
-func BenchmarkAdd(b *testing.B) {
-	l, err := Open(Options{Path: filepath.Join(b.TempDir(), "ledger.db"), Log: zerolog.Nop(), Queue: 1 << 16})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	r := sample(1, noon)
-	b.ReportAllocs()
-	for b.Loop() {
-		l.Add(r)
-	}
-	b.ReportMetric(float64(l.Stats().Lost)/float64(b.N), "lost/op")
-}
-
-// BenchmarkWritten is what a row costs beside the exchange, until it is in the file.
-func BenchmarkWritten(b *testing.B) {
-	l, err := Open(Options{Path: filepath.Join(b.TempDir(), "ledger.db"), Log: zerolog.Nop(), Queue: 1 << 16, MaxAge: -1})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	r := sample(1, noon)
-	n := 0
-	for b.Loop() {
-		l.Add(r)
-		if n++; n%(1<<14) == 0 {
-			if err := l.Flush(context.Background()); err != nil {
-				b.Fatal(err)
-			}
-		}
-	}
-	if err := l.Flush(context.Background()); err != nil {
-		b.Fatal(err)
-	}
-	if st := l.Stats(); st.Lost+st.Failed > 0 {
-		b.Fatalf("%+v", st)
+	if diff := cmp.Diff(before, all(t, l)); diff != "" {
+		t.Errorf("joining changed the rows:\n%s", diff)
 	}
 }

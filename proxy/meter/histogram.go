@@ -1,6 +1,7 @@
 package meter
 
 import (
+	"math"
 	"math/bits"
 	"time"
 
@@ -58,6 +59,22 @@ func (g *Gaps) Observe(d time.Duration) {
 	}
 	g.counts[i]++
 	g.sum += d
+}
+
+// Quantile returns the bound below which a share of the times are, as the buckets
+// tell it: at most twice what it was; 0 when there were none.
+func (g *Gaps) Quantile(share float64) time.Duration {
+	n := g.count()
+	if n == 0 {
+		return 0
+	}
+	rest := int64(math.Ceil(share * float64(n)))
+	for i, c := range g.counts[:gapCount] {
+		if rest -= int64(c); rest <= 0 {
+			return gapBounds[i]
+		}
+	}
+	return gapBounds[gapCount-1] * 2
 }
 
 func (g *Gaps) count() uint64 {

@@ -35,6 +35,28 @@ func TestGapsMatchTheirBounds(t *testing.T) {
 	f(1<<63 - 1)
 }
 
+func TestGapsTellQuantiles(t *testing.T) {
+	var g Gaps
+	f := func(share float64, want time.Duration) {
+		t.Helper()
+		if got := g.Quantile(share); got != want {
+			t.Errorf("%v of %v: %v, want %v", share, g.counts, got, want)
+		}
+	}
+	f(0.5, 0)
+	for range 94 {
+		g.Observe(20 * ms)
+	}
+	for range 6 {
+		g.Observe(3 * time.Second)
+	}
+	f(0.5, 32*ms)
+	f(0.94, 32*ms)
+	f(0.95, 4096*ms)
+	g.Observe(time.Hour)
+	f(1, 2*65536*ms)
+}
+
 func TestBoundsFitAndAscend(t *testing.T) {
 	for i, bounds := range [][]time.Duration{durationBounds, addedBounds, gapBounds} {
 		if !slices.IsSorted(bounds) || len(bounds)+1 > bucketsMax {
