@@ -102,6 +102,8 @@ func (s *Server) handler() fasthttp.RequestHandler {
 	r.GET("/readyz", s.readyz)
 	r.GET("/metrics", s.admin(view, s.metrics))
 	r.GET("/proxy/status", s.admin(view, s.status))
+	r.GET("/proxy/usage", s.keyed(s.usage))
+	r.GET("/proxy/usage/rows", s.keyed(s.usageRows))
 	r.GET("/proxy/learned", s.admin(view, s.listLearned))
 	r.GET("/proxy/exchanges", s.admin(view, s.lastExchanges))
 	r.GET("/proxy/exchanges/{id}", s.admin(view, s.oneExchange))

@@ -1,14 +1,18 @@
 package command
 
 import (
+	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/goccy/go-json"
 
@@ -18,14 +22,17 @@ import (
 // Usage prints what was used and what it cost.
 type Usage struct {
 	ConfigFlag
-	By    string `default:"model" placeholder:"GROUPS" help:"What to sum by, separated by commas: key, model, requested, provider, route, outcome, day, hour; none for one sum."`
-	Since string `default:"30d" placeholder:"TIME" help:"From when: a date (2026-01-31), a moment (2026-01-31T12:00), or how long ago (24h, 30d); all for the first."`
-	Until string `placeholder:"TIME" help:"To when, exclusive; as --since."`
-	Key   string `placeholder:"ID" help:"Of one key only."`
-	Rows  bool   `help:"The rows themselves instead of sums; with --json one a line, else CSV."`
-	JSON  bool   `xor:"format" help:"As JSON."`
-	CSV   bool   `xor:"format" help:"As CSV."`
-	File  string `placeholder:"FILE" help:"The ledger. Without it: ledger.db in the data folder of the configuration."`
+	By      string        `default:"model" placeholder:"GROUPS" help:"What to sum by, separated by commas: key, model, requested, provider, route, outcome, day, hour; none for one sum."`
+	Since   string        `default:"30d" placeholder:"TIME" help:"From when: a date (2026-01-31), a moment (2026-01-31T12:00), today, yesterday, month (its first day), or how long ago (24h, 30d); all for the first."`
+	Until   string        `placeholder:"TIME" help:"To when, exclusive; as --since."`
+	Key     string        `placeholder:"ID" help:"Of one key only."`
+	Rows    bool          `help:"The rows themselves instead of sums; with --json one a line, else CSV."`
+	JSON    bool          `xor:"format" help:"As JSON."`
+	CSV     bool          `xor:"format" help:"As CSV."`
+	File    string        `xor:"from" placeholder:"FILE" help:"The ledger. Without it: ledger.db in the data folder of the configuration."`
+	URL     string        `xor:"from" placeholder:"URL" help:"Ask the proxy that runs there instead of reading a file."`
+	Auth    string        `placeholder:"KEY" help:"With --url: a key of that proxy. It sees what it has used itself, an operator's all. Without it $$NEARSIDE_KEY."`
+	Timeout time.Duration `default:"15s" help:"With --url: how long the answer may take."`
 }
 
 // Help teaches what usage does.
@@ -38,214 +45,201 @@ the near answers would have cost far. Never content.
 	nearside usage --by day,route --since 7d
 	nearside usage --by key --since 2026-01-01 --csv > january.csv
 	nearside usage --rows --since 1h
+	nearside usage --url http://127.0.0.1:4141
 
 Exit codes: 0; 1 there is no ledger or it cannot be read; 2 bad flags.`
 }
 
 // Run prints.
 func (c *Usage) Run(env *Env) error {
-	q, err := c.query(time.Now())
+	q, err := ledger.Ask(c.By, c.Since, c.Until, time.Now())
 	if err != nil {
-		return usageError{err}
+		return usageError{fmt.Errorf("--%w", err)}
 	}
-	path := c.File
-	if path == "" {
-		file, _, err := env.load(c.Config)
-		if err != nil {
-			return err
-		}
-		path = filepath.Join(file.Proxy.DataDir, ledgerFile)
+	if c.Key != "" {
+		q.Key = &c.Key
 	}
 	ctx, stop := env.context()
 	defer stop()
-	l, err := ledger.OpenReader(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no ledger at %s: it is kept while nearside serves with proxy.ledger.keep: true", path)
-	}
+	from, err := c.from(env)
 	if err != nil {
 		return err
 	}
-	defer l.Close()
+	defer from.Close()
 	if c.Rows {
-		out := csv.NewWriter(env.Stdout)
-		if !c.JSON {
-			_ = out.Write(rowHeader)
-		}
-		err := l.Rows(ctx, q, func(r ledger.Row) error {
-			if c.JSON {
-				line, err := json.MarshalWithOption(newUsageRow(&r), json.DisableHTMLEscape())
-				if err == nil {
-					_, err = env.Stdout.Write(append(line, '\n'))
-				}
-				return err
-			}
-			return out.Write(rowFields(&r))
-		})
-		out.Flush()
-		return errors.Join(err, out.Error())
+		return c.rows(env, func(f func(ledger.Line) error) error { return from.Lines(ctx, q, f) })
 	}
-	sums, err := l.Sums(ctx, q)
+	u, err := from.Usage(ctx, q)
 	if err != nil {
 		return err
 	}
 	switch {
 	case c.JSON:
-		return env.json(usageOut{By: q.By, Since: q.Since, Until: q.Until, Sums: sums})
+		return env.json(u)
 	case c.CSV:
-		return c.csv(env, q.By, sums)
+		return c.csv(env, u)
 	}
-	total, err := l.Sums(ctx, ledger.Query{Since: q.Since, Until: q.Until, Key: q.Key})
-	if err != nil {
-		return err
-	}
-	c.table(env, q.By, sums, total)
+	c.table(env, u)
 	return nil
 }
 
-type usageOut struct {
-	By    []string     `json:"by"`
-	Since time.Time    `json:"since,omitzero"`
-	Until time.Time    `json:"until,omitzero"`
-	Sums  []ledger.Sum `json:"sums"`
+// usageSource is where the account of exchanges is: its file, or a running proxy.
+type usageSource interface {
+	Usage(ctx context.Context, q ledger.Query) (*ledger.Usage, error)
+	Lines(ctx context.Context, q ledger.Query, f func(ledger.Line) error) error
+	Close() error
 }
 
-// query reads the flags.
-func (c *Usage) query(now time.Time) (q ledger.Query, err error) {
-	for _, by := range strings.Split(c.By, ",") {
-		by = strings.ToLower(strings.TrimSpace(by))
-		if by == "" || by == "none" {
-			continue
-		}
-		known := false
-		for _, g := range ledger.Groups {
-			known = known || g == by
-		}
-		if !known {
-			return q, fmt.Errorf("--by %s: it must be some of %s", by, strings.Join(ledger.Groups, ", "))
-		}
-		q.By = append(q.By, by)
-		q.ByTime = q.ByTime || by == "day" || by == "hour"
-	}
-	if q.Since, err = moment(c.Since, now); err != nil {
-		return q, fmt.Errorf("--since: %w", err)
-	}
-	if q.Until, err = moment(c.Until, now); err != nil {
-		return q, fmt.Errorf("--until: %w", err)
-	}
-	if !q.Until.IsZero() && !q.Since.Before(q.Until) {
-		return q, fmt.Errorf("--until %s is not after --since %s", c.Until, c.Since)
-	}
-	if c.Key != "" {
-		q.Key = &c.Key
-	}
-	return q, nil
+type ledgerFileSource struct{ *ledger.Ledger }
+
+func (l ledgerFileSource) Lines(ctx context.Context, q ledger.Query, f func(ledger.Line) error) error {
+	return l.Rows(ctx, q, func(r ledger.Row) error { return f(r.Line()) })
 }
 
-// moment reads a time as people write it: the zero time for "all" and nothing.
-func moment(text string, now time.Time) (time.Time, error) {
-	text = strings.TrimSpace(text)
-	if text == "" || text == "all" {
-		return time.Time{}, nil
-	}
-	for _, layout := range []string{"2006-01-02", "2006-01-02T15:04", "2006-01-02 15:04", time.RFC3339} {
-		if t, err := time.ParseInLocation(layout, text, now.Location()); err == nil {
-			return t, nil
+func (c *Usage) from(env *Env) (usageSource, error) {
+	if c.URL != "" {
+		base, err := gatewayURL(c.URL)
+		if err != nil {
+			return nil, err
 		}
+		return &usageServer{base: base, key: c.Auth, client: directClient(false), timeout: c.Timeout, stderr: env.Stderr}, nil
 	}
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		if n, err := strconv.ParseFloat(days, 64); err == nil && n >= 0 && n < 1e5 {
-			return now.Add(-time.Duration(n * 24 * float64(time.Hour))), nil
+	path := c.File
+	if path == "" {
+		file, _, err := env.load(c.Config)
+		if err != nil {
+			return nil, err
 		}
+		path = filepath.Join(file.Proxy.DataDir, ledgerFile)
 	}
-	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
-		return now.Add(-d), nil
+	l, err := ledger.OpenReader(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no ledger at %s: it is kept while nearside serves, unless proxy.ledger.keep is false", path)
 	}
-	return time.Time{}, fmt.Errorf("%q is no date (2026-01-31), moment (2026-01-31T12:00) nor how long ago (24h, 30d)", text)
+	if err != nil {
+		return nil, err
+	}
+	return ledgerFileSource{l}, nil
+}
+
+// rows prints rows, the oldest first.
+func (c *Usage) rows(env *Env, each func(func(ledger.Line) error) error) error {
+	out := csv.NewWriter(env.Stdout)
+	if !c.JSON {
+		_ = out.Write(rowHeader)
+	}
+	err := each(func(r ledger.Line) error {
+		if c.JSON {
+			line, err := json.MarshalWithOption(r, json.DisableHTMLEscape())
+			if err == nil {
+				_, err = env.Stdout.Write(append(line, '\n'))
+			}
+			return err
+		}
+		return out.Write(rowFields(&r))
+	})
+	out.Flush()
+	return errors.Join(err, out.Error())
 }
 
 // table prints sums for people.
-func (c *Usage) table(env *Env, by []string, sums, total []ledger.Sum) {
-	if len(total) == 0 || total[0].Exchanges == 0 {
+func (c *Usage) table(env *Env, u *ledger.Usage) {
+	if u.Total.Exchanges == 0 {
 		fmt.Fprintln(env.Stdout, "nothing was asked in this time")
 		return
 	}
-	head := append(append([]string{}, by...), "exchanges", "failed", "far", "input", "cached", "output", "cost", "saved")
+	head := append(append([]string{}, u.By...), "exchanges", "failed", "far", "input", "cached", "output", "cost", "saved")
 	rows := [][]string{head}
 	line := func(s *ledger.Sum, group []string) {
 		cells := make([]string, 0, len(head))
 		for _, g := range group {
-			cells = append(cells, orDash(g))
+			cells = append(cells, orDash(printableText(g)))
 		}
 		rows = append(rows, append(cells, number(s.Exchanges), number(s.Failed), number(s.Far), number(s.Input), number(s.Cached), number(s.Output), dollars(s.Cost), dollars(s.Saved)))
 	}
-	for i := range sums {
-		line(&sums[i], sums[i].Group)
+	for i := range u.Sums {
+		line(&u.Sums[i], u.Sums[i].Group)
 	}
-	if len(by) > 0 && len(sums) > 1 {
-		all := make([]string, len(by))
+	if len(u.By) > 0 && len(u.Sums) > 1 {
+		all := make([]string, len(u.By))
 		all[0] = "all"
-		line(&total[0], all)
+		line(&u.Total, all)
 	}
 	table(env.Stdout, "", rows)
-	if n := total[0].Estimated; n > 0 {
+	shares(env.Stdout, u)
+	if n := u.Total.Estimated; n > 0 {
 		fmt.Fprintf(env.Stdout, "of %s the backend did not say the tokens: what is summed for them is an estimate\n", count(int(n), "answer"))
 	}
 }
 
-func (c *Usage) csv(env *Env, by []string, sums []ledger.Sum) error {
+// shares says how much of the work was done near.
+func shares(to io.Writer, u *ledger.Usage) {
+	answered := u.Near.Exchanges + u.Far.Exchanges
+	if answered == 0 {
+		return
+	}
+	text := fmt.Sprintf("near: %s of the exchanges", share(u.Near.Exchanges, answered))
+	if tokens := u.Near.Input + u.Near.Output + u.Far.Input + u.Far.Output; tokens > 0 {
+		text += fmt.Sprintf(", %s of the tokens", share(u.Near.Input+u.Near.Output, tokens))
+	}
+	if u.Total.Saved > 0 || u.Total.Cost > 0 {
+		text += fmt.Sprintf("; saved %s, paid %s", dollars(u.Total.Saved), dollars(u.Total.Cost))
+	}
+	fmt.Fprintln(to, text)
+}
+
+// share writes a part of a whole as a percentage that is 0 or 100 only where it is.
+func share(part, whole int64) string {
+	p := 100 * float64(part) / float64(whole)
+	switch {
+	case part > 0 && p < 0.1:
+		return "<0.1 %"
+	case part < whole && p > 99.9:
+		return ">99.9 %"
+	}
+	return strconv.FormatFloat(math.Round(p*10)/10, 'f', -1, 64) + " %"
+}
+
+// printableText keeps what clients called things from steering the terminal.
+func printableText(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+// csv writes sums with a line for all of them, which has "all" where the first
+// group stands.
+func (c *Usage) csv(env *Env, u *ledger.Usage) error {
 	out := csv.NewWriter(env.Stdout)
-	_ = out.Write(append(append([]string{}, by...), "exchanges", "failed", "far", "input", "output", "cached", "cache_write", "reasoning", "estimated", "cost_usd", "saved_usd"))
-	for _, s := range sums {
-		_ = out.Write(append(append([]string{}, s.Group...), whole(s.Exchanges), whole(s.Failed), whole(s.Far), whole(s.Input), whole(s.Output), whole(s.Cached), whole(s.CacheWrite),
+	_ = out.Write(append(append([]string{}, u.By...), "exchanges", "failed", "far", "input", "output", "cached", "cache_write", "reasoning", "estimated", "cost_usd", "saved_usd"))
+	line := func(group []string, s *ledger.Sum) {
+		cells := make([]string, 0, len(group)+11)
+		for _, g := range group {
+			cells = append(cells, cell(g))
+		}
+		_ = out.Write(append(cells, whole(s.Exchanges), whole(s.Failed), whole(s.Far), whole(s.Input), whole(s.Output), whole(s.Cached), whole(s.CacheWrite),
 			whole(s.Reasoning), whole(s.Estimated), precise(s.Cost), precise(s.Saved)))
+	}
+	for i := range u.Sums {
+		line(u.Sums[i].Group, &u.Sums[i])
+	}
+	if len(u.By) > 0 {
+		all := make([]string, len(u.By))
+		all[0] = "all"
+		line(all, &u.Total)
 	}
 	out.Flush()
 	return out.Error()
 }
 
-// usageRow is a row as JSON.
-type usageRow struct {
-	At        time.Time `json:"at"`
-	ID        string    `json:"request_id"`
-	Key       string    `json:"key"`
-	Requested string    `json:"requested"`
-	Ref       string    `json:"model"`
-	Provider  string    `json:"provider"`
-	Route     string    `json:"route"`
-	Dialect   string    `json:"dialect"`
-	Stream    bool      `json:"stream"`
-	Status    int       `json:"status"`
-	Outcome   string    `json:"outcome"`
-	Code      string    `json:"code"`
-	Input     int64     `json:"input"`
-	Output    int64     `json:"output"`
-	Cached    int64     `json:"cached"`
-	Written   int64     `json:"cache_write"`
-	Reasoning int64     `json:"reasoning"`
-	Reported  bool      `json:"usage_reported"`
-	Estimated bool      `json:"usage_estimated"`
-	Cost      float64   `json:"cost_usd"`
-	Saved     float64   `json:"saved_usd"`
-	Queued    float64   `json:"queued_ms"`
-	First     float64   `json:"first_content_ms"`
-	Took      float64   `json:"took_ms"`
-	GapP50    float64   `json:"gap_p50_ms"`
-	GapP95    float64   `json:"gap_p95_ms"`
-	Attempts  int       `json:"attempts"`
-	Trail     string    `json:"trail"`
-}
-
-func newUsageRow(r *ledger.Row) usageRow {
-	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	return usageRow{r.At, r.ID, r.Key, r.Requested, r.Ref, r.Provider, r.Route, r.Dialect, r.Stream, r.Status, r.Outcome, r.Code, r.Input, r.Output, r.Cached, r.CacheWrite,
-		r.Reasoning, r.Reported, r.Estimated, r.Cost, r.Saved, ms(r.Queued), ms(r.First), ms(r.Took), ms(r.GapP50), ms(r.GapP95), r.Attempts, r.Trail}
-}
-
 var rowHeader = []string{"at", "request_id", "key", "requested", "model", "provider", "route", "dialect", "stream", "status", "outcome", "code", "input", "output", "cached",
 	"cache_write", "reasoning", "usage_reported", "usage_estimated", "cost_usd", "saved_usd", "queued_ms", "first_content_ms", "took_ms", "gap_p50_ms", "gap_p95_ms", "attempts", "trail"}
 
-func rowFields(r *ledger.Row) []string {
-	ms := func(d time.Duration) string { return strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', 3, 64) }
+func rowFields(r *ledger.Line) []string {
+	ms := func(f float64) string { return strconv.FormatFloat(f, 'f', 3, 64) }
 	return []string{r.At.Format(time.RFC3339Nano), r.ID, r.Key, cell(r.Requested), cell(r.Ref), r.Provider, r.Route, r.Dialect, strconv.FormatBool(r.Stream), strconv.Itoa(r.Status), r.Outcome,
 		r.Code, whole(r.Input), whole(r.Output), whole(r.Cached), whole(r.CacheWrite), whole(r.Reasoning), strconv.FormatBool(r.Reported), strconv.FormatBool(r.Estimated), precise(r.Cost), precise(r.Saved),
 		ms(r.Queued), ms(r.First), ms(r.Took), ms(r.GapP50), ms(r.GapP95), strconv.Itoa(r.Attempts), cell(r.Trail)}
