@@ -2,7 +2,7 @@
 GO ?= go
 BIN ?= bin/nearside
 
-.PHONY: help build test test-go test-clients test-docker check fmt vet lint fuzz bench wall wall-full run clean
+.PHONY: help build test test-go test-clients test-docker check fmt vet lint fuzz bench soak wall wall-full run clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,9 @@ bench: build ## ratios beside a bare fasthttp relay, in one run, and the Go benc
 
 wall: ## the 16 failure scenarios: prints the scorecard, writes bin/wall.json; fails unless all pass
 	./scripts/wall.sh
+
+soak: ## kill -9 under load 100 times, and 20,000 exchanges of all kinds that must leave nothing behind
+	NEARSIDE_SOAK_ROUNDS=100 NEARSIDE_SOAK_EXCHANGES=20000 NEARSIDE_STORE_SOAK_ROUNDS=50 $(GO) test -race -timeout 60m -v -run 'KillMinusNine|KillLosesNothing|NothingLeaks' . ./proxy/store
 
 wall-full: ## the same with the durations as published (three minutes)
 	NEARSIDE_WALL=full ./scripts/wall.sh
