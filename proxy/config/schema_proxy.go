@@ -196,7 +196,7 @@ func proxyShape() *shape {
 			ours("maxBytes", plus, strconv.FormatInt(d.Ledger.MaxBytes, 10), "What the file may grow to; the oldest rows go first, their sums last."),
 			ours("queue", plus, of(d.Ledger.Queue), "Rows that may wait to be written: no exchange waits for the file. What is beyond is lost, counted and told."),
 			ours("batch", dur, inSeconds(d.Ledger.Batch), "How long a row may wait for others to be written with: what a crash can lose at the most."),
-			ours("damaged", oneOf("aside", "refuse"), "aside", "What to do with a file that is damaged: move it aside and begin a new one, or refuse to start."),
+			ours("damaged", oneOf("aside", "refuse"), `"aside"`, "What to do with a file that is damaged: move it aside and begin a new one, or refuse to start."),
 			ours("compareWith", &shape{kind: text}, "", "The model whose prices tell what near answers have saved. Without it the first far one with a price of the chain that answered, or of the default chain."),
 		), "", ""),
 		ours("learning", yes, "true",
