@@ -44,6 +44,7 @@ func traffic(t *testing.T, p *running, d time.Duration) (requests, failed, tried
 					t.Error(err)
 					return
 				}
+				req.Header.Set("Content-Type", "application/json")
 				resp, err := client.Do(req)
 				if err != nil {
 					t.Error(err)

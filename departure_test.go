@@ -27,7 +27,7 @@ func (r *running) dial() net.Conn {
 }
 
 func request(path, body string) string {
-	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
+	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
 }
 
 // The client leaves: whatever the phase, the backend's connection is closed,
@@ -249,7 +249,7 @@ func TestDepartureWhileTheRequestArrives(t *testing.T) {
 	b := newBackend(t, chat("ok"))
 	p := start(t, configOf(`providers: {}`, provider("near", b.url, "openai-completions")))
 	conn := p.dial()
-	io.WriteString(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{\"model\":")
+	io.WriteString(conn, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{\"model\":")
 	conn.Close()
 	p.wait("the departure", func(l string) bool {
 		return strings.Contains(l, `"outcome":"client_closed"`) && strings.Contains(l, `"status":499`) && strings.Contains(l, `"phase":"request"`)

@@ -230,7 +230,7 @@ func TestFetchesEndWithTheirClients(t *testing.T) {
 	for _, stream := range []string{"", `"stream":true,`} {
 		b := strings.Replace(body, "{", "{"+stream, 1)
 		c := p.dial()
-		fmt.Fprintf(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(b), b)
+		fmt.Fprintf(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(b), b)
 		<-reached
 		c.Close()
 		<-gone
@@ -243,6 +243,7 @@ func TestFetchesEndWithTheirClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Header.Set("Content-Type", "application/json")
 	resp, err := client.Do(req) // its head comes with the first heartbeat
 	if err != nil {
 		t.Fatal(err)

@@ -208,6 +208,7 @@ func TestRequestEncodings(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("Content-Encoding", encoding)
 		if got := p.do(req); got.status != status {
 			t.Errorf("%s: got %d %s, want %d", encoding, got.status, got.body, status)

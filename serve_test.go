@@ -778,8 +778,8 @@ func TestBadRequests(t *testing.T) {
 		return strings.Contains(l, id) && strings.Contains(l, `"status":431`) && strings.Contains(l, `"code":"headers_too_large"`)
 	})
 	// What the wire itself must not let through.
-	for _, rawRequest := range []string{"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "\x16\x03\x01\x02", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-		"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nX-Secret: sk-secret\r\nBroken header\r\n\r\n"} {
+	for _, rawRequest := range []string{"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "\x16\x03\x01\x02", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+		"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nX-Secret: sk-secret\r\nBroken header\r\n\r\n"} {
 		c := p.dial()
 		io.WriteString(c, rawRequest)
 		c.(*net.TCPConn).CloseWrite()

@@ -119,7 +119,7 @@ func (c *faultCell) depart(rig *faultRig, script sim.Script, await bool, phases 
 		<-c.near.asked
 	}
 	q := question{model: c.ref, user: "tell me about walls", stream: c.stream}.in(c.client)
-	head := strings.Replace(request(pathOf(c.client), q), "Host: x\r\n", "Host: x\r\nX-Nearside-Fallback: none\r\n", 1)
+	head := strings.Replace(request(pathOf(c.client), q), "Host: localhost\r\n", "Host: localhost\r\nX-Nearside-Fallback: none\r\n", 1)
 	var conn net.Conn
 	var lines chan string
 	for end := time.Now().Add(patience); ; <-tick.C {

@@ -19,6 +19,7 @@ func postWith(t testing.TB, url, body string, headers ...string) (int, http.Head
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Header.Set("Content-Type", "application/json")
 	for i := 0; i+1 < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
@@ -89,6 +90,7 @@ func TestHeldStreamsArePastTheClientsTimeout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("X-Nearside-Timeout-Ms", "150")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -15,10 +15,15 @@ import (
 // from what belongs to upstream, breaker and catalog. Defaults returns the
 // shipped ones; a zero duration means "none" where the comment says so.
 type Config struct {
-	Listen   string // host:port
-	TLSCert  string // file; empty for plain HTTP
-	TLSKey   string
-	DataDir  string
+	Listen  string // host:port
+	TLSCert string // file; empty for plain HTTP
+	TLSKey  string
+	DataDir string
+	// Hosts are names and addresses by which clients may call the proxy, beside
+	// its own: in lower case, "*.lan" for all below.
+	Hosts    []string
+	CORS     CORS
+	Admin    AdminConfig
 	Limits   Limits
 	Client   ClientDeadlines
 	Beat     Heartbeat

@@ -77,7 +77,7 @@ func TestRandomFaults(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				fmt.Fprintf(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+				fmt.Fprintf(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 				if rng.IntN(4) == 0 { // leave after a while, or at once
 					c.SetReadDeadline(time.Now().Add(time.Duration(rng.IntN(100)) * time.Millisecond))
 					io.CopyN(io.Discard, c, int64(rng.IntN(900)))

@@ -82,7 +82,7 @@ func TestRacesLeaveNothingBehind(t *testing.T) {
 							t.Error(err)
 							return
 						}
-						_, _ = io.WriteString(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 77\r\n\r\n"+streamBody)
+						_, _ = io.WriteString(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 77\r\n\r\n"+streamBody)
 						<-time.After(time.Duration(rand.IntN(6_000)) * time.Microsecond)
 						c.Close()
 						left.Add(1)
@@ -179,7 +179,7 @@ func TestShutdownEndsARace(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		_, _ = io.WriteString(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 77\r\n\r\n"+streamBody)
+		_, _ = io.WriteString(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 77\r\n\r\n"+streamBody)
 		<-asked
 		<-asked
 		if err := s.Shutdown(t.Context()); err == nil {

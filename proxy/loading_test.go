@@ -266,6 +266,7 @@ func TestWaitsAreLikeAttempts(t *testing.T) {
 	backend.Be(sim.IsLoading)
 	ctx, leave := context.WithCancel(context.Background())
 	req, _ := http.NewRequestWithContext(ctx, http.MethodPost, base+"/v1/chat/completions", strings.NewReader(chatBody))
+	req.Header.Set("Content-Type", "application/json")
 	left := make(chan error, 1)
 	go func() {
 		_, err := http.DefaultClient.Do(req)

@@ -39,7 +39,7 @@ func BenchmarkRelayEvent(b *testing.B) {
 				*s.target(snap, r.Models[0]).shapes[wire.Chat].Mend() = shaping.MendOptions{}
 			}
 			served := make(chan error, 1)
-			go func() { served <- s.http.Serve(listener{ln, s}) }()
+			go func() { served <- s.http.Serve(listener{Listener: ln, s: s}) }()
 			ours, theirs := net.Pipe()
 			done := make(chan struct{})
 			sink := &discard{Conn: theirs, done: done}
@@ -47,7 +47,7 @@ func BenchmarkRelayEvent(b *testing.B) {
 			b.ReportAllocs()
 			b.ResetTimer()
 			ln.conn <- sink
-			fmt.Fprintf(ours, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(streamBody), streamBody)
+			fmt.Fprintf(ours, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(streamBody), streamBody)
 			<-done
 			b.StopTimer()
 			if sink.bytes < b.N*len(wordEvent) {

@@ -65,49 +65,79 @@ var surfaces = [...]surface{
 	{path: "/images/variations", dialect: wire.Plain, form: true},
 }
 
-// handler is the route table. Every endpoint answers with and without /v1.
+// handler is the route table. Every endpoint answers with and without /v1. Where
+// the operator's endpoints have an address of their own, they are unknown at the
+// clients', and these are at theirs.
 func (s *Server) handler() fasthttp.RequestHandler {
+	r := s.router()
+	s.routes(r)
+	all := r.Handler
+	if own := r; !s.apart {
+		s.adminRoutes(own)
+	} else {
+		own = s.router()
+		s.adminRoutes(own)
+		all = func(ctx *fasthttp.RequestCtx) {
+			if c, ok := ctx.Conn().(*clientConn); ok && c.admin {
+				own.Handler(ctx)
+				return
+			}
+			r.Handler(ctx)
+		}
+	}
+	return s.recovered(tidy(s.guard(all)))
+}
+
+// router is a table with what each has.
+func (s *Server) router() *router.Router {
 	r := router.New()
 	r.RedirectTrailingSlash, r.RedirectFixedPath, r.HandleOPTIONS = false, false, false
 	r.HandleMethodNotAllowed = true
 	r.NotFound = s.notFound
 	r.MethodNotAllowed = s.wrongMethod
-	for _, prefix := range [...]string{"/v1", ""} {
-		for _, sf := range surfaces {
-			r.POST(prefix+sf.path, s.keyed(func(ctx *fasthttp.RequestCtx) { s.serve(ctx, sf) }))
-		}
-		r.POST(prefix+"/responses/input_tokens", s.keyed(s.inputTokens(wire.Responses)))
-		r.POST(prefix+"/messages/count_tokens", s.keyed(s.inputTokens(wire.Messages)))
-		r.POST(prefix+"/responses/compact", s.keyed(s.compact))
-		r.GET(prefix+"/responses", s.keyed(s.socket))
-		r.GET(prefix+"/responses/{id}", s.keyed(s.stored(s.getResponse)))
-		r.DELETE(prefix+"/responses/{id}", s.keyed(s.stored(s.deleteResponse)))
-		r.POST(prefix+"/responses/{id}/cancel", s.keyed(s.stored(s.cancelResponse)))
-		r.GET(prefix+"/responses/{id}/input_items", s.keyed(s.stored(s.inputItems)))
-		r.POST(prefix+"/conversations", s.keyed(s.stored(s.createConversation)))
-		r.GET(prefix+"/conversations/{id}", s.keyed(s.stored(s.getConversation)))
-		r.POST(prefix+"/conversations/{id}", s.keyed(s.stored(s.updateConversation)))
-		r.DELETE(prefix+"/conversations/{id}", s.keyed(s.stored(s.deleteConversation)))
-		r.GET(prefix+"/conversations/{id}/items", s.keyed(s.stored(s.listConversationItems)))
-		r.POST(prefix+"/conversations/{id}/items", s.keyed(s.stored(s.addConversationItems)))
-		r.GET(prefix+"/conversations/{id}/items/{item}", s.keyed(s.stored(s.getConversationItem)))
-		r.DELETE(prefix+"/conversations/{id}/items/{item}", s.keyed(s.stored(s.deleteConversationItem)))
-		r.GET(prefix+"/models", s.keyed(s.models))
-		r.GET(prefix+"/models/{id:*}", s.keyed(s.oneModel))
-	}
 	r.GET("/", s.root)
 	r.HEAD("/", s.root)
 	r.GET("/health", s.healthz)
 	r.GET("/healthz", s.healthz)
 	r.GET("/readyz", s.readyz)
-	r.GET("/metrics", s.admin(view, s.metrics))
-	r.GET("/proxy/status", s.admin(view, s.status))
+	// Whoever has a key may know what it used.
 	r.GET("/proxy/usage", s.keyed(s.usage))
 	r.GET("/proxy/usage/rows", s.keyed(s.usageRows))
-	r.GET("/proxy/learned", s.admin(view, s.listLearned))
-	r.GET("/proxy/exchanges", s.admin(view, s.lastExchanges))
-	r.GET("/proxy/exchanges/{id}", s.admin(view, s.oneExchange))
-	return s.recovered(tidy(r.Handler))
+	return r
+}
+
+// routes are the clients' endpoints.
+func (s *Server) routes(r *router.Router) {
+	post := func(path string, h fasthttp.RequestHandler) { r.POST(path, s.keyed(s.jsonOnly(h))) }
+	get := func(path string, h fasthttp.RequestHandler) { r.GET(path, s.keyed(h)) }
+	del := func(path string, h fasthttp.RequestHandler) { r.DELETE(path, s.keyed(h)) }
+	for _, prefix := range [...]string{"/v1", ""} {
+		for _, sf := range surfaces {
+			typed := s.jsonOnly
+			if sf.form {
+				typed = s.jsonOrForm
+			}
+			r.POST(prefix+sf.path, s.keyed(typed(func(ctx *fasthttp.RequestCtx) { s.serve(ctx, sf) })))
+		}
+		post(prefix+"/responses/input_tokens", s.inputTokens(wire.Responses))
+		post(prefix+"/messages/count_tokens", s.inputTokens(wire.Messages))
+		post(prefix+"/responses/compact", s.compact)
+		get(prefix+"/responses", s.socket)
+		get(prefix+"/responses/{id}", s.stored(s.getResponse))
+		del(prefix+"/responses/{id}", s.stored(s.deleteResponse))
+		post(prefix+"/responses/{id}/cancel", s.stored(s.cancelResponse))
+		get(prefix+"/responses/{id}/input_items", s.stored(s.inputItems))
+		post(prefix+"/conversations", s.stored(s.createConversation))
+		get(prefix+"/conversations/{id}", s.stored(s.getConversation))
+		post(prefix+"/conversations/{id}", s.stored(s.updateConversation))
+		del(prefix+"/conversations/{id}", s.stored(s.deleteConversation))
+		get(prefix+"/conversations/{id}/items", s.stored(s.listConversationItems))
+		post(prefix+"/conversations/{id}/items", s.stored(s.addConversationItems))
+		get(prefix+"/conversations/{id}/items/{item}", s.stored(s.getConversationItem))
+		del(prefix+"/conversations/{id}/items/{item}", s.stored(s.deleteConversationItem))
+		get(prefix+"/models", s.models)
+		get(prefix+"/models/{id:*}", s.oneModel)
+	}
 }
 
 // tidy makes "//v1/x/" and "/v1/x" one path; a redirect would lose the body of
@@ -392,9 +422,19 @@ func (s *Server) healthz(ctx *fasthttp.RequestCtx) {
 	writeJSON(ctx, 200, map[string]string{"status": "ok", "version": s.version})
 }
 
-// readyz says whether requests should be sent here, and what state all is in.
+// readyz says whether requests should be sent here, and what state all is in to
+// whom that concerns.
 func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
 	snap := s.snap.Load()
+	status, word := 200, "ready"
+	if s.draining.Load() {
+		status, word = 503, "draining"
+		ctx.Response.Header.Set("Retry-After", "1")
+	}
+	if !s.shows(ctx) {
+		writeJSON(ctx, status, map[string]string{"status": word, "targets": s.targetsState(snap)})
+		return
+	}
 	type row struct {
 		Name  string    `json:"name"`
 		State string    `json:"state"`
@@ -411,7 +451,7 @@ func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
 		InFlight int                     `json:"in_flight"`
 		Learned  int                     `json:"learned"`
 		Network  NetworkState            `json:"network"`
-	}{Status: "ready", Network: s.Network(), Targets: s.targetsState(snap), Backends: s.backendStates(snap), Config: s.reload.Load(), Digest: snap.Digest}
+	}{Status: word, Network: s.Network(), Targets: s.targetsState(snap), Backends: s.backendStates(snap), Config: s.reload.Load(), Digest: snap.Digest}
 	s.mu.Lock()
 	out.InFlight = len(s.active)
 	s.mu.Unlock()
@@ -422,15 +462,6 @@ func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
 		}
 	}
 	sort.Slice(out.Breakers, func(i, j int) bool { return out.Breakers[i].Name < out.Breakers[j].Name })
-	status := 200
-	if s.draining.Load() {
-		status, out.Status = 503, "draining"
-		ctx.Response.Header.Set("Retry-After", "1")
-	}
-	if g, ok := s.caller(ctx); !ok || !g.Sees() { // load balancers have no key, and need no more
-		writeJSON(ctx, status, map[string]string{"status": out.Status, "targets": out.Targets})
-		return
-	}
 	writeJSON(ctx, status, out)
 }
 

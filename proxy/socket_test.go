@@ -199,7 +199,7 @@ func TestSocketPlaceIsGivenBackWhenTheUpgradeIsLost(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.(*net.TCPConn).SetLinger(0)
-		fmt.Fprintf(c, "GET /v1/responses HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+		fmt.Fprintf(c, "GET /v1/responses HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 		c.Close()
 	}
 	// And one for certain: a pipe whose far end is closed before the answer.
@@ -209,7 +209,7 @@ func TestSocketPlaceIsGivenBackWhenTheUpgradeIsLost(t *testing.T) {
 	s.track(cc, true)
 	served := make(chan struct{})
 	go func() { defer close(served); _ = s.http.ServeConn(cc) }()
-	if _, err := io.WriteString(near, "GET /v1/responses HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"); err != nil {
+	if _, err := io.WriteString(near, "GET /v1/responses HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	near.Close()
@@ -322,7 +322,7 @@ func TestSocketOutlastsTheIdleDeadline(t *testing.T) {
 	}
 	defer plain.Close()
 	for range 2 {
-		fmt.Fprint(plain, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+		fmt.Fprint(plain, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		br := bufio.NewReader(plain)
 		for {
 			if _, err := br.ReadByte(); err != nil {
@@ -371,7 +371,7 @@ func BenchmarkPostedTurn(b *testing.B) {
 	defer c.Close()
 	br := bufio.NewReader(c)
 	body := `{"model":"default","stream":true,"input":"hi","store":false}`
-	request := []byte(fmt.Sprintf("POST /v1/responses HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
+	request := []byte(fmt.Sprintf("POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := c.Write(request); err != nil {

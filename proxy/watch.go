@@ -15,7 +15,8 @@ import (
 // client's departure, which fasthttp does not tell. It stands outside TLS.
 type listener struct {
 	net.Listener
-	s *Server
+	s     *Server
+	admin bool // for the operator's endpoints alone
 }
 
 func (l listener) Accept() (net.Conn, error) {
@@ -29,7 +30,7 @@ func (l listener) Accept() (net.Conn, error) {
 			c.Close()
 			continue
 		}
-		cc := &clientConn{Conn: c, s: l.s}
+		cc := &clientConn{Conn: c, s: l.s, admin: l.admin}
 		l.s.track(cc, true)
 		return cc, nil
 	}
@@ -57,6 +58,7 @@ type clientConn struct {
 	closed bool
 	linger bool // the client is still sending what we refused to read
 	local  bool // the client is in our own process
+	admin  bool // it came to the operator's address
 	errand *errand
 	ends   func() // called by the first Close
 
@@ -65,6 +67,8 @@ type clientConn struct {
 	ahead []byte    // what is read into ahead of the next request; kept once it was needed
 
 	writeEnd time.Time // the write deadline that is set; the serving goroutine's own
+	host     []byte    // of its requests that passed last, as the two below
+	hostOf   *Snapshot // by whose names
 
 	answering atomic.Bool // an answer is made or on its way out: until the next read, or the end
 }

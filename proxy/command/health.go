@@ -21,6 +21,9 @@ type Health struct {
 	ConfigFlag
 	URL     string        `placeholder:"URL" help:"Where the proxy listens (http://127.0.0.1:4141). Without it: proxy.listen of the configuration."`
 	Timeout time.Duration `default:"3s" help:"How long the answer may take."`
+
+	operator bool             // what is asked is the operator's
+	pair     *tls.Certificate // shown to a proxy that wants one
 }
 
 // Help teaches what health does.
@@ -43,7 +46,7 @@ func (c *Health) Run(env *Env) error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	client := directClient(insecure)
+	client := directClient(insecure, c.pair)
 	defer client.CloseIdleConnections()
 	at := base + "/healthz"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
@@ -79,13 +82,30 @@ func (c *Health) base(env *Env) (base string, insecure bool, err error) {
 	}
 	file, problems := config.Load(path, env.configOptions())
 	cfg := file.Proxy
+	if file.ClientCA != nil { // ours is of the same authority, where tls init made them
+		c.pair = file.Certificate
+	}
 	if len(problems.Errors()) > 0 {
 		// The running proxy keeps what it read before the file went bad. It is
 		// not unwell because of the file.
 		cfg = proxy.Defaults()
 		fmt.Fprintf(env.Stderr, "nearside: %s has problems; asking at %s\n", path, cfg.Listen)
 	}
+	if c.operator {
+		return operatorAt(&cfg)
+	}
 	return listensAt(&cfg)
+}
+
+// operatorAt is listensAt for the operator's endpoints, which may have an address
+// of their own.
+func operatorAt(cfg *proxy.Config) (base string, insecure bool, err error) {
+	if cfg.Admin.Listen == "" {
+		return listensAt(cfg)
+	}
+	own := *cfg
+	own.Listen = cfg.Admin.Listen
+	return listensAt(&own)
 }
 
 // listensAt returns where a proxy with this configuration is, and whether its
@@ -120,10 +140,16 @@ func gatewayURL(text string) (string, error) {
 }
 
 // directClient asks without any proxy of the environment: what it asks is a
-// proxy of ours.
-func directClient(insecure bool) *http.Client {
+// proxy of ours. It shows the first of pairs, if any is there, where it is asked for one.
+func directClient(insecure bool, pairs ...*tls.Certificate) *http.Client {
+	cfg := &tls.Config{InsecureSkipVerify: insecure, MinVersion: tls.VersionTLS12}
+	for _, p := range pairs {
+		if p != nil {
+			cfg.Certificates = append(cfg.Certificates, *p)
+		}
+	}
 	return &http.Client{
-		Transport:     &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: insecure, MinVersion: tls.VersionTLS12}},
+		Transport:     &http.Transport{TLSClientConfig: cfg},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

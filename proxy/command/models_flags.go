@@ -73,13 +73,13 @@ const learnedBytesMax = 4 << 20
 // learnedBy asks the proxy that runs with this configuration, if there is one,
 // what its backends taught it.
 func learnedBy(ctx context.Context, env *Env, file *config.Config) []proxy.Learned {
-	base, insecure, err := listensAt(&file.Proxy)
+	base, insecure, err := operatorAt(&file.Proxy)
 	if err != nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, learnedWait)
 	defer cancel()
-	client := directClient(insecure)
+	client := directClient(insecure, file.Certificate)
 	defer client.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/proxy/learned", nil)
 	if err != nil {
@@ -119,7 +119,7 @@ func writeLearned(w io.Writer, file *config.Config, taught []proxy.Learned) {
 	if len(taught) == 0 {
 		return
 	}
-	base, _, _ := listensAt(&file.Proxy)
+	base, _, _ := operatorAt(&file.Proxy)
 	fmt.Fprintf(w, "\nlearned by the proxy at %s from refusals; it forgets when the configuration is loaded again:\n", base)
 	for _, l := range taught {
 		fmt.Fprintf(w, "  %s: %s\n    it said: %s\n    to keep: %s\n", l.Model, l.Why, l.Words, l.Setting)

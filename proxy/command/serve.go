@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -81,9 +82,9 @@ func (c *Serve) Run(env *Env) error {
 		return err
 	}
 	started := file
-	certs := new(atomic.Pointer[tls.Certificate])
-	certs.Store(file.Certificate)
-	cert := serverTLS(certs)
+	secure := new(atomic.Pointer[tls.Config])
+	secure.Store(tlsOf(file))
+	cert := serverTLS(secure)
 	ln, err := net.Listen("tcp", file.Proxy.Listen)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w (choose another address with --listen or proxy.listen)", file.Proxy.Listen, err)
@@ -98,6 +99,14 @@ func (c *Serve) Run(env *Env) error {
 		return err
 	}
 	defer data.close()
+	var adminLn net.Listener
+	if at := file.Proxy.Admin.Listen; at != "" {
+		if adminLn, err = net.Listen("tcp", at); err != nil {
+			ln.Close()
+			return fmt.Errorf("listen on %s: %w (proxy.admin.listen)", at, err)
+		}
+	}
+	hostname, _ := os.Hostname() // without one, other names have to do
 	accounts, keepUsed, err := keepAccounts(file, log)
 	if err != nil {
 		ln.Close()
@@ -109,13 +118,16 @@ func (c *Serve) Run(env *Env) error {
 	}
 	metrics := meter.New(meter.Options{Version: env.Version})
 	metrics.WatchLog(logs.Dropped)
-	srv := proxy.New(snap, proxy.Options{Log: log, Meter: metrics, Dialer: env.Dialer, Version: env.Version,
+	srv := proxy.New(snap, proxy.Options{Log: log, Hostname: hostname, Meter: metrics, Dialer: env.Dialer, Version: env.Version,
 		Store: data.store, Accounts: accounts, Ledger: data.ledger, Tracer: tracer, Shaping: shaping.Options{Sealer: data.sealer}})
 	srv.Reloaded(proxy.Reload{At: time.Now(), OK: true})
 	for _, url := range refused(snap) {
 		log.Warn().Str("address", url).Str("detail", snap.States[url].Detail).Msg("discovery")
 	}
 	c.greet(env.Stdout, ln.Addr().String(), cert != nil, path, snap, data, problems)
+	if adminLn != nil {
+		fmt.Fprintf(env.Stdout, "operator: /proxy and /metrics on %s alone\n", adminLn.Addr())
+	}
 	for _, n := range notes {
 		fmt.Fprintln(env.Stdout, n)
 		log.Warn().Str("detail", n).Msg("data folder")
@@ -170,7 +182,7 @@ func (c *Serve) Run(env *Env) error {
 		zerolog.SetGlobalLevel(levelOf(next.Log.Level))
 		logs.format(next.Log)
 		if next.Certificate != nil {
-			certs.Store(next.Certificate)
+			secure.Store(tlsOf(next))
 		}
 		srv.Reloaded(r)
 		log.Info().Str("file", path).Str("digest", next.Digest).Msg("configuration reloaded")
@@ -235,6 +247,13 @@ func (c *Serve) Run(env *Env) error {
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ctx, ln, cert) }()
 	supervise(ctx, env, &file.Proxy, ln.Addr().String(), &background)
+	if adminLn != nil {
+		background.Go(func() {
+			if err := srv.ServeAdmin(adminLn, cert); err != nil && !errors.Is(err, net.ErrClosed) {
+				log.Error().Err(err).Str("setting", "proxy.admin.listen").Msg("the operator's endpoints are not served any more")
+			}
+		})
+	}
 	var result error
 	select {
 	case err := <-served:
@@ -257,6 +276,9 @@ func (c *Serve) Run(env *Env) error {
 		}
 	}
 	cancel()
+	if adminLn != nil {
+		adminLn.Close()
+	}
 	background.Wait()
 	return result
 }
@@ -282,6 +304,7 @@ func needRestart(started, now *config.Config) []string {
 		same bool
 	}{
 		{"proxy.listen", was.Listen == is.Listen},
+		{"proxy.admin.listen", was.Admin.Listen == is.Admin.Listen},
 		{"proxy.tls", (started.Certificate == nil) == (now.Certificate == nil)}, // a renewed certificate is taken over
 		{"proxy.limits.headerBytes", was.Limits.HeaderBytes == is.Limits.HeaderBytes},
 		{"proxy.client.readSeconds", was.Client.Read == is.Client.Read},
@@ -308,14 +331,26 @@ func sameLedger(was, is proxy.LedgerConfig) bool {
 	return was == is
 }
 
-// serverTLS is the TLS of proxy.tls, whose certificate may be renewed; nil for
-// plain HTTP.
-func serverTLS(cert *atomic.Pointer[tls.Certificate]) *tls.Config {
-	if cert.Load() == nil {
+// serverTLS is the TLS of proxy.tls, each handshake with the certificates that
+// are in force then; nil for plain HTTP.
+func serverTLS(now *atomic.Pointer[tls.Config]) *tls.Config {
+	if now.Load() == nil {
 		return nil
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.Load(), nil }}
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return now.Load(), nil }}
+}
+
+// tlsOf is what one configuration says of it; nil for plain HTTP.
+func tlsOf(file *config.Config) *tls.Config {
+	if file.Certificate == nil {
+		return nil
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, Certificates: []tls.Certificate{*file.Certificate}}
+	if file.ClientCA != nil {
+		c.ClientCAs, c.ClientAuth = file.ClientCA, tls.RequireAndVerifyClientCert
+	}
+	return c
 }
 
 const simulatedLine = "no model server was found and no provider is configured: answers are SIMULATED (model sim/" + simModel + ") until one is"

@@ -49,6 +49,7 @@ const statusEveryMin = 200 * time.Millisecond
 
 // Run prints once, or until it is stopped.
 func (c *Status) Run(env *Env) error {
+	c.operator = true
 	base, insecure, err := c.base(env)
 	if err != nil {
 		return err
@@ -56,7 +57,7 @@ func (c *Status) Run(env *Env) error {
 	ctx, stop := env.context()
 	defer stop()
 	c.env = env
-	client := directClient(insecure)
+	client := directClient(insecure, c.pair)
 	defer client.CloseIdleConnections()
 	out, terminal := env.Stdout.(*os.File)
 	terminal = terminal && isatty.IsTerminal(out.Fd())

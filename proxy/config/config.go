@@ -8,6 +8,7 @@ package config
 import (
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"os"
 	"path/filepath"
@@ -59,6 +60,9 @@ type Config struct {
 	Simulate  bool
 	// Certificate is that of proxy.tls; nil to serve plain HTTP.
 	Certificate *tls.Certificate
+	// ClientCA are the authorities of proxy.tls.clientCA; nil to ask clients for no
+	// certificate.
+	ClientCA *x509.CertPool
 	// Configured says that the file itself has a provider, so that the
 	// simulated backend has no place.
 	Configured bool

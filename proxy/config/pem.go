@@ -2,8 +2,10 @@ package config
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"slices"
 	"strings"
+	"time"
 
 	"nearside/upstream"
 )
@@ -80,6 +82,28 @@ func (l *loader) clientTLS(n node) upstream.TLS {
 	return t
 }
 
+// clientCA reads proxy.tls.clientCA; nil for none or when a problem was reported.
+func (l *loader) clientCA(n node) *x509.CertPool {
+	at := n.get("clientCA")
+	if at.there() && !n.get("cert").there() {
+		l.at(at.pos(), at.path, "needs cert and key: without TLS there are no certificates")
+		return nil
+	}
+	text, ok := l.pem(at, at.text())
+	if !ok || text == "" {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM([]byte(text)) {
+		l.at(at.pos(), at.path, "holds no certificate")
+		return nil
+	}
+	return pool
+}
+
+// expiresSoon is from when on a certificate's end is told.
+const expiresSoon = 21 * 24 * time.Hour
+
 // certificate reads proxy.tls; nil for none or when a problem was reported.
 func (l *loader) certificate(n node) *tls.Certificate {
 	if n.get("cert").there() != n.get("key").there() {
@@ -95,6 +119,11 @@ func (l *loader) certificate(n node) *tls.Certificate {
 	if err != nil {
 		l.at(n.pos(), n.path, "cert and key cannot be used: %s", strings.TrimPrefix(err.Error(), "tls: "))
 		return nil
+	}
+	if left := time.Until(pair.Leaf.NotAfter); left < 0 {
+		l.warn(n.pos(), n.path, "the certificate has expired on %s (nearside tls init renews one that it made)", pair.Leaf.NotAfter.Format(time.DateOnly))
+	} else if left < expiresSoon {
+		l.warn(n.pos(), n.path, "the certificate expires on %s (nearside tls init renews one that it made)", pair.Leaf.NotAfter.Format(time.DateOnly))
 	}
 	return &pair
 }

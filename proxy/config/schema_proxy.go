@@ -64,7 +64,7 @@ func proxyShape() *shape {
 		}
 		addresses += strconv.Quote(a.URL)
 	}
-	return obj(
+	return obj(append(safetyFields(),
 		ours("listen", textLike(wrongListen), strconv.Quote(d.Listen),
 			"Where clients connect. Set 0.0.0.0:4141 or [::]:4141 to serve other machines; then set tls or stand behind something that does."),
 		ours("dataDir", &shape{kind: text}, "",
@@ -72,6 +72,7 @@ func proxyShape() *shape {
 		ours("tls", obj(
 			ours("cert", &shape{kind: text}, "", "PEM file with the certificate chain; with it the proxy serves HTTPS only."),
 			ours("key", &shape{kind: text}, "", "PEM file with the certificate's private key."),
+			ours("clientCA", &shape{kind: text}, "", "PEM file with the authorities whose certificates clients must show; without it none is asked for."),
 		), "", ""),
 		ours("log", obj(
 			ours("level", oneOf("trace", "debug", "info", "warn", "error", "off"), strconv.Quote(logLevel),
@@ -215,7 +216,7 @@ func proxyShape() *shape {
 			ours("warm", obj(warmFields()...), "", ""),
 			ours("region", &shape{kind: text}, "", "Where this model is served, above its provider's region: for what params.extra_body pins at an aggregator."),
 		)), "", "What OpenClaw's models.providers.<id>.models[] has no key for, by ref; also for models that discovery finds."),
-	)
+	)...)
 }
 
 // policyFields are the keys of proxy.policy, which a chain has as well.

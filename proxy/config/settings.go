@@ -22,7 +22,9 @@ func (l *loader) settings() {
 		if l.cfg.Certificate = l.certificate(at); l.cfg.Certificate != nil {
 			c.TLSCert, c.TLSKey = l.file(at.get("cert").text()), l.file(at.get("key").text())
 		}
+		l.cfg.ClientCA = l.clientCA(at)
 	}
+	l.safety(own, &c)
 	c.DataDir = l.dataDir()
 	if at := own.get("dataDir"); at.there() {
 		c.DataDir = l.file(at.text())

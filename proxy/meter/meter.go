@@ -88,6 +88,7 @@ type Meter struct {
 	cut       table[float64]
 	overflows table[float64]
 	problems  table[float64]
+	refused   table[float64]
 	lessons   table[float64]
 	continued table[float64]
 	tokens    table[float64]
@@ -175,6 +176,7 @@ func New(opt Options) *Meter {
 		cut:       newTable[float64](cutDesc, setsMax, 0),
 		overflows: newTable[float64](overflowDesc, fieldsMax),
 		problems:  newTable[float64](problemsDesc, fieldsMax, 0),
+		refused:   newTable[float64](refusedDesc, fieldsMax, 0),
 		lessons:   newTable[float64](lessonsDesc, setsMax, 0),
 		continued: newTable[float64](continuedDesc, fieldsMax),
 		tokens:    newTable[float64](tokensDesc, setsMax, 0),
@@ -441,7 +443,7 @@ type collector struct{ m *Meter }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, placesDesc, endpointBusyDesc, endpointWeightDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, overflowDesc, problemsDesc, lessonsDesc, continuedDesc, tokensDesc,
+	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, placesDesc, endpointBusyDesc, endpointWeightDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, overflowDesc, problemsDesc, refusedDesc, lessonsDesc, continuedDesc, tokensDesc,
 		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, lineDesc, backendDesc, keyDesc, warmDesc, loadsDesc, wakesDesc, costDesc, savedDesc, queuedDesc, readingsDesc, logDesc, inFlightDesc, offlineDesc, reloadDesc, reloadedDesc, buildDesc,
 		retriesDesc, withheldDesc, hedgesDesc, budgetDesc, storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
 		out <- d
@@ -459,7 +461,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	m := c.m
 	m.mu.Lock()
 	counters := [][]row[float64]{m.exchanges.copied(), m.models.copied(), m.attempts.copied(), m.places.copied(), m.aborts.copied(),
-		m.dropped.copied(), m.mended.copied(), m.looks.copied(), m.cut.copied(), m.overflows.copied(), m.problems.copied(), m.lessons.copied(), m.continued.copied(), m.tokens.copied(),
+		m.dropped.copied(), m.mended.copied(), m.looks.copied(), m.cut.copied(), m.overflows.copied(), m.problems.copied(), m.refused.copied(), m.lessons.copied(), m.continued.copied(), m.tokens.copied(),
 		m.retries.copied(), m.withheld.copied(), m.hedges.copied(),
 		m.spent.copied(), m.saved.copied(), m.readings.copied(), m.clients.exchanges.copied(), m.clients.tokens.copied(), m.clients.cost.copied()}
 	histograms := []struct {

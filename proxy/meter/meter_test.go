@@ -329,6 +329,7 @@ func everything() *Meter {
 	m.Breaker("a", "open")
 	m.Backend("a", "ready")
 	m.Problem("panic")
+	m.Refused("host_refused")
 	m.Lesson("p", "string-content", true)
 	m.Continued("ok")
 	m.Retry("connect_refused")
