@@ -32,7 +32,8 @@ func run(args []string) int {
 		}
 	}()
 	return command.Run(args, &command.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Lookup: os.LookupEnv, Environ: os.Environ,
-		Stop: stop, Reload: reload, Version: versionText()})
+		Serving: func() { signal.Ignore(syscall.SIGPIPE) }, // a log that nobody reads any more does not end the service
+		Stop:    stop, Reload: reload, Version: versionText()})
 }
 
 func versionText() string {

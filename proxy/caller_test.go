@@ -15,6 +15,7 @@ import (
 
 	"nearside/catalog"
 	"nearside/proxy/access"
+	"nearside/proxy/meter"
 	"nearside/proxy/store"
 	"nearside/upstream"
 )
@@ -141,7 +142,7 @@ func TestTheOperatorsSurfaceNeedsAnOperator(t *testing.T) {
 	if _, _, body := call(t, "GET", base+"/readyz", "x-api-key", "boss-key"); !strings.Contains(body, "in_flight") {
 		t.Errorf("/readyz of an operator: %s", body)
 	}
-	server := new(Server)
+	server := &Server{meter: meter.New(meter.Options{}), log: zerolog.Nop()}
 	server.snap.Store(&Snapshot{Config: Config{Keys: keysOf(access.Grant{ID: "boss", Operator: true}, access.Grant{ID: "onlooker", SeesAll: true})}})
 	for id, want := range map[string]bool{"boss": true, "onlooker": false} {
 		var ctx fasthttp.RequestCtx

@@ -148,7 +148,11 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx, sf surface) {
 	defer x.survive()
 	x.begin(s, ctx, sf)
 	if e := x.peek(); e != nil {
-		x.reject(e, 0)
+		wait := time.Duration(0)
+		if e.Status == 503 {
+			wait = retryAfterMin
+		}
+		x.reject(e, wait)
 		return
 	}
 	if e, wait := x.choose(); e != nil {
@@ -257,6 +261,9 @@ func (x *exchange) peek() *wire.Error {
 			return badRequest("invalid_content_encoding", "", "the request's body does not decompress")
 		}
 		body = plain
+	}
+	if e := x.s.crowded(len(body)); e != nil {
+		return e
 	}
 	x.body, x.weight = body, int64(len(body))
 	if x.s.inFlight.Add(x.weight) > cfg.Limits.InFlightBytes {

@@ -27,6 +27,9 @@ func (s *Server) guard(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 			next(ctx)
 			return
 		}
+		if c != nil && c.owed != 0 || c != nil && c.reserved.Load() != 0 {
+			c.arrived()
+		}
 		snap := s.snap.Load()
 		if host := ctx.Host(); c == nil || c.hostOf != snap || !bytes.Equal(host, c.host) {
 			if !ours(host, ctx.LocalIP(), s.hostname, snap.Config.Hosts) {

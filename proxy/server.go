@@ -45,6 +45,8 @@ type Options struct {
 	Tracer   *trace.Tracer // of exchanges; nil traces none. The caller closes it, after Shutdown
 	// Hostname is this machine's, by which clients may call it.
 	Hostname string
+	// Descriptors are those that the process may have open; 0 where nobody knows.
+	Descriptors int
 }
 
 // Server is the proxy. New starts nothing; Serve blocks; Apply swaps the
@@ -89,6 +91,11 @@ type Server struct {
 	conns     atomic.Int64
 	draining  atomic.Bool
 	strangers strangers
+	room      room
+	quit      chan struct{} // closed by the first Shutdown
+	// Connections that there was no place for and that are being told so.
+	turnedBack atomic.Int64
+	leaving    sync.WaitGroup
 
 	mu      sync.Mutex // guards all below
 	open    map[*clientConn]struct{}
@@ -113,14 +120,20 @@ type Reload struct {
 // as it is now, and fasthttp's own bound could not change.
 const connsMax = 1 << 30
 
+// keptBodyMax bounds a body's buffer that is used again.
+const keptBodyMax = 1 << 20
+
 // New makes a server that serves snap. Its limit of heads and the client's read
 // and idle deadlines hold for its life; all else follows Apply.
 func New(snap *Snapshot, opt Options) *Server {
 	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, dialer: opt.Dialer, shaping: opt.Shaping, store: opt.Store, ledger: opt.Ledger, tracer: opt.Tracer, hostname: strings.ToLower(opt.Hostname), apart: snap.Config.Admin.Listen != "", started: time.Now(),
-		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}, out: make(chan struct{}, 1)}
+		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}, out: make(chan struct{}, 1), quit: make(chan struct{})}
 	if s.accounts = opt.Accounts; s.accounts == nil {
 		s.accounts = access.NewAccounts(nil)
 	}
+	s.room.conns = connsFor(opt.Descriptors)
+	// A body that is larger is not kept for a connection's next request.
+	fasthttp.SetBodySizePoolLimit(keptBodyMax, keptBodyMax)
 	s.requests.New = func() any { return new(shaping.Request) }
 	s.exchanges.New = func() any { return s.newExchange() }
 	s.jobs.running, s.jobs.slots = map[string]*job{}, make(chan struct{}, snap.Config.Responses.Background)
@@ -154,14 +167,12 @@ func New(snap *Snapshot, opt Options) *Server {
 	s.meter.WatchKeys(s.coolingKeys)
 	cfg := &snap.Config
 	s.http = &fasthttp.Server{
-		Handler:            s.handler(),
-		ErrorHandler:       s.badHTTP,
-		Name:               "nearside",
-		ReadBufferSize:     cfg.Limits.HeaderBytes,
-		MaxRequestBodySize: cfg.Limits.BodyBytes,
-		HeaderReceived: func(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
-			return fasthttp.RequestConfig{MaxRequestBodySize: s.bodyMax(h)}
-		},
+		Handler:                      s.handler(),
+		ErrorHandler:                 s.badHTTP,
+		Name:                         "nearside",
+		ReadBufferSize:               cfg.Limits.HeaderBytes,
+		MaxRequestBodySize:           cfg.Limits.BodyBytes,
+		HeaderReceived:               s.headerReceived,
 		ReadTimeout:                  cfg.Client.Read,
 		IdleTimeout:                  cfg.Client.Idle,
 		Concurrency:                  connsMax,
@@ -218,6 +229,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, cert *tls.Config) e
 	var probing sync.WaitGroup
 	probing.Go(func() { s.pool.Run(ctx) })
 	probing.Go(func() { s.warm.run(ctx) })
+	probing.Go(func() { s.watchMemory(ctx) })
 	defer probing.Wait()
 	defer cancel()
 	return s.accept(ln, cert, false)
@@ -245,6 +257,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	cfg := s.snap.Load().Config.Drain
 	s.draining.Store(true)
 	s.mu.Lock()
+	if !s.stopped {
+		close(s.quit)
+	}
 	s.stopped = true
 	s.mu.Unlock()
 	if cfg.Announce > 0 {
@@ -298,6 +313,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		c.Conn.Close()
 	}
 	s.mu.Unlock()
+	s.leaving.Wait()
 	s.stopJobs()
 	s.pool.Close()
 	return err
@@ -456,10 +472,19 @@ func (s *Server) leftEarly(ctx *fasthttp.RequestCtx) {
 func (s *Server) badHTTP(ctx *fasthttp.RequestCtx, err error) {
 	var small *fasthttp.ErrSmallBuffer
 	var timeout net.Error
-	e := badRequest("bad_http", "", "the request is not valid HTTP/1.1")
+	e, wait := badRequest("bad_http", "", "the request is not valid HTTP/1.1"), time.Duration(0)
 	switch {
+	case errors.Is(err, errCrowded):
+		e, wait = overloaded(), retryAfterMin
+		if c, ok := ctx.Conn().(*clientConn); ok {
+			c.lingers()
+		}
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		e = tooLarge(&s.snap.Load().Config)
+		cfg := &s.snap.Load().Config // see headerReceived; the head of what came in chunks is gone
+		if n := ctx.Request.Header.ContentLength(); n > 0 && n <= cfg.Limits.BodyBytes || n <= 0 && !s.fits(cfg.Limits.BodyBytes, cfg) {
+			e, wait = overloaded(), retryAfterMin
+		}
 		if c, ok := ctx.Conn().(*clientConn); ok {
 			c.lingers()
 		}
@@ -480,7 +505,7 @@ func (s *Server) badHTTP(ctx *fasthttp.RequestCtx, err error) {
 		s.leftEarly(ctx)
 		return
 	}
-	replyError(ctx, e, 0, false)
+	replyError(ctx, e, wait, false)
 	// There is no exchange to be logged; its client looks for a trace all the same.
 	s.log.Info().Bytes("request", ctx.Response.Header.Peek("X-Request-Id")).Int("status", e.Status).Str("outcome", "rejected").Str("code", e.Code).Msg("exchange")
 }

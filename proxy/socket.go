@@ -105,6 +105,7 @@ func (s *Server) socket(ctx *fasthttp.RequestCtx) {
 		}
 	})
 	err := upgrader.Upgrade(ctx, func(ws *websocket.Conn) {
+		conn.socket = true
 		s.sockets.mu.Lock()
 		k.begun = true
 		s.sockets.mu.Unlock()

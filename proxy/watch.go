@@ -20,14 +20,20 @@ type listener struct {
 }
 
 func (l listener) Accept() (net.Conn, error) {
+	pause := scarceMin
 	for {
 		c, err := l.Listener.Accept()
+		if err != nil && scarce(err) && l.s.noDescriptor(err, pause) {
+			pause = min(2*pause, scarceMax)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		if n := l.s.conns.Add(1); n > int64(l.s.snap.Load().Config.Limits.Conns) {
+		pause = scarceMin
+		if n := l.s.conns.Add(1); n > int64(min(l.s.snap.Load().Config.Limits.Conns, l.s.room.conns)) {
 			l.s.conns.Add(-1)
-			c.Close()
+			l.s.turnBack(c)
 			continue
 		}
 		cc := &clientConn{Conn: c, s: l.s, admin: l.admin}
@@ -69,6 +75,10 @@ type clientConn struct {
 	writeEnd time.Time // the write deadline that is set; the serving goroutine's own
 	host     []byte    // of its requests that passed last, as the two below
 	hostOf   *Snapshot // by whose names
+	socket   bool      // it speaks frames, whose bounds are others
+	owed     int       // what is left of a large read for a body
+
+	reserved atomic.Int64 // what such reads count in Server.inFlight
 
 	answering atomic.Bool // an answer is made or on its way out: until the next read, or the end
 }
@@ -109,7 +119,7 @@ const (
 	watchLooking
 )
 
-func (c *clientConn) Read(p []byte) (int, error) {
+func (c *clientConn) Read(p []byte) (n int, err error) {
 	if c.answering.Load() {
 		c.answering.Store(false)
 		if c.s.draining.Load() {
@@ -118,20 +128,26 @@ func (c *clientConn) Read(p []byte) (int, error) {
 	}
 	c.mu.Lock()
 	if len(c.stash) > 0 {
-		n := copy(p, c.stash)
+		n = copy(p, c.stash)
 		if c.stash = c.stash[n:]; len(c.stash) == 0 {
 			c.stash = nil
 		}
 		c.mu.Unlock()
 		return n, nil
 	}
-	err := c.err
+	err = c.err
 	c.mu.Unlock()
 	if err != nil {
 		return 0, err
 	}
+	if len(p) > largeBody && !c.local && !c.socket { // room was made for a body
+		if !c.reserve(len(p)) {
+			return 0, errCrowded
+		}
+		defer func() { c.owed = len(p) - n }()
+	}
 	for {
-		n, err := c.Conn.Read(p)
+		n, err = c.Conn.Read(p)
 		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.renew(time.Now()) {
 			return n, err
 		}
@@ -192,6 +208,9 @@ func (c *clientConn) Close() error {
 		c.drain()
 	}
 	if first {
+		if n := c.reserved.Swap(0); n != 0 {
+			c.s.inFlight.Add(-n)
+		}
 		c.s.conns.Add(-1)
 		c.s.track(c, false)
 		if ends != nil {

@@ -108,6 +108,9 @@ func (e *Error) Error() string {
 	case KindTotalTimeout:
 		return fmt.Sprintf("%s: the answer took longer than %v (%s)", e.Backend, e.After, e.Setting)
 	case KindFull:
+		if e.Setting == "" {
+			return fmt.Sprintf("%s: this process has no file descriptor left for a connection (ulimit -n, LimitNOFILE)", e.Backend)
+		}
 		return fmt.Sprintf("%s: all connections are in use (%s)", e.Backend, e.Setting)
 	case KindAddress:
 		return fmt.Sprintf("%s: %v", e.Backend, e.Err)
@@ -138,6 +141,8 @@ func kindOf(err error, phase Phase) Kind {
 		return KindCancelled
 	case errors.As(err, &addr):
 		return KindAddress
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return KindFull // also of a look-up of the name
 	case errors.As(err, &dns):
 		if dns.IsTimeout && !dns.IsNotFound {
 			return KindConnectTimeout

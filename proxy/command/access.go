@@ -65,6 +65,11 @@ func (c *Serve) keys(w io.Writer, cfg *config.Config, path string) (kept *access
 	if wide, err = wideListen(cfg.Proxy.Listen); err != nil {
 		return nil, false, fmt.Errorf("listen on %s: %w (choose another address with --listen or proxy.listen)", cfg.Proxy.Listen, err)
 	}
+	if at := cfg.Proxy.Admin.Listen; at != "" && !wide {
+		if wide, err = wideListen(at); err != nil {
+			return nil, false, fmt.Errorf("listen on %s: %w (proxy.admin.listen)", at, err)
+		}
+	}
 	if kept, err = access.ReadFile(path); err != nil {
 		return nil, false, fmt.Errorf("%w (nothing was started: with a file of keys that is not understood nobody can be told from anybody)", err)
 	}
@@ -79,6 +84,9 @@ func (c *Serve) guard(w io.Writer, cfg *config.Config, path string, kept *access
 		return kept, nil
 	}
 	listen := cfg.Proxy.Listen
+	if w, err := wideListen(listen); err == nil && !w { // else it was said before
+		listen = cfg.Proxy.Admin.Listen
+	}
 	if cfg.Proxy.Access.Auth == proxy.AuthNone {
 		return nil, usageError{fmt.Errorf("other machines can connect to %s, and proxy.access.auth is none: everybody there could use your models and your providers' credit. Set it to auto and make a key (nearside keys add NAME), or listen on 127.0.0.1", listen)}
 	}

@@ -28,6 +28,7 @@ type Env struct {
 	Lookup  func(string) (string, bool)
 	Environ func() []string // nil for none
 	Stop    <-chan struct{} // one value for each request to stop
+	Serving func()          // called before something is to be served; may be nil
 	Reload  <-chan struct{} // one value for each request to read the configuration again
 	Version string
 	Dialer  upstream.Dialer

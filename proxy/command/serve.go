@@ -57,6 +57,10 @@ func (c *Serve) Run(env *Env) error {
 	if c.Listen != "" {
 		file.Proxy.Listen = c.Listen
 	}
+	if env.Serving != nil {
+		env.Serving()
+	}
+	limitMemory(env.Getenv)
 	logs := newLogWriter(env.Stderr, file.Log)
 	defer logs.Close()
 	// zerolog's own global level is the one that can change under loggers that
@@ -118,7 +122,7 @@ func (c *Serve) Run(env *Env) error {
 	}
 	metrics := meter.New(meter.Options{Version: env.Version})
 	metrics.WatchLog(logs.Dropped)
-	srv := proxy.New(snap, proxy.Options{Log: log, Hostname: hostname, Meter: metrics, Dialer: env.Dialer, Version: env.Version,
+	srv := proxy.New(snap, proxy.Options{Log: log, Hostname: hostname, Descriptors: descriptors(), Meter: metrics, Dialer: env.Dialer, Version: env.Version,
 		Store: data.store, Accounts: accounts, Ledger: data.ledger, Tracer: tracer, Shaping: shaping.Options{Sealer: data.sealer}})
 	srv.Reloaded(proxy.Reload{At: time.Now(), OK: true})
 	for _, url := range refused(snap) {
