@@ -90,7 +90,7 @@ func (x *exchange) try() error {
 			continue
 		}
 		if t.route == "far" && !x.reaches(time.Now()) {
-			x.pass(t, skipOffline.name(), x.s.offlineReason(time.Unix(0, x.s.network.until.Load())))
+			x.pass(t, skipOffline.name(), x.s.offlineReason(moment(x.s.network.until.Load())))
 			continue
 		}
 		if ok, err := x.awaits(t); err != nil {

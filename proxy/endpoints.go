@@ -65,7 +65,7 @@ func (t *target) endpoint() string {
 func (t *target) loads(dst []upstream.Load, now time.Time, b *upstream.Balance) []upstream.Load {
 	for _, p := range t.places {
 		l := p.at.Load(now, b, p.backend, p.provider.Peek(), p.breaker.Peek())
-		if p.cool.Load() > now.UnixNano() {
+		if p.cool.Load() > nanos(now) {
 			l.Weight = 0
 		}
 		dst = append(dst, l)
@@ -92,8 +92,8 @@ func (t *target) stand(now time.Time) *target {
 				until = s.Until
 			}
 		}
-		if c := p.cool.Load(); c > now.UnixNano() && c > until.UnixNano() {
-			until = time.Unix(0, c)
+		if c := p.cool.Load(); c > nanos(now) && c > nanos(until) {
+			until = moment(c)
 		}
 		if soonest == nil || until.Before(at) {
 			soonest, at = p, until

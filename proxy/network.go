@@ -47,13 +47,13 @@ func (s *Server) Network() NetworkState {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return NetworkState{State: "down", Cause: n.cause, Since: n.since, Until: time.Unix(0, until)}
+	return NetworkState{State: "down", Cause: n.cause, Since: n.since, Until: moment(until)}
 }
 
 // down returns until when far targets are passed over; zero when they are not.
 func (n *network) down(now time.Time) time.Time {
-	if until := n.until.Load(); until > now.UnixNano() {
-		return time.Unix(0, until)
+	if until := n.until.Load(); until > nanos(now) {
+		return moment(until)
 	}
 	return time.Time{}
 }
@@ -67,11 +67,11 @@ func (n *network) claim(now time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	until := n.until.Load()
-	if until > now.UnixNano() {
+	if until > nanos(now) {
 		return false
 	}
 	if until != 0 {
-		n.until.Store(now.Add(n.length).UnixNano())
+		n.until.Store(nanos(now.Add(n.length)))
 	}
 	return true
 }
@@ -92,13 +92,13 @@ func (n *network) failed(provider, cause string, tried bool, now time.Time, cfg 
 	switch {
 	case until == 0:
 		n.since, n.length, n.by, n.many, news = now, cfg.Offline, provider, false, true
-	case tried || until <= now.UnixNano():
+	case tried || until <= nanos(now):
 		n.length = min(2*n.length, cfg.OfflineMax)
 	}
 	n.many = n.many || n.by != provider
 	n.cause = cause
-	if news || tried || until <= now.UnixNano() {
-		n.until.Store(now.Add(time.Duration((0.8 + 0.4*rand.Float64()) * float64(n.length))).UnixNano())
+	if news || tried || until <= nanos(now) {
+		n.until.Store(nanos(now.Add(time.Duration((0.8 + 0.4*rand.Float64()) * float64(n.length)))))
 	}
 	return true, news
 }

@@ -195,14 +195,14 @@ const passedMax = 1024
 // not list are kept only while they cool down, and not more than passedMax of
 // them: clients make them up.
 func (s *Server) coolDown(t *target, until time.Time) {
-	t.cool.Store(until.UnixNano())
+	t.cool.Store(nanos(until))
 	if t.model.Declared {
 		return
 	}
 	s.passedMu.Lock()
 	defer s.passedMu.Unlock()
 	if len(s.passed) >= passedMax {
-		now := time.Now().UnixNano()
+		now := nanos(time.Now())
 		for ref, c := range s.passed {
 			if c.Load() <= now {
 				delete(s.passed, ref)
@@ -471,8 +471,8 @@ func (s *Server) consider(snap *Snapshot, st *Step, r request, now time.Time) {
 	if t.keys != nil && !t.keys.Calm() && st.cools(now) {
 		return
 	}
-	if until := at.cool.Load(); until > now.UnixNano() {
-		st.skip, st.soft, st.until = skipCooling, "", time.Unix(0, until)
+	if until := at.cool.Load(); until > nanos(now) {
+		st.skip, st.soft, st.until = skipCooling, "", moment(until)
 		st.Reason = "the backend asked to be left alone until " + st.until.UTC().Format(time.RFC3339)
 		return
 	}

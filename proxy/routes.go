@@ -144,7 +144,7 @@ func (s *Server) routes(r *router.Router) {
 // many clients.
 func tidy(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 	return func(ctx *fasthttp.RequestCtx) {
-		p := ctx.Path()
+		p := ctx.URI().PathOriginal() // which is what is routed: ".." stays what it is, nowhere
 		if n := len(p); n > 1 && (p[n-1] == '/' || bytes.Contains(p, []byte("//"))) {
 			q := append([]byte(nil), p...)
 			for bytes.Contains(q, []byte("//")) {

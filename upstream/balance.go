@@ -137,7 +137,7 @@ type failures struct {
 const failuresMax = 8
 
 func (f *failures) add(now time.Time, b *Balance) {
-	at, each := now.UnixNano(), int64(b.FailureFor)
+	at, each := nanos(now), int64(b.FailureFor)
 	for {
 		was := f.until.Load()
 		if f.until.CompareAndSwap(was, min(max(was, at)+each, at+failuresMax*each)) {
@@ -148,7 +148,7 @@ func (f *failures) add(now time.Time, b *Balance) {
 
 // phantom returns how many requests in flight they count as now.
 func (f *failures) phantom(now time.Time, b *Balance) float64 {
-	left := f.until.Load() - now.UnixNano()
+	left := f.until.Load() - nanos(now)
 	if left <= 0 || b.FailureFor <= 0 {
 		return 0
 	}

@@ -231,7 +231,7 @@ func (r *Keyring) Pick(model string, prefer int, tried uint64, now time.Time) in
 
 // usable says whether no window of the key stands for a model.
 func (k *keyState) usable(model string, now time.Time) bool {
-	if until := k.blocked.Load(); until == 0 || until <= now.UnixNano() {
+	if until := k.blocked.Load(); until == 0 || until <= nanos(now) {
 		return true
 	}
 	k.mu.Lock()
@@ -334,7 +334,7 @@ func (r *Keyring) Fail(i int, f KeyFailure, now time.Time) (w KeyWindow, began b
 			at.model = f.Model
 		}
 	}
-	k.blocked.Store(later(k.cool.until, k.disabled.until).UnixNano())
+	k.blocked.Store(nanos(later(k.cool.until, k.disabled.until)))
 	return KeyWindow{Key: i, Reason: at.reason, Until: at.until, Asked: at.asked, Model: at.model}, began
 }
 
@@ -376,7 +376,7 @@ func (k *keyState) forget(some func(*window) bool) {
 		k.blocked.Store(0)
 		return
 	}
-	k.blocked.Store(until.UnixNano())
+	k.blocked.Store(nanos(until))
 }
 
 // Due says whether a window is so near to its end that it is worth being tried,
@@ -387,7 +387,7 @@ func (r *Keyring) Due(w KeyWindow, now time.Time) bool {
 
 // Next returns when a window may be tried by the primary target, or is over.
 func (r *Keyring) Next(w KeyWindow) time.Time {
-	t := later(later(w.Asked, w.Until.Add(-r.cfg.ProbeWithin)), time.Unix(0, r.probed.Load()).Add(r.cfg.ProbeEvery))
+	t := later(later(w.Asked, w.Until.Add(-r.cfg.ProbeWithin)), moment(r.probed.Load()).Add(r.cfg.ProbeEvery))
 	if t.After(w.Until) {
 		return w.Until
 	}
@@ -400,13 +400,13 @@ func (r *Keyring) Allowed(w KeyWindow, now time.Time) bool { return !now.Before(
 // Probable says whether the last try of a window of this provider was long
 // enough ago.
 func (r *Keyring) Probable(now time.Time) bool {
-	return now.UnixNano()-r.probed.Load() >= int64(r.cfg.ProbeEvery)
+	return nanos(now)-r.probed.Load() >= int64(r.cfg.ProbeEvery)
 }
 
 // Probe takes the right to try a window; false when another was quicker.
 func (r *Keyring) Probe(now time.Time) bool {
 	was := r.probed.Load()
-	return now.UnixNano()-was >= int64(r.cfg.ProbeEvery) && r.probed.CompareAndSwap(was, now.UnixNano())
+	return nanos(now)-was >= int64(r.cfg.ProbeEvery) && r.probed.CompareAndSwap(was, nanos(now))
 }
 
 // KeyStatus is one key as operators see it.

@@ -218,7 +218,7 @@ func (m *Model) wrong(state, detail string, now time.Time) {
 
 // served takes in that content came. Where all was well before, it takes no lock.
 func (m *Model) served(now time.Time) {
-	m.warm.Store(now.UnixNano())
+	m.warm.Store(nanos(now))
 	if m.states == nil || m.row.calm.Load() && m.kept.Load() && !m.held.Load() && !m.odd.Load() && !m.due.Load() {
 		return
 	}
@@ -287,7 +287,7 @@ func (m *Model) loading(d *Deadlines) time.Duration {
 // cold says whether the model may have to be loaded.
 func (m *Model) cold(now time.Time) bool {
 	warm := m.warm.Load()
-	return warm == 0 || now.UnixNano()-warm > int64(warmFor) || m.held.Load()
+	return warm == 0 || nanos(now)-warm > int64(warmFor) || m.held.Load()
 }
 
 // pace takes in a prefill rate. sure says that it holds no cache.

@@ -162,8 +162,8 @@ func proxyShape() *shape {
 		ours("limits", obj(
 			ours("bodyBytes", plus, of(d.Limits.BodyBytes), "The largest request body. Raise it for many or large images."),
 			ours("headerBytes", plus, of(d.Limits.HeaderBytes), "The largest request head."),
-			ours("inFlightBytes", plus, strconv.FormatInt(d.Limits.InFlightBytes, 10), "All request bodies together; beyond it new requests get 503."),
-			ours("conns", plus, of(d.Limits.Conns), "Client connections open at once."),
+			ours("inFlightBytes", plus, strconv.FormatInt(d.Limits.InFlightBytes, 10), "All request bodies together, those still arriving too; beyond it new requests get 503."),
+			ours("conns", plus, of(d.Limits.Conns), "Client connections open at once; at most half of the file descriptors that the process may have."),
 			ours("depth", plus, of(d.Limits.Depth), "How deep a request's JSON may nest."),
 			ours("fields", plus, of(d.Limits.Fields), "How many top-level members a request may have."),
 		), "", ""),
