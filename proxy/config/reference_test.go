@@ -61,7 +61,7 @@ func TestReferenceExamplesLoad(t *testing.T) {
 		switch path {
 		case "config.json5":
 			return []byte(examples(t)), nil
-		case "cert.pem":
+		case "cert.pem", "ca.pem":
 			return cert, nil
 		case "key.pem":
 			return key, nil
