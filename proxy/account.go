@@ -11,13 +11,19 @@ import (
 // price notes what the exchange cost, and what its near answer has saved.
 func (x *exchange) price() {
 	r := x.receipt
-	if !r.HasUsage || x.cur == nil || r.Model != x.cur.ref {
+	if x.cur == nil || r.Model != x.cur.ref {
 		return
 	}
-	r.cost = x.cur.model.Cost.Of(x.onward.paid(r.Usage))
+	u, ok := r.Usage, r.HasUsage
+	if !ok {
+		if u, ok = x.unsaid(); !ok {
+			return
+		}
+	}
+	r.cost = x.cur.model.Cost.Of(x.onward.paid(u))
 	if x.cur.model.Provider.Near {
 		if far := x.instead(); far != nil {
-			r.saved = max(0, far.Cost.Of(r.Usage)-r.cost)
+			r.saved = max(0, far.Cost.Of(u)-r.cost)
 		}
 	}
 }

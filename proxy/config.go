@@ -5,6 +5,7 @@ import (
 
 	"nearside/catalog"
 	"nearside/proxy/access"
+	"nearside/proxy/capture"
 	"nearside/proxy/ledger"
 	"nearside/proxy/meter"
 	"nearside/shaping"
@@ -47,6 +48,7 @@ type Config struct {
 	Responses ResponsesConfig
 	Ledger    LedgerConfig
 	Traces    TracesConfig
+	Capture   CaptureConfig
 
 	Context ContextConfig
 	Inputs  Inputs
@@ -229,6 +231,7 @@ func Defaults() Config {
 		Ledger: LedgerConfig{Keep: true, MaxAge: ledger.DefaultMaxAge, MaxBytes: ledger.DefaultMaxBytes, Queue: ledger.DefaultQueue, Batch: ledger.DefaultEvery, Aside: true},
 		Traces: TracesConfig{Sample: 0.1, FromClients: true, Queue: 1024, Batch: 128, Every: 5 * time.Second, Timeout: 10 * time.Second, Retry: time.Minute, Service: "nearside",
 			Propagate: PropagateNear},
+		Capture:       CaptureConfig{Body: 1 << 20, Queue: capture.DefaultQueue, MaxAge: capture.DefaultMaxAge, MaxBytes: capture.DefaultMaxBytes},
 		Context:       ContextConfig{Preflight: true},
 		Inputs:        Inputs{UnsupportedImages: shaping.ImagesNext, FetchCount: 8, FetchBytes: 16 << 20, Fetch: 10 * time.Second},
 		AnswerModel:   "served",

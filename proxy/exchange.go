@@ -16,6 +16,7 @@ import (
 	"nearside/breaker"
 	"nearside/catalog"
 	"nearside/proxy/access"
+	"nearside/proxy/capture"
 	"nearside/proxy/meter"
 	"nearside/shaping"
 	"nearside/shaping/wire"
@@ -113,6 +114,7 @@ type exchange struct {
 	heir       *exchange // the hedge that the response, which knows this exchange, goes on with
 	line       queueing
 	past       past
+	kept       *capture.Record // what is taken down of it; nil for nothing, as nearly always
 	clientTime clientTime
 
 	sessionKnown bool
@@ -266,6 +268,7 @@ func (x *exchange) peek() *wire.Error {
 		return e
 	}
 	x.body, x.weight = body, int64(len(body))
+	x.capture()
 	if x.s.inFlight.Add(x.weight) > cfg.Limits.InFlightBytes {
 		return overloaded()
 	}
@@ -576,7 +579,7 @@ func (x *exchange) release() {
 	x.hedgeAt, x.heir, x.traced, x.tracing = time.Time{}, nil, nil, nil
 	x.sessionKnown, x.sessionID = false, 0
 	x.keys, x.goesOn, x.sought, x.stay, x.was = keyUse{}, false, false, 0, home{}
-	x.past, x.clientTime = past{}, clientTime{}
+	x.past, x.clientTime, x.kept = past{}, clientTime{}, nil
 	if x.out = x.out[:0]; cap(x.out) > keptBytesMax {
 		x.out = nil
 	}

@@ -337,7 +337,7 @@ func (x *exchange) yield() *exchange {
 	h.weight, x.weight = x.weight, 0
 	h.keyHold, x.keyHold = x.keyHold, access.Hold{}
 	h.plan, x.plan, h.step, h.tries = x.plan, h.plan, r.step, x.tries
-	h.past = x.past
+	h.past, h.kept, x.kept = x.past, x.kept, nil
 	h.plan.Steps[r.step-1].done = false // it is the present one: its target may be asked once more
 	h.leaving = x.leaving
 	h.deadline, h.clientTime, h.nextTick = x.deadline, x.clientTime, x.nextTick

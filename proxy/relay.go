@@ -86,7 +86,9 @@ func (x *exchange) Read([]byte) (int, error) {
 // connection without a regular end.
 func (x *exchange) WriteTo(w io.Writer) (_ int64, err error) {
 	defer x.surviveStream(&err)
-	x.w = w
+	if x.w = w; x.kept != nil && !x.opaque {
+		x.w = &copying{w, x.kept, x.snap.Config.Capture.Body}
+	}
 	if x.opaque {
 		return 0, x.copyBody()
 	}

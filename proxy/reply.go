@@ -349,6 +349,7 @@ func (x *exchange) close() {
 	if x.traced != nil {
 		x.endTrace()
 	}
+	x.keepBodies()
 	s.settle(r, gaps, &x.told)
 	x.release()
 }

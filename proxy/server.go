@@ -23,6 +23,7 @@ import (
 	"nearside/breaker"
 	"nearside/catalog"
 	"nearside/proxy/access"
+	"nearside/proxy/capture"
 	"nearside/proxy/ledger"
 	"nearside/proxy/meter"
 	"nearside/proxy/store"
@@ -47,6 +48,9 @@ type Options struct {
 	Hostname string
 	// Descriptors are those that the process may have open; 0 where nobody knows.
 	Descriptors int
+	// Captures keeps the bodies that CaptureConfig wants kept; nil keeps none. The
+	// caller closes it.
+	Captures *capture.Keeper
 }
 
 // Server is the proxy. New starts nothing; Serve blocks; Apply swaps the
@@ -63,6 +67,7 @@ type Server struct {
 	ledger   *ledger.Ledger
 	accounts *access.Accounts
 	tracer   *trace.Tracer
+	captures *capture.Keeper
 	jobs     jobs
 	sockets  sockets
 	http     *fasthttp.Server
@@ -126,7 +131,7 @@ const keptBodyMax = 1 << 20
 // New makes a server that serves snap. Its limit of heads and the client's read
 // and idle deadlines hold for its life; all else follows Apply.
 func New(snap *Snapshot, opt Options) *Server {
-	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, dialer: opt.Dialer, shaping: opt.Shaping, store: opt.Store, ledger: opt.Ledger, tracer: opt.Tracer, hostname: strings.ToLower(opt.Hostname), apart: snap.Config.Admin.Listen != "", started: time.Now(),
+	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, dialer: opt.Dialer, shaping: opt.Shaping, store: opt.Store, ledger: opt.Ledger, tracer: opt.Tracer, captures: opt.Captures, hostname: strings.ToLower(opt.Hostname), apart: snap.Config.Admin.Listen != "", started: time.Now(),
 		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}, out: make(chan struct{}, 1), quit: make(chan struct{})}
 	if s.accounts = opt.Accounts; s.accounts == nil {
 		s.accounts = access.NewAccounts(nil)
@@ -157,6 +162,9 @@ func New(snap *Snapshot, opt Options) *Server {
 			now := t.Stats()
 			return meter.Traces{Exported: now.Exported, Dropped: now.Dropped, Failed: now.Failed, Waiting: now.Waiting}
 		})
+	}
+	if k := s.captures; k != nil {
+		k.OnLoss(func() { s.meter.Problem("capture_lost") })
 	}
 	s.meter.WatchEndpoints(s.endpointGauges)
 	s.meter.WatchLines(s.lines.gauges)

@@ -36,22 +36,23 @@ type Env struct {
 
 // CLI is the command line.
 type CLI struct {
-	Serve   Serve         `cmd:"" default:"withargs" help:"Run the proxy (the default command)."`
-	Check   Check         `cmd:"" help:"Check the configuration and say what it means."`
-	Models  Models        `cmd:"" help:"List the models that can be asked, and why others cannot."`
-	Explain Explain       `cmd:"" help:"Show where a request would go and what would be changed in it."`
-	Probe   Probe         `cmd:"" help:"Ask one model for one tiny completion."`
-	Init    Init          `cmd:"" help:"Find model servers and write a first configuration."`
-	Config  ConfigCommand `cmd:"" help:"Print a setting of the configuration, change it or take it away."`
-	Connect Connect       `cmd:"" help:"Print a client's settings for this proxy."`
-	Onboard Onboard       `cmd:"" help:"Look at a model server and write the configuration for it."`
-	Sim     Sim           `cmd:"" help:"Run a simulated model server."`
-	Bench   Bench         `cmd:"" help:"Measure what the proxy costs beside a bare relay."`
-	Status  Status        `cmd:"" help:"Show what state the backends of a running proxy are in."`
-	Usage   Usage         `cmd:"" help:"Print who used what, what it cost, and what near answers saved."`
-	Keys    Keys          `cmd:"" help:"Make, list and end the keys of clients."`
-	Doctor  Doctor        `cmd:"" help:"Look for what is the matter, and say what mends it."`
-	Service Service       `cmd:"" help:"Install the proxy as a service of systemd or launchd."`
+	Serve    Serve         `cmd:"" default:"withargs" help:"Run the proxy (the default command)."`
+	Check    Check         `cmd:"" help:"Check the configuration and say what it means."`
+	Models   Models        `cmd:"" help:"List the models that can be asked, and why others cannot."`
+	Explain  Explain       `cmd:"" help:"Show where a request would go and what would be changed in it."`
+	Probe    Probe         `cmd:"" help:"Ask one model for one tiny completion."`
+	Init     Init          `cmd:"" help:"Find model servers and write a first configuration."`
+	Config   ConfigCommand `cmd:"" help:"Print a setting of the configuration, change it or take it away."`
+	Connect  Connect       `cmd:"" help:"Print a client's settings for this proxy."`
+	Onboard  Onboard       `cmd:"" help:"Look at a model server and write the configuration for it."`
+	Sim      Sim           `cmd:"" help:"Run a simulated model server."`
+	Bench    Bench         `cmd:"" help:"Measure what the proxy costs beside a bare relay."`
+	Status   Status        `cmd:"" help:"Show what state the backends of a running proxy are in."`
+	Usage    Usage         `cmd:"" help:"Print who used what, what it cost, and what near answers saved."`
+	Keys     Keys          `cmd:"" help:"Make, list and end the keys of clients."`
+	Captures Captures      `cmd:"" help:"Look at the requests and answers that were kept of some keys."`
+	Doctor   Doctor        `cmd:"" help:"Look for what is the matter, and say what mends it."`
+	Service  Service       `cmd:"" help:"Install the proxy as a service of systemd or launchd."`
 
 	Health     Health     `cmd:"" help:"Ask a running proxy whether it is well."`
 	TLS        TLS        `cmd:"" name:"tls" help:"Make certificates of a local authority."`

@@ -123,7 +123,7 @@ func (c *Serve) Run(env *Env) error {
 	metrics := meter.New(meter.Options{Version: env.Version})
 	metrics.WatchLog(logs.Dropped)
 	srv := proxy.New(snap, proxy.Options{Log: log, Hostname: hostname, Descriptors: descriptors(), Meter: metrics, Dialer: env.Dialer, Version: env.Version,
-		Store: data.store, Accounts: accounts, Ledger: data.ledger, Tracer: tracer, Shaping: shaping.Options{Sealer: data.sealer}})
+		Store: data.store, Accounts: accounts, Ledger: data.ledger, Captures: data.captures, Tracer: tracer, Shaping: shaping.Options{Sealer: data.sealer}})
 	srv.Reloaded(proxy.Reload{At: time.Now(), OK: true})
 	for _, url := range refused(snap) {
 		log.Warn().Str("address", url).Str("detail", snap.States[url].Detail).Msg("discovery")
@@ -320,6 +320,7 @@ func needRestart(started, now *config.Config) []string {
 		{"proxy.responses.sealKey", was.Responses.SealKey == is.Responses.SealKey},
 		{"proxy.ledger", sameLedger(was.Ledger, is.Ledger)},
 		{"proxy.traces", sameTraces(was.Traces, is.Traces)},
+		{"proxy.capture.maxAgeSeconds, maxBytes or queueBytes", was.Capture.MaxAge == is.Capture.MaxAge && was.Capture.MaxBytes == is.Capture.MaxBytes && was.Capture.Queue == is.Capture.Queue},
 		{"proxy.responses.background", was.Responses.Background == is.Responses.Background},
 	} {
 		if !s.same {

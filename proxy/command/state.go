@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"nearside/proxy"
+	"nearside/proxy/capture"
 	"nearside/proxy/ledger"
 	"nearside/proxy/store"
 	"nearside/shaping"
@@ -23,6 +24,7 @@ const (
 	storeFile   = "responses.db"
 	ledgerFile  = "ledger.db"
 	sealKeyFile = "seal.key"
+	captureDir  = "captures"
 )
 
 // ledgerMemory is what a ledger may take that has no file.
@@ -30,10 +32,11 @@ const ledgerMemory = 16 << 20
 
 // state is what outlives a restart.
 type state struct {
-	store  *store.Store // nil when nothing is kept
-	file   string       // of the store; empty for memory
-	sealer *shaping.Sealer
-	ledger *ledger.Ledger // nil when none is kept
+	store    *store.Store // nil when nothing is kept
+	file     string       // of the store; empty for memory
+	sealer   *shaping.Sealer
+	ledger   *ledger.Ledger // nil when none is kept
+	captures *capture.Keeper
 }
 
 // openState opens what the configuration wants kept. notes are what a person
@@ -58,6 +61,7 @@ func openState(cfg *proxy.Config, log zerolog.Logger) (st state, notes []string,
 		st.close()
 		return st, nil, err
 	}
+	st.captures = capture.Open(capture.Options{Dir: filepath.Join(cfg.DataDir, captureDir), MaxAge: cfg.Capture.MaxAge, MaxBytes: cfg.Capture.MaxBytes, Queue: cfg.Capture.Queue, Log: log})
 	if note != "" {
 		notes = append(notes, note)
 	}
@@ -96,6 +100,9 @@ func (s state) close() {
 	}
 	if s.ledger != nil {
 		_ = s.ledger.Close() // as above
+	}
+	if s.captures != nil {
+		s.captures.Close()
 	}
 }
 

@@ -102,7 +102,7 @@ func (c *Usage) from(env *Env) (usageSource, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &usageServer{base: base, key: c.Auth, client: directClient(false), timeout: c.Timeout, stderr: env.Stderr}, nil
+		return &usageServer{base: base, key: c.Auth, client: directClient(false), timeout: c.Timeout, env: env}, nil
 	}
 	path := c.File
 	if path == "" {

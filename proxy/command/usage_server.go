@@ -30,7 +30,7 @@ type usageServer struct {
 	key     string
 	client  *http.Client
 	timeout time.Duration
-	stderr  io.Writer
+	env     *Env
 }
 
 func (u *usageServer) Close() error {
@@ -59,7 +59,7 @@ func (u *usageServer) Lines(ctx context.Context, q ledger.Query, f func(ledger.L
 		}
 	}
 	if out.More {
-		fmt.Fprintf(u.stderr, "nearside: these are the newest %d rows; ask for a shorter time, or read the file for all of them\n", usageRowsMost)
+		fmt.Fprintf(u.env.Stderr, "nearside: these are the newest %d rows; ask for a shorter time, or read the file for all of them\n", usageRowsMost)
 	}
 	return nil
 }
@@ -89,9 +89,7 @@ func (u *usageServer) get(ctx context.Context, path string, values url.Values, t
 	if err != nil {
 		return usageError{fmt.Errorf("--url: %w", err)}
 	}
-	if u.key != "" {
-		req.Header.Set("Authorization", "Bearer "+u.key)
-	}
+	u.env.authorize(req, u.key)
 	resp, err := u.client.Do(req)
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {

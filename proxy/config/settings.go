@@ -111,6 +111,7 @@ func (l *loader) settings() {
 		c.Ledger.Aside = at.text() == "aside"
 	}
 	account.setText("compareWith", &c.Ledger.CompareWith)
+	l.capture(own.get("capture"), &c.Capture)
 	own.setText("answerModel", &c.AnswerModel)
 	own.setWhole("exchangesKept", &c.ExchangesKept)
 	own.get("metrics").setWhole("keys", &c.MetricsKeys)

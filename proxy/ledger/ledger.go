@@ -84,6 +84,7 @@ type Ledger struct {
 	written atomic.Int64
 	lost    atomic.Int64
 	failed  atomic.Int64
+	retries atomic.Int64
 	bytes   atomic.Int64
 
 	mu      sync.Mutex // guards all below
@@ -95,8 +96,9 @@ type Ledger struct {
 // Stats are what a Ledger has come to.
 type Stats struct {
 	Written int64 // rows since it was opened
-	Lost    int64 // rows that are in no file: too many waited, or it could not be written to the end
-	Failed  int64 // writes that failed; their rows were kept for the next
+	Lost    int64 // rows that are in no file because too many waited
+	Failed  int64 // rows that are in no file because it could not be written to the end
+	Retries int64 // writes that failed; their rows were kept for the next
 	Waiting int
 	Bytes   int64 // of the file, at the last sweep
 }
@@ -224,7 +226,7 @@ func (l *Ledger) Stats() Stats {
 	l.mu.Lock()
 	waiting := len(l.pending) + l.writing
 	l.mu.Unlock()
-	return Stats{Written: l.written.Load(), Lost: l.lost.Load(), Failed: l.failed.Load(), Waiting: waiting, Bytes: l.bytes.Load()}
+	return Stats{Written: l.written.Load(), Lost: l.lost.Load(), Failed: l.failed.Load(), Retries: l.retries.Load(), Waiting: waiting, Bytes: l.bytes.Load()}
 }
 
 // Close writes what waits and closes the file. It may be called twice.

@@ -108,7 +108,7 @@ func (w *writer) gather() bool {
 func (w *writer) end() {
 	w.commit()
 	if n := int64(len(w.batch)); n > 0 {
-		w.l.lost.Add(n)
+		w.l.failed.Add(n)
 		w.opt.Log.Error().Int64("rows", n).Str("path", where(w.opt)).Msg("the ledger could not be written to the end: rows are lost")
 		w.batch = nil
 	}
@@ -152,7 +152,7 @@ func (w *writer) commit() {
 		}
 	}
 	if err != nil {
-		l.failed.Add(1)
+		l.retries.Add(1)
 		if !w.failing {
 			w.opt.Log.Error().Err(err).Int("rows", len(w.batch)).Str("path", where(w.opt)).Msg("the ledger could not be written: its rows wait")
 		}
