@@ -148,11 +148,10 @@ func (l *line) Read(p []byte) (int, error) {
 	if l.over || len(p) == 0 {
 		return 0, io.EOF
 	}
-	some, err := l.in.Peek(1)
-	if err != nil {
+	if _, err := l.in.Peek(1); err != nil {
 		return 0, err
 	}
-	some, _ = l.in.Peek(min(l.in.Buffered(), len(p)))
+	some, _ := l.in.Peek(min(l.in.Buffered(), len(p)))
 	if i := bytes.IndexByte(some, '\n'); i >= 0 {
 		some, l.over = some[:i+1], true
 	}

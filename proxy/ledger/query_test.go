@@ -29,14 +29,14 @@ func TestSumsAreThoseOfTheRows(t *testing.T) {
 	from := time.Date(2026, 3, 27, 0, 0, 0, 0, time.UTC)
 	pick := func(texts ...string) string { return texts[rng.IntN(len(texts))] }
 	var rows []Row
-	for i := range 3000 {
+	for i := range 1000 {
 		r := sample(i, from.Add(time.Duration(rng.Int64N(int64(4*24*time.Hour)))).Truncate(time.Millisecond))
 		r.Key, r.Ref, r.Route, r.Outcome = pick("k1", "k2"), pick("a/x", "b/y", ""), pick("near", "far"), pick("ok", "ok", "error", "rejected")
 		r.Input, r.Output, r.Cost, r.Took = rng.Int64N(5000), rng.Int64N(500), float64(rng.IntN(64))/64, time.Duration(rng.IntN(1e6))*time.Microsecond
 		r.Estimated, r.First = rng.IntN(4) == 0, time.Duration(rng.IntN(2)*rng.IntN(1e6))*time.Microsecond
 		rows = append(rows, r)
 		l.Add(r)
-		if rng.IntN(100) == 0 {
+		if rng.IntN(50) == 0 {
 			flushed(t, l)
 		}
 	}
@@ -47,7 +47,7 @@ func TestSumsAreThoseOfTheRows(t *testing.T) {
 	}
 	zones := []*time.Location{time.UTC, zone(t, "Europe/Berlin"), zone(t, "Asia/Kathmandu"), zone(t, "America/St_Johns")}
 	by := [][]string{nil, {"key"}, {"day"}, {"hour", "route"}, {"model", "day"}, {"outcome", "provider", "requested"}}
-	for i := range 300 {
+	for i := range 100 {
 		q := Query{By: by[rng.IntN(len(by))], Zone: zones[rng.IntN(len(zones))], ByTime: true}
 		if q.Since = cut(); rng.IntN(5) == 0 {
 			q.Since = time.Time{}
@@ -154,7 +154,7 @@ func TestClockThatIsSetBack(t *testing.T) {
 // TestGroupsAreBounded: clients call models what they like.
 func TestGroupsAreBounded(t *testing.T) {
 	l := open(t, Options{MaxAge: -1, Queue: 1 << 16})
-	const rows = 3 * groupsMax
+	const rows = groupsMax + groupsMax/2
 	for i := range rows {
 		r := sample(i, noon)
 		r.Requested = fmt.Sprint("made-up-", i)
