@@ -69,6 +69,12 @@ func TestFailuresHaveAClassEverywhere(t *testing.T) {
 			if c.kind != "" {
 				want = append(want, `"failure_kind":"`+c.kind+`"`)
 			}
+			if c.kind != "" {
+				line := `"failureKind":"` + c.kind + `"`
+				p.until("a line with "+line, func() bool { return strings.Contains(p.output(), line) })
+			} else if strings.Contains(p.output(), "failureKind") {
+				t.Errorf("a failure that the connection does not show is logged as one:\n%s", p.output())
+			}
 			p.until("a line with "+strings.Join(want, ", "), func() bool {
 				for line := range strings.Lines(p.output()) {
 					n := 0

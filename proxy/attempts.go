@@ -208,6 +208,9 @@ func (x *exchange) note(now time.Time, outcome, reason string, phase upstream.Ph
 
 // noteFailure notes the present attempt as one that failed.
 func (x *exchange) noteFailure(now time.Time, o *outcome, phase upstream.Phase) {
+	if o.kind != "" {
+		x.transportFailed(o, now, phase)
+	}
 	x.noteAttempt(now, Attempt{Outcome: o.name, Reason: o.reply.Message, Class: o.reason.String(), FailureKind: o.kind}, phase)
 }
 

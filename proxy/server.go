@@ -89,6 +89,7 @@ type Server struct {
 	failures  failures
 	gauges    gauges
 	lines     lines
+	footprint watched
 	network   network
 	warm      warming
 	dialer    upstream.Dialer // for images; its Policy is set there
