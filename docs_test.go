@@ -59,7 +59,7 @@ func takes(t *testing.T, page, text string) {
 	}
 }
 
-var shownCommand = regexp.MustCompile(`(?:^|\| |<\()(?:nearside|go run \.)(?: ([a-z]+))?((?: +\S+)*)`)
+var shownCommand = regexp.MustCompile(`(?:^|\| |<\()(?:nearside|go run \.)(?: ([a-z][a-z-]*))?((?: +\S+)*)`)
 
 // shownName returns the subcommand of a line that runs nearside, "serve" where it
 // has none; empty for other lines.

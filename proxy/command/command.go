@@ -55,6 +55,9 @@ type CLI struct {
 	Service  Service       `cmd:"" help:"Install the proxy as a service of systemd or launchd."`
 
 	Health     Health     `cmd:"" help:"Ask a running proxy whether it is well."`
+
+	// What others need to help.
+	SupportBundle SupportBundle `cmd:"" help:"Gather what helps others to see what is wrong, without secrets."`
 	TLS        TLS        `cmd:"" name:"tls" help:"Make certificates of a local authority."`
 	Version    Version    `cmd:"" help:"Print the version."`
 	Completion Completion `cmd:"" help:"Print a completion script for your shell."`
