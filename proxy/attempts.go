@@ -134,6 +134,7 @@ func (x *exchange) try() error {
 			x.refuseTarget(t, "cannot_be_said", e)
 			continue
 		}
+		x.sits(t)
 		x.trying = true
 		x.tries++
 		if x.past.reason != "" {
@@ -257,7 +258,7 @@ func (x *exchange) lose(err error) bool {
 	was := x.past
 	x.tally(err, &o, now)
 	x.at.Close()
-	x.leaveLine(0)
+	x.waiveLine()
 	x.trying = false
 	if x.cur.route == "far" {
 		x.wayOut(err, &o, now)
@@ -382,6 +383,7 @@ func (x *exchange) commit() {
 	if x.heard.IsZero() {
 		x.heard = now
 	}
+	x.spoke(x.heard)
 	x.at.Learn(x.heard, x.receipt.Stream && !x.opaque)
 	x.found()
 	if x.receipt.First == 0 {

@@ -31,6 +31,7 @@ type Config struct {
 	Drain    Drain
 	Fallback Fallback
 	Balance  upstream.Balance
+	Queue    QueueConfig
 	Cooldown CooldownConfig
 	Affinity AffinityConfig
 	// Policy is that of requests whose chain has none of its own.
@@ -221,6 +222,7 @@ func Defaults() Config {
 		Fallback: Fallback{Targets: 3, ContinueBytes: 256 << 10, Retries: 1, BackoffMin: 50 * time.Millisecond, BackoffMax: 250 * time.Millisecond, Prefilled: 1, Worked: time.Second,
 			Least: 250 * time.Millisecond, RetryShare: 0.2, RetryMin: 3, RetryWindow: 10 * time.Second},
 		Balance:  upstream.DefaultBalance(),
+		Queue:    DefaultQueue(),
 		Cooldown: CooldownConfig{Cooldown: upstream.DefaultCooldown(), OverloadedRotations: 1, RateLimitedRotations: 1, Rotations: 8},
 		Affinity: AffinityConfig{Sessions: 4096, For: time.Hour, Targets: true},
 		Policy:   catalog.DefaultPolicy(),

@@ -25,6 +25,9 @@ func (s *Server) spread(t *target, endpoints []*upstream.Endpoint) {
 		p := &target{model: t.model, ref: t.ref, route: t.route, region: t.region, pinned: t.pinned, lines: t.lines, line: t.line, gauge: t.gauge, windowWarn: t.windowWarn, windowBad: t.windowBad,
 			simulated: t.simulated, shapes: t.shapes, shapeErrs: t.shapeErrs, known: t.known, at: e}
 		p.backend, p.backendErr = s.pool.BackendAt(t.model, e)
+		if t.line != nil {
+			p.room = t.line.at(e.Name)
+		}
 		p.keys = keyring(t.model, p.backend)
 		t.keys = p.keys // the same for all
 		p.state = s.pool.ModelAt(t.model, e)
@@ -138,7 +141,10 @@ func (x *exchange) admit(t *target) (*target, error) {
 	}
 	var err error
 	for {
-		i := x.pick(t, time.Now())
+		i := x.pick(t, time.Now(), true)
+		if i < 0 && t.line != nil { // a slot was to be free: of what is left the least busy
+			i = x.pick(t, time.Now(), false)
+		}
 		if i < 0 {
 			break
 		}
@@ -154,12 +160,12 @@ func (x *exchange) admit(t *target) (*target, error) {
 }
 
 // pick returns the place that a request goes to among those that were not tried,
-// -1 for none.
-func (x *exchange) pick(t *target, now time.Time) int {
+// -1 for none; with slots only of those that have one free.
+func (x *exchange) pick(t *target, now time.Time, slots bool) int {
 	var space [upstream.EndpointsMax]upstream.Load
 	loads := t.loads(space[:0], now, &x.snap.Config.Balance)
 	for i := range loads {
-		if x.placesAsked&(1<<i) != 0 {
+		if r := t.places[i].room; x.placesAsked&(1<<i) != 0 || slots && r != nil && r.full() {
 			loads[i].Weight = 0
 		}
 	}
@@ -178,7 +184,7 @@ func (x *exchange) elsewhere(o *outcome, now time.Time) bool {
 	if x.more() {
 		left--
 	}
-	if left <= 0 || x.placesOf == nil || x.pick(x.placesOf, now) < 0 {
+	if left <= 0 || x.placesOf == nil || x.pick(x.placesOf, now, false) < 0 {
 		return false
 	}
 	x.step--

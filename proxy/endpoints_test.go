@@ -131,7 +131,7 @@ func TestPickingAPlaceDoesNotAllocate(t *testing.T) {
 	x, tg := picking(t, 4)
 	now := time.Now()
 	if n := testing.AllocsPerRun(100, func() {
-		if x.pick(tg, now) < 0 {
+		if x.pick(tg, now, true) < 0 {
 			t.Fatal("none")
 		}
 	}); n != 0 {
@@ -146,7 +146,7 @@ func BenchmarkPickingAPlace(b *testing.B) {
 			now := time.Now()
 			b.ReportAllocs()
 			for range b.N {
-				x.pick(tg, now)
+				x.pick(tg, now, true)
 			}
 		})
 	}

@@ -498,7 +498,7 @@ func (x *exchange) Tick(now time.Time) error {
 }
 
 func (x *exchange) beat(now time.Time) {
-	x.out = x.encoder().Heartbeat(x.out)
+	x.out = x.encoder().Heartbeat(x.appendPosition(x.out))
 	x.nextTick = now.Add(x.snap.Config.Beat.Every)
 }
 

@@ -109,8 +109,13 @@ func (x *exchange) hedge(now time.Time) {
 		h.unshape(x.s)
 		return
 	}
+	if !h.hedges(x.plan.Steps[at].target) { // it would have to wait
+		h.unshape(x.s)
+		return
+	}
 	t, err := h.admit(x.plan.Steps[at].target)
 	if err != nil {
+		h.waiveLine()
 		h.unshape(x.s)
 		return
 	}
@@ -121,6 +126,7 @@ func (x *exchange) hedge(now time.Time) {
 		}
 	}
 	if !lent {
+		h.waiveLine()
 		h.ticket.Settle(breaker.Unknown)
 		h.provider.Settle(breaker.Unknown)
 		h.unshape(x.s)
@@ -144,6 +150,7 @@ func (x *exchange) hedge(now time.Time) {
 	h.mu.Lock()
 	h.gone, h.ending = h.gone || gone, h.ending || ending
 	h.mu.Unlock()
+	h.sits(t)
 	h.trying = true
 	h.send(now)
 	go r.run(x)

@@ -1,177 +1,424 @@
 package proxy
 
 import (
-	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"nearside/proxy/fault"
+	"nearside/breaker"
 	"nearside/proxy/meter"
 	"nearside/proxy/queue"
-	"nearside/shaping/wire"
 	"nearside/upstream"
 )
 
-// lines are the queues of the providers whose slots the configuration says. They
-// outlive reloads; one whose provider has no slots any more is left to those who are
-// in it.
-type lines struct {
-	mu sync.Mutex
-	of map[string]*queue.Queue // by provider id
+// QueueConfig is how those that wait for a slot of a backend take turns.
+type QueueConfig struct {
+	Short, ShortRun  int           // tokens of a short request, and how many in a row pass a long one
+	Answer           int           // tokens that an answer is thought to have before any was seen
+	Ageing           time.Duration // a batch request has a turn beside others after this
+	Residence, Pause time.Duration // of a model on a box that holds few
+	Learn            queue.LearnOptions
+	Poll             time.Duration // how often a server that tells how busy it is is asked, while it is
 }
 
-// apply makes the queues those of a configuration.
-func (l *lines) apply(backends []upstream.Config) {
+// DefaultQueue returns the shipped settings.
+func DefaultQueue() QueueConfig {
+	return QueueConfig{Short: queue.DefaultShort, ShortRun: queue.DefaultShortRun, Answer: queue.DefaultAnswer, Ageing: queue.DefaultAgeing,
+		Residence: queue.DefaultResidence, Pause: queue.DefaultPause, Poll: time.Second,
+		Learn: queue.LearnOptions{Evidence: queue.DefaultEvidence, Least: queue.DefaultLearnLeast, Window: queue.DefaultWindow,
+			Probe: queue.DefaultProbe, ProbeMax: queue.DefaultProbeMax, Most: queue.DefaultMost}}
+}
+
+// Who says how many slots a place has.
+const (
+	slotsConfigured = "configured"
+	slotsServer     = "server" // it says so itself
+	slotsLearned    = "learned"
+)
+
+// lines are the queues of the providers that are given no more requests than they
+// serve. They outlive reloads; one whose provider has no slots any more is left to
+// those who are in it.
+type lines struct {
+	mu   sync.Mutex
+	of   map[string]*line // by provider id, and with a model's own address behind it
+	told func(provider, place, from string, slots int)
+}
+
+// line is the queue of one provider: one for all its places, so that whoever is
+// next goes wherever a slot is free.
+type line struct {
+	id      string
+	q       *queue.Queue
+	told    func(provider, place, from string, slots int)
+	learned atomic.Bool // a place learns its slots
+
+	mu    sync.Mutex // guards all below
+	cfg   QueueConfig
+	said  upstream.Config
+	rooms []*lineRoom
+	holds holds
+	slots int
+}
+
+// lineRoom is what one place of a line has.
+type lineRoom struct {
+	name    string
+	from    string // who says its slots
+	slots   atomic.Int64
+	taken   atomic.Int64
+	learner *queue.Learner // nil where its slots are said
+	drained bool
+	shut    bool // its breaker is open
+}
+
+// full says whether it has no free slot.
+func (r *lineRoom) full() bool {
+	n := r.slots.Load()
+	return n > 0 && r.taken.Load() >= n
+}
+
+// apply makes the queues those of a configuration and of what looks saw.
+func (l *lines) apply(snap *Snapshot) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	next := map[string]*queue.Queue{}
-	for i := range backends {
-		c := &backends[i]
-		if c.Slots <= 0 {
+	next := map[string]*line{}
+	for i := range snap.Backends {
+		c := &snap.Backends[i]
+		if c.Slots == 0 {
 			continue
 		}
-		opt := queue.Options{Slots: c.Slots * c.Places(), Queue: c.QueueMax}
-		q := l.of[c.ID]
-		if q == nil {
-			q = queue.New(opt)
-		} else {
-			q.Set(opt)
+		own := l.of[c.ID]
+		if own == nil {
+			own = newLine(c.ID, l.told)
 		}
-		next[c.ID] = q
+		own.apply(c, &snap.Config.Queue, snap.States[c.ID])
+		next[c.ID] = own
+		for id, other := range l.of { // of models with an address of their own
+			if provider, _, is := strings.Cut(id, lineOf); is && provider == c.ID {
+				other.apply(alone(c), &snap.Config.Queue, BackendState{})
+				next[id] = other
+			}
+		}
 	}
 	l.of = next
 }
 
-// line returns a provider's queue; nil where its slots are not said.
-func (l *lines) line(provider string) *queue.Queue {
+// lineOf stands between a provider's id and the address of a model that has one.
+const lineOf = "\n"
+
+// alone is a provider's configuration for a place that it does not list.
+func alone(c *upstream.Config) *upstream.Config {
+	at := *c
+	at.Endpoints, at.BaseURL = nil, ""
+	return &at
+}
+
+func newLine(id string, told func(provider, place, from string, slots int)) *line {
+	return &line{id: id, q: queue.New(queue.Options{}), told: told}
+}
+
+// line returns the queue for a model of a provider; nil where as many are sent as
+// come.
+func (l *lines) line(snap *Snapshot, provider, baseURL string) *line {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.of[provider]
+	own := l.of[provider]
+	if own == nil || baseURL == "" || baseURL == own.said.BaseURL {
+		return own
+	}
+	id := provider + lineOf + baseURL
+	other := l.of[id]
+	if other == nil && len(l.of) < linesMax {
+		other = newLine(provider, l.told)
+		own.mu.Lock()
+		c := alone(&own.said)
+		own.mu.Unlock()
+		other.apply(c, &snap.Config.Queue, BackendState{})
+		l.of[id] = other
+	}
+	return other
+}
+
+// linesMax bounds the queues.
+const linesMax = 1024
+
+// all returns the queues, by id.
+func (l *lines) all() []*line {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]*line, 0, len(l.of))
+	for _, one := range l.of {
+		out = append(out, one)
+	}
+	slices.SortFunc(out, func(a, b *line) int { return strings.Compare(a.id, b.id) })
+	return out
+}
+
+// shut takes in that the breaker of a place opened or closed: its slots are none
+// while it is open.
+func (l *lines) shut(name string, open bool) {
+	if strings.Contains(name, "/") { // a model's
+		return
+	}
+	provider, place, _ := strings.Cut(name, "@")
+	l.mu.Lock()
+	one := l.of[provider]
+	l.mu.Unlock()
+	if one == nil || place == "" {
+		return
+	}
+	one.mu.Lock()
+	for _, r := range one.rooms {
+		if r.name == place {
+			r.shut = open
+		}
+	}
+	one.count(time.Now())
+	one.mu.Unlock()
+}
+
+// apply takes in what a configuration and the looks say.
+func (l *line) apply(c *upstream.Config, cfg *QueueConfig, seen BackendState) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.rooms
+	l.said, l.cfg, l.rooms = *c, *cfg, nil
+	places, names := c.EachPlace()
+	for i, name := range names {
+		r := &lineRoom{name: name}
+		for _, old := range was {
+			if old.name == name {
+				r = old
+			}
+		}
+		slots, told := places[i].Slots, seen.Slots
+		r.drained = false
+		if name != "" {
+			e := &c.Endpoints[i]
+			told, r.drained = 0, e.Drain
+			if e.Slots > 0 {
+				slots = e.Slots
+			}
+			for _, s := range seen.Endpoints {
+				if s.Name == name {
+					told = s.Slots
+				}
+			}
+		}
+		r.say(slots, told, &cfg.Learn)
+		l.rooms = append(l.rooms, r)
+	}
+	l.learned.Store(slices.ContainsFunc(l.rooms, func(r *lineRoom) bool { return r.learner != nil }))
+	l.holds.apply(c.Resident, seen.Loaded, time.Now())
+	l.count(time.Now())
+}
+
+// say sets how many slots a place has: as it is configured, as the server says, or
+// what is learned of it.
+func (r *lineRoom) say(slots, told int, opt *queue.LearnOptions) {
+	switch {
+	case slots > 0:
+		r.from, r.learner = slotsConfigured, nil
+		r.slots.Store(int64(slots))
+	case told > 0:
+		r.from, r.learner = slotsServer, nil
+		r.slots.Store(int64(told))
+	case r.learner != nil:
+		r.learner.Set(*opt)
+	default:
+		r.from, r.learner = slotsLearned, queue.NewLearner(*opt)
+		r.slots.Store(0)
+	}
+}
+
+// count sets the queue's slots to those of its places together. The caller holds
+// l.mu.
+func (l *line) count(now time.Time) {
+	sum, out := 0, 0
+	for _, r := range l.rooms {
+		if r.learner != nil {
+			was, n := r.slots.Load(), r.learner.Limit(now)
+			if r.slots.Store(int64(n)); was != int64(n) && l.told != nil {
+				l.told(l.id, r.name, slotsLearned, r.learner.Learned())
+			}
+		}
+		switch n := int(r.slots.Load()); {
+		case r.drained || r.shut:
+			out += max(n, 1)
+		case n == 0:
+			sum = -1
+		case sum >= 0:
+			sum += n
+		}
+	}
+	switch {
+	case sum < 0:
+		sum = 0
+	case sum == 0: // all are out: who tries all the same finds it out
+		sum = max(out, 1)
+	}
+	l.slots = sum
+	l.q.Set(queue.Options{Slots: sum, Queue: l.said.QueueMax, Short: l.cfg.Short, ShortRun: l.cfg.ShortRun, Answer: l.cfg.Answer, Ageing: l.cfg.Ageing,
+		Resident: l.holds.most(), Residence: l.cfg.Residence, Pause: l.cfg.Pause})
+}
+
+// learn follows what a place has learned, where that changed.
+func (l *line) learn(r *lineRoom, now time.Time) {
+	if int64(r.learner.Limit(now)) == r.slots.Load() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.count(now)
+}
+
+// swapping takes in that the server said that one model makes room for another.
+func (l *line) swapping(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.holds.swapping(now) {
+		l.count(now)
+	}
+}
+
+// at is the room of a place; that of the only one for "".
+func (l *line) at(name string) *lineRoom {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range l.rooms {
+		if r.name == name {
+			return r
+		}
+	}
+	return nil
+}
+
+// from is who says the slots of a line's places.
+func (l *line) from() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []string
+	for _, r := range l.rooms {
+		if !slices.Contains(all, r.from) {
+			all = append(all, r.from)
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// text says in words how many are served and wait, for explain.
+func (l *line) text() string {
+	if l == nil {
+		return ""
+	}
+	st, from := l.q.Status(), l.from()
+	s := "as many at once as come; fewer once the server shows that it serves fewer"
+	if st.Slots > 0 {
+		s = strconv.Itoa(st.Slots) + " at once (" + from + ")"
+	}
+	if st.Running > 0 || st.Waiting > 0 {
+		s += fmt.Sprintf(", now %d served and %d waiting", st.Running, st.Waiting)
+	}
+	if n := l.resident(); n > 0 {
+		s += fmt.Sprintf("; %d of its models loaded at a time, requests for those first", n)
+	}
+	return s
+}
+
+func (l *line) resident() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.holds.most()
 }
 
 // gauges are how full the queues are.
 func (l *lines) gauges() []meter.Line {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	all := make([]meter.Line, 0, len(l.of))
-	for id, q := range l.of {
-		st := q.Status()
-		all = append(all, meter.Line{Provider: id, Slots: st.Slots, Running: st.Running, Waiting: st.Waiting})
+	var all []meter.Line
+	for _, one := range l.all() {
+		st := one.q.Status()
+		row := meter.Line{Provider: one.id, Slots: st.Slots, Running: st.Running, Waiting: st.Waiting, Oldest: st.Oldest, Turned: st.Turned, Swaps: st.Swaps}
+		if n := len(all); n > 0 && all[n-1].Provider == row.Provider { // models with addresses of their own
+			all[n-1].Add(&row)
+			continue
+		}
+		all = append(all, row)
 	}
 	return all
 }
 
-// queueing is an exchange's place in a provider's queue.
-type queueing struct {
-	q     *queue.Queue // nil for none
-	place queue.Place
-	began time.Time
-	until time.Time
+// statusQueue is how a line stands.
+func (l *line) status() *StatusQueue {
+	st := l.q.Status()
+	out := &StatusQueue{Slots: st.Slots, From: l.from(), Running: st.Running, Waiting: st.Waiting, Service: st.Service.Seconds(), Oldest: st.Oldest.Seconds(),
+		TurnedAway: st.Turned, Resident: l.resident(), Loaded: st.Held, Swaps: st.Swaps, Keys: []StatusShare{}, Line: []StatusWaiter{}}
+	for _, s := range l.q.Shares(statusSharesMax) {
+		out.Keys = append(out.Keys, StatusShare{Key: s.Key, Running: s.Running, Waiting: s.Waiting})
+	}
+	for _, w := range l.q.Waiters(statusWaitersMax) {
+		out.Line = append(out.Line, StatusWaiter{ID: w.ID, Key: w.Key, Model: w.Model, Batch: w.Batch, Tokens: w.Tokens, Ahead: w.Ahead, Waited: w.Waited.Seconds(), Expected: w.Expected.Seconds()})
+	}
+	return out
 }
 
-// queues takes a place for a target whose provider has slots, and waits until it is
-// served. It says false when the target is not to be tried: too many wait, or it took
-// too long. An error leaves the wait where the next call goes on.
-func (x *exchange) queues(t *target) (bool, error) {
-	if t.line == nil {
-		return true, nil
-	}
-	l, now := &x.line, time.Now()
-	if l.q != t.line {
-		x.leaveLine(0)
-		_, env := x.request()
-		r := queue.Request{Tokens: x.promptTokens(t, env) + int(min(max(env.MaxTokens, 0), wholeTokens)), Batch: x.mem.background, Model: t.model.ID}
-		r.Key = x.receipt.Key
-		if err := t.line.Enter(&l.place, r); err != nil {
-			x.turnedAway(t, err, now)
-			return false, nil
-		}
-		l.q, l.began = t.line, now
-		l.until = now.Add(x.lineWait(t))
-	}
-	if l.place.Served() {
-		x.queued(now)
-		return true, nil
-	}
-	ready, err := x.pause(l.until, l.place.Ready())
-	now = time.Now()
-	switch {
-	case err != nil:
-		if !errors.Is(err, upstream.ErrHold) {
-			x.queued(now)
-		}
-		return false, err
-	case ready && l.place.Err() == nil, l.place.Served(): // it may have been served just as the time was over
-		x.queued(now)
-		return true, nil
-	case ready:
-		err = l.place.Err()
-	default:
-		err = fmt.Errorf("it had no free slot within %v", now.Sub(l.began).Round(time.Millisecond))
-	}
-	x.queued(now)
-	x.leaveLine(0)
-	x.turnedAway(t, err, now)
-	return false, nil
+// statusSharesMax and statusWaitersMax bound the lists of a StatusQueue.
+const (
+	statusSharesMax  = 20
+	statusWaitersMax = 50
+)
+
+// StatusQueue is how full the queue of a provider is.
+type StatusQueue struct {
+	Slots   int     `json:"slots"`                // 0 for as many as come
+	From    string  `json:"slots_from,omitempty"` // configured, server, learned
+	Running int     `json:"running"`
+	Waiting int     `json:"waiting"`
+	Service float64 `json:"service_seconds,omitempty"` // that a request takes, on average
+	Oldest  float64 `json:"oldest_seconds,omitempty"`  // for which the one that waits the longest does
+	// Resident is how many models the backend holds at once, where it is few, Loaded
+	// those it is thought to hold, Swaps how often one took another's place.
+	Resident   int            `json:"resident,omitempty"`
+	Loaded     []string       `json:"loaded,omitempty"`
+	Swaps      int            `json:"swaps,omitempty"`
+	TurnedAway int            `json:"turned_away,omitempty"`
+	Keys       []StatusShare  `json:"keys"` // of clients, who has most first
+	Line       []StatusWaiter `json:"line"` // who is likely to be next first
 }
 
-// lineWait is how long a slot is waited for: as the policy says where another target
-// is left, else as long as for a backend that says itself that it has no room.
-func (x *exchange) lineWait(t *target) time.Duration {
-	rule := &x.plan.policy.Overflow
-	if x.otherLeft(rule.Queue) {
-		return rule.QueueWait
-	}
-	return t.backend.QueueWait()
+// StatusShare is what one client's key has in a queue.
+type StatusShare struct {
+	Key     string `json:"key"` // empty for those without one
+	Running int    `json:"running"`
+	Waiting int    `json:"waiting"`
 }
 
-// queued notes how long the exchange waited for slots.
-func (x *exchange) queued(now time.Time) {
-	if l := &x.line; !l.began.IsZero() {
-		x.receipt.Queued += now.Sub(l.began)
-		x.traceQueue(l.began, now)
-		l.began = time.Time{}
-	}
+// StatusWaiter is one request that waits.
+type StatusWaiter struct {
+	ID       string  `json:"request_id"`
+	Key      string  `json:"key,omitempty"`
+	Model    string  `json:"model"`
+	Batch    bool    `json:"batch,omitempty"`
+	Tokens   int     `json:"prompt_tokens"`
+	Ahead    int     `json:"ahead"`
+	Waited   float64 `json:"waited_seconds"`
+	Expected float64 `json:"expected_seconds,omitempty"`
 }
 
-// turnedAway notes a target for which no slot could be had.
-func (x *exchange) turnedAway(t *target, err error, now time.Time) {
-	st := t.line.Status()
-	wait := retryAfterMin
-	var full *queue.FullError
-	if errors.As(err, &full) {
-		wait = max(wait, full.Expected)
-	} else {
-		wait = max(wait, st.Service)
+// slotsChanged tells the log what was learned of a place's slots.
+func (s *Server) slotsChanged(provider, place, from string, slots int) {
+	if s.snap.Load() == nil {
+		return
 	}
-	id := t.model.Provider.ID
-	text := fmt.Sprintf("%s: its %d slots are taken and %d requests wait for one: %v (proxy.providers.%s.slots and queue)", id, st.Slots, st.Waiting, err, id)
-	x.cur, x.attempt = t, now
-	x.noteAttempt(now, Attempt{Outcome: "queue", Class: fault.Saturated.String(), Reason: text}, upstream.PhaseQueue)
-	x.miss(t, "queue", overflowQueue)
-	wait = min(wait, retryAfterMax)
-	if x.past.wait == 0 || wait < x.past.wait {
-		x.past.wait = wait
+	e := s.log.Info().Str("backend", provider)
+	if place != "" {
+		e.Str("endpoint", place)
 	}
-	x.tell(outcome{name: "queue", reason: fault.Saturated, next: true, retryAfter: wait,
-		reply: wire.Error{Status: 503, Type: "server_error", Code: "upstream_saturated", Message: text}})
+	e.Int("slots", slots).Str("from", from).Msg("slots")
 }
 
-// leaveLine gives the place back. used is how many tokens the request came to; 0
-// when that is not known.
-func (x *exchange) leaveLine(used int) {
-	if l := &x.line; l.q != nil {
-		l.place.Leave(used)
-
-		l.q, l.began = nil, time.Time{}
-	}
-}
-
-// used is how many tokens the exchange came to; 0 when its backend did not say.
-func (x *exchange) used() int {
-	if r := x.receipt; r != nil && r.HasUsage {
-		return int(min(r.Usage.Input+r.Usage.Output, 1<<30))
-	}
-	return 0
-}
+// placeChanged has the queues follow a breaker.
+func (s *Server) placeChanged(c breaker.Change) { s.lines.shut(c.Name, c.To == breaker.Open) }

@@ -105,7 +105,7 @@ func (x *exchange) lingers(o *outcome, err error, may bool, now time.Time) bool 
 		return false
 	}
 	if t.at != nil && x.placesOf != nil {
-		if x.pick(x.placesOf, now) >= 0 {
+		if x.pick(x.placesOf, now, false) >= 0 {
 			return false // another endpoint may do
 		}
 		x.placesAsked = 0
@@ -226,6 +226,9 @@ func (x *exchange) report(state string, o *outcome, err error, now time.Time) {
 		var after time.Duration
 		if errors.As(err, &e) && e.retryAfter > 0 {
 			after = min(e.retryAfter, retryAfterMax)
+		}
+		if state == upstream.StateSwapping && t.line != nil {
+			t.line.swapping(now)
 		}
 		t.state.Hold(state, o.reply.Message, after, now)
 		return

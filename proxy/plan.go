@@ -11,7 +11,6 @@ import (
 	"nearside/breaker"
 	"nearside/catalog"
 	"nearside/proxy/access"
-	"nearside/proxy/queue"
 	"nearside/shaping"
 	"nearside/shaping/wire"
 	"nearside/upstream"
@@ -40,6 +39,7 @@ type EndpointSeen struct {
 	Name   string `json:"name"`
 	State  string `json:"state"`
 	Detail string `json:"detail,omitempty"`
+	Slots  int    `json:"slots,omitempty"` // that it says it has
 }
 
 // Shaping returns opt with what this configuration says of translations.
@@ -108,7 +108,8 @@ type target struct {
 	keys       *upstream.Keyring // nil where none is sent
 	cool       *atomic.Int64
 	gauge      *gauge
-	line       *queue.Queue    // of its provider; nil where its slots are not said
+	line       *line           // the queue of its provider; nil where as many are sent as come
+	room       *lineRoom       // of a place, or of the only one: its slots
 	state      *upstream.Model // how it is, and what was learned of it by asking
 	windowWarn string
 	windowBad  string
@@ -143,7 +144,9 @@ func (s *Server) targetFor(snap *Snapshot, m *catalog.Model, first, last wire.Di
 	t.breaker, t.provider = s.pool.Breakers(m)
 	t.cool = s.cooldown(ref, m.Declared)
 	t.gauge, t.state = s.gauges.of(m), s.pool.Model(m)
-	t.line = s.lines.line(m.Provider.ID)
+	if t.line = s.lines.line(snap, m.Provider.ID, m.BaseURL); t.line != nil {
+		t.room = t.line.at("")
+	}
 	t.windowWarn, t.windowBad = m.Window().Verdict()
 	t.known = s.learned.of(m, ref)
 	opt := snap.Shaping(s.shaping)
@@ -252,6 +255,7 @@ type Step struct {
 	Skip   bool      `json:"skip"`
 	Reason string    `json:"reason"`
 	Size   Size      `json:"size,omitzero"`
+	Queue  string    `json:"queue,omitempty"` // how many are sent there at once, and wait; not of an exchange's plan
 	until  time.Time // open or cooling until
 	err    error
 	kind   string              // of input that the model does not read

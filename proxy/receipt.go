@@ -42,11 +42,15 @@ type Receipt struct {
 	BytesOut  int64         `json:"bytes_out"`
 	First     time.Duration `json:"first_content_ns,omitempty"`
 	Queued    time.Duration `json:"queued_ns,omitempty"` // waited for a slot of a provider that has them
-	Own       time.Duration `json:"own_ns"`
-	Took      time.Duration `json:"took_ns"`
-	Simulated bool          `json:"simulated,omitempty"`
-	Held      bool          `json:"held,omitempty"`      // heartbeats went out before the first content
-	Truncated int           `json:"truncated,omitempty"` // items of the input that were dropped because the context was too long
+	// QueueAhead is the place in the queue where it began to wait, Line what it was
+	// turned away for.
+	QueueAhead int           `json:"queue_position,omitempty"`
+	Line       string        `json:"queue,omitempty"`
+	Own        time.Duration `json:"own_ns"`
+	Took       time.Duration `json:"took_ns"`
+	Simulated  bool          `json:"simulated,omitempty"`
+	Held       bool          `json:"held,omitempty"`      // heartbeats went out before the first content
+	Truncated  int           `json:"truncated,omitempty"` // items of the input that were dropped because the context was too long
 	// Estimated is what the prompt was estimated at, TokenRatio what that was
 	// learned from: tokens for each four bytes, 0 when nothing was. PromptCut says
 	// that the backend has read a part of the prompt only, though it answered.
@@ -282,6 +286,9 @@ func (r *Receipt) late() []byte {
 	}
 	if r.Simulated {
 		b = append(b, `,"simulated":true`...)
+	}
+	if line := r.headerLine(); line != "" {
+		b = append(append(b, `,"queue":`...), wire.AppendString(nil, line)...)
 	}
 	b = r.appendContinued(b)
 	if r.Stopped != "" {

@@ -68,6 +68,9 @@ func (x *exchange) headers() {
 	if r.Simulated {
 		h.Set("X-Nearside-Simulated", "1")
 	}
+	if r.Queued > 0 || r.Line != "" {
+		h.Set("X-Nearside-Queue", r.headerLine())
+	}
 	if r.Stopped != "" {
 		h.Set("X-Nearside-Stopped", r.Stopped)
 	}

@@ -241,7 +241,7 @@ func (x *exchange) withhold(elsewhere, repeat bool, now time.Time) (name, why st
 // the last time it was asked.
 func (x *exchange) well(elsewhere bool, now time.Time) bool {
 	if elsewhere {
-		i := x.pick(x.placesOf, now)
+		i := x.pick(x.placesOf, now, false)
 		return i >= 0 && x.placesOf.places[i].unfailing()
 	}
 	for i := x.step; i < len(x.plan.Steps); i++ {

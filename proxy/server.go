@@ -172,6 +172,7 @@ func New(snap *Snapshot, opt Options) *Server {
 	s.warm.init(s)
 	s.meter.WatchWarm(s.warm.gauges)
 	s.meter.WatchBudget(func() int { return s.Retries().Left })
+	s.lines.told = s.slotsChanged
 	s.pool = upstream.NewPool(upstream.Options{Dialer: opt.Dialer, Agent: "nearside/" + opt.Version, Changed: s.breakerChanged, Gone: opt.Meter.Forget, State: s.stateChanged})
 	s.meter.WatchKeys(s.coolingKeys)
 	cfg := &snap.Config
@@ -209,7 +210,7 @@ func (s *Server) Apply(snap *Snapshot) {
 	s.pool.Apply(snap.Backends)
 	s.applyStates(snap)
 	s.gauges.apply(snap.Catalog)
-	s.lines.apply(snap.Backends)
+	s.lines.apply(snap)
 	s.ring.resize(snap.Config.ExchangesKept)
 	s.meter.LimitKeys(snap.Config.MetricsKeys)
 	s.snap.Store(snap)
@@ -410,6 +411,7 @@ func (s *Server) track(c *clientConn, open bool) {
 }
 
 func (s *Server) breakerChanged(c breaker.Change) {
+	s.placeChanged(c)
 	s.meter.Breaker(c.Name, c.To.String())
 	s.log.Warn().Str("target", c.Name).Str("from", c.From.String()).Str("to", c.To.String()).Str("cause", c.Cause).Msg("breaker")
 }
@@ -424,6 +426,9 @@ func (s *Server) Explain(model, fallback string, x ExplainRequest) (*Plan, error
 	err = s.plan(snap, request{narrow: by, model: model, fallback: fallback, dialect: x.Dialect,
 		size: catalog.Prompt{TextBytes: x.Env.TextBytes, Images: x.Media.Images}, media: x.Media, body: x.Body, env: x.Env,
 		output: int(min(x.Env.MaxTokens, 1<<30))}, time.Now(), p)
+	for i := range p.Steps {
+		p.Steps[i].Queue = p.Steps[i].target.line.text()
+	}
 	return p, err
 }
 

@@ -12,6 +12,10 @@ type BackendState struct {
 	Detail string    `json:"detail,omitempty"`
 	Since  time.Time `json:"since,omitzero"` // not of a look
 	Late   bool      `json:"-"`              // a look: it did not answer in time
+	// Slots are how many requests it serves at once, as a look heard, 0 when it does
+	// not say, and Loaded the models that it has in memory.
+	Slots  int      `json:"slots,omitempty"`
+	Loaded []string `json:"-"`
 	// Endpoints are what was seen of each, where the provider has several.
 	Endpoints []EndpointSeen `json:"endpoints,omitempty"`
 }
@@ -68,7 +72,7 @@ func (s *Server) backendStates(snap *Snapshot) map[string]BackendState {
 	}
 	for _, row := range s.States() {
 		if row.State != upstream.StateUnknown {
-			out[row.Provider] = BackendState{State: row.State, Detail: row.Detail, Since: row.Since, Endpoints: out[row.Provider].Endpoints}
+			out[row.Provider] = BackendState{State: row.State, Detail: row.Detail, Since: row.Since, Endpoints: out[row.Provider].Endpoints, Slots: out[row.Provider].Slots}
 		}
 	}
 	return out

@@ -74,15 +74,7 @@ type StatusBackend struct {
 	Keys    []StatusKey    `json:"keys,omitempty"`    // those it was asked with, where there are several or one is left alone
 	// Endpoints are the places that serve its models, where there are several.
 	Endpoints []StatusEndpoint `json:"endpoints,omitempty"`
-	Queue     *StatusQueue     `json:"queue,omitempty"` // where its slots are said
-}
-
-// StatusQueue is how full the queue of a provider is.
-type StatusQueue struct {
-	Slots   int     `json:"slots"`
-	Running int     `json:"running"`
-	Waiting int     `json:"waiting"`
-	Service float64 `json:"service_seconds,omitempty"` // that a request takes, on average
+	Queue     *StatusQueue     `json:"queue,omitempty"` // where it has one
 }
 
 // StatusEndpoint is one of several places that serve a provider's models.
@@ -153,9 +145,8 @@ func (s *Server) Status() *Status {
 		}
 		row := statusBackend(states, p, breakers)
 		row.Endpoints = endpointsOf(snap, p, endpoints)
-		if q := s.lines.line(p.ID); q != nil {
-			st := q.Status()
-			row.Queue = &StatusQueue{st.Slots, st.Running, st.Waiting, st.Service.Seconds()}
+		if q := s.lines.line(snap, p.ID, ""); q != nil {
+			row.Queue = q.status()
 		}
 		row.Keys = statusKeys(keys, p.ID)
 		out.Backends = append(out.Backends, row)

@@ -38,9 +38,11 @@ type Config struct {
 	Kind     catalog.Kind
 
 	// Slots are how many requests each place serves at once, as it is configured;
-	// 0 where that is not said, and nobody waits here. QueueMax is how many may wait:
-	// 0 for the usual number, negative for none.
-	Slots, QueueMax int
+	// SlotsAuto where it is to say so itself or else to be found out; 0 where nobody
+	// waits here. QueueMax is how many may wait: 0 for the usual number, negative for
+	// none. Resident is how many models each place holds at once: 0 for any number,
+	// negative for what is found out.
+	Slots, QueueMax, Resident int
 
 	Key     Secret // zero: no Authorization is sent
 	Auth    Auth
@@ -61,6 +63,9 @@ type Config struct {
 	States    StateBounds
 	Wake      Wake
 }
+
+// SlotsAuto is Config.Slots of a server that is not said how many it serves at once.
+const SlotsAuto = -1
 
 // credentials returns the keys in the order in which they are used, each once.
 func (c *Config) credentials() []string {
@@ -153,7 +158,7 @@ func DefaultDeadlines(near bool) Deadlines {
 	if near {
 		d.Connect, d.TLS = time.Second, 3*time.Second
 		d.FirstContentMin, d.FirstContentMax, d.FirstContentCold = 30*time.Second, 300*time.Second, 180*time.Second
-		d.Gap, d.Queue = 60*time.Second, 60*time.Second
+		d.Gap, d.Queue = 60*time.Second, 300*time.Second
 	}
 	return d
 }
@@ -172,16 +177,4 @@ func DefaultLimits(near bool) Limits {
 		l.Idle = 3 * time.Second // uvicorn closes after 5 s
 	}
 	return l
-}
-
-// Places returns how many places serve the provider's models, drained ones not
-// counted.
-func (c *Config) Places() int {
-	n := 0
-	for i := range c.Endpoints {
-		if !c.Endpoints[i].Drain {
-			n++
-		}
-	}
-	return max(n, 1)
 }

@@ -224,6 +224,8 @@ func look(ctx context.Context, cfg Config, d Dialer, timeout time.Duration) (f F
 		a.llamaCPP(ctx, &f)
 	case catalog.KindVLLM:
 		f.Version = a.version(ctx, "/version")
+	case catalog.KindSGLang:
+		a.sglang(ctx, &f)
 	}
 	return f, known
 }

@@ -456,6 +456,17 @@ func (a *asker) llamaCPP(ctx context.Context, f *Found) {
 	m.Reasoning = m.Reasoning || strings.Contains(props.Template, "<think>") || strings.Contains(props.Template, "enable_thinking")
 }
 
+// sglang reads how many requests it runs at once, and its version.
+func (a *asker) sglang(ctx context.Context, f *Found) {
+	var info struct {
+		Version string `json:"version"`
+		Running tokens `json:"max_running_requests"`
+	}
+	if r, err := a.own(ctx, "/get_server_info"); err == nil && r.into(&info) {
+		f.Version, f.Slots = info.Version, int(info.Running)
+	}
+}
+
 // effortsMax bounds the reasoning efforts that a server may list.
 const effortsMax = 16
 

@@ -153,7 +153,7 @@ func TestDiscoverTellsServersApart(t *testing.T) {
 	f("vllm", nil, Found{Kind: catalog.KindVLLM, Version: "0.11.2", State: StateReady, Models: []FoundModel{
 		{ID: "Qwen/Qwen3-8B", ContextWindow: 32768, Loaded: true},
 	}})
-	f("sglang", nil, Found{Kind: catalog.KindSGLang, State: StateReady, Models: []FoundModel{{ID: "default", ContextWindow: 65536, Loaded: true}}})
+	f("sglang", nil, Found{Kind: catalog.KindSGLang, Version: "0.5.6", State: StateReady, Slots: 4, Models: []FoundModel{{ID: "default", ContextWindow: 65536, Loaded: true}}})
 	f("vllm", map[string]http.HandlerFunc{"/v1/models": answer(200, "application/json", `{"object":"list","data":[{"id":"a/deepseek-r1","max_model_len":"4096","owned_by":7}]}`)},
 		Found{Kind: catalog.KindVLLM, Version: "0.11.2", State: StateReady, Models: []FoundModel{{ID: "a/deepseek-r1", ContextWindow: 4096, Loaded: true, Reasoning: true}}})
 	// LiteLLM stands before servers of other kinds, and must not be taken for one.

@@ -15,6 +15,7 @@ type EndpointConfig struct {
 	URL    string // stands in the place of Config.BaseURL
 	Weight float64
 	Drain  bool // takes no new request
+	Slots  int  // as Config.Slots, where it has its own; 0 where it does not
 }
 
 // Endpoint is an EndpointConfig of the pool. What it has been through outlives
@@ -48,6 +49,7 @@ func (c Config) connections() Config {
 	if len(c.Endpoints) > 0 {
 		c.Endpoints, c.BaseURL = nil, ""
 	}
+	c.Slots, c.QueueMax, c.Resident = 0, 0, 0
 	return c
 }
 

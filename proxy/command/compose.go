@@ -63,7 +63,7 @@ func (c *composer) snapshot() (*proxy.Snapshot, error) {
 		taken[p.ID] = true
 		if found, state, ok := c.lookedAt(p.ID); ok {
 			p = withSeen(p, found)
-			snap.States[p.ID] = state
+			snap.States[p.ID] = state.Said(&found)
 		}
 		providers = append(providers, p)
 	}
@@ -78,7 +78,7 @@ func (c *composer) snapshot() (*proxy.Snapshot, error) {
 		p, b := foundProvider(f, id, found)
 		providers = append(providers, p)
 		snap.Backends = append(snap.Backends, b)
-		snap.States[id] = stateOf(id, found)
+		snap.States[id] = stateOf(id, found).Said(&found)
 	}
 	snap.Catalog = catalog.New(providers, f.Aliases, f.Chains)
 	if c.real || f.Configured || !f.Simulate || c.listing || !meansNothing(snap.Catalog) {

@@ -70,6 +70,8 @@ type explained struct {
 	Bytes   int      `json:"bytes,omitempty"`
 	// Size is what the prompt is estimated at there, and what that leaves.
 	Size proxy.Size `json:"size,omitzero"`
+	// Queue is how many are sent there at once, and how many wait.
+	Queue string `json:"queue,omitempty"`
 	// Answer is what would be done to the answer; Flags are those in effect.
 	Answer []answerRule `json:"answer,omitempty"`
 	Flags  []flagRow    `json:"flags,omitempty"`
@@ -203,7 +205,7 @@ func (c *Explain) Run(env *Env) error {
 	all := make([]explained, 0, len(plan.Steps))
 	tried := 0
 	for _, st := range plan.Steps {
-		x := explained{Ref: st.Ref, Route: st.Route, Skip: st.Skip, Reason: st.Reason, Size: st.Size}
+		x := explained{Ref: st.Ref, Route: st.Route, Skip: st.Skip, Reason: st.Reason, Size: st.Size, Queue: st.Queue}
 		if !st.Skip {
 			tried++
 			opt.Learned = learnedFlags(taught, st.Ref)
@@ -620,6 +622,9 @@ func (c *Explain) writeText(w io.Writer, plan *proxy.Plan, path string, d wire.D
 				fmt.Fprint(w, "; the context window is not known")
 			}
 			fmt.Fprintln(w)
+		}
+		if x.Queue != "" {
+			fmt.Fprintf(w, "   queue: %s\n", x.Queue)
 		}
 		if len(x.Answer) > 0 {
 			fmt.Fprintln(w, "   of the answer:")

@@ -16,6 +16,7 @@ func endpointShape() *shape {
 		want("name", textLike(wrongEndpointName)),
 		want("weight", &shape{kind: number}),
 		want("drain", &shape{kind: boolean}),
+		want("slots", &shape{kind: whole}),
 	)
 }
 
@@ -57,6 +58,7 @@ func (l *loader) endpoints(own node) []upstream.EndpointConfig {
 			continue // reported already
 		}
 		n.setNumber("weight", &e.Weight)
+		n.setWhole("slots", &e.Slots)
 		if e.Weight > endpointWeightMax {
 			l.at(n.get("weight").pos(), n.get("weight").path, "must not be more than %d", endpointWeightMax)
 		}

@@ -98,6 +98,7 @@ func backend(p *catalog.Provider) upstream.Config {
 		Deadlines: upstream.DefaultDeadlines(p.Near), Limits: upstream.DefaultLimits(p.Near), Breaker: breaker.Far(), States: upstream.DefaultStates()}
 	if p.Near {
 		b.Breaker = breaker.Near()
+		b.Slots, b.Resident = upstream.SlotsAuto, -1
 	}
 	return b
 }
@@ -466,7 +467,7 @@ func applyOwn(own node, b *upstream.Config) {
 		d.Total = t
 		explicit("total", path)
 	}
-	own.setWhole("slots", &b.Slots)
+	setSlots(own, b)
 	if at := own.get("queue"); at.there() {
 		if b.QueueMax = at.whole(); b.QueueMax == 0 {
 			b.QueueMax = -1

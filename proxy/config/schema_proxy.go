@@ -133,6 +133,7 @@ func proxyShape() *shape {
 		), "", ""),
 		ours("cooldown", obj(cooldownFields()...), "", ""),
 		ours("affinity", obj(affinityFields()...), "", ""),
+		ours("queue", obj(queueFields()...), "", ""),
 		ours("context", obj(
 			ours("preflight", yes, "true",
 				"Hold a request against the context window of a model before it is asked: what cannot fit is refused or goes to a target it fits, and max_tokens is kept within what the prompt leaves. Windows that nobody says hold nothing back."),
@@ -268,8 +269,9 @@ func ownProviderShape(plus, dur, durOrZero, yes *shape) *shape {
 		leaf("rules", listOf(ruleShape()), "As proxy.rules, for this provider's models, after those."),
 		leaf("apiKeys", listOf(&shape{kind: secret}), "Further keys of the provider, as models.providers.<id>.apiKey: used in this order when the one before is limited, refused or without credit."),
 		ours("billingBackoff", &shape{kind: span, unit: "Hours"}, "", "As proxy.cooldown.billingBackoffHours, for this provider."),
-		ours("slots", plus, "", "How many requests the server (each of its endpoints) serves at once: llama.cpp's -np, OLLAMA_NUM_PARALLEL, a box of one GPU mostly 1 to 4. With it further ones wait here, in turn by key, and not in the server's own queue. Without it all are sent on."),
-		ours("queue", zero, "", "How many requests may wait for a slot, 0 for none; without it four for each slot. A full queue turns away the last of the key that has most in it."),
+		slotsField(),
+		ours("queue", zero, "", "How many requests may wait for a slot, 0 for none; without it four for each slot and at least 64. A full queue turns away the last of the key that has most in it."),
+		residentField(),
 		ours("total", durOrZero, secs(near.Total, far.Total), "The longest one attempt may take, answer included; 0 for no bound."),
 		ours("deadlines", obj(
 			ours("connect", dur, secs(near.Connect, far.Connect), "Name look-up and TCP connect."),

@@ -56,6 +56,7 @@ func (l *loader) settings() {
 	own.get("drain").setSpan("grace", &c.Drain.Grace)
 	l.fallback(own.get("fallback"), &c.Fallback)
 	l.balance(own.get("balance"), &c.Balance)
+	queueSettings(own.get("queue"), &c.Queue)
 	l.keySettings(own, &c)
 	c.Policy = l.policy(own.get("policy"), c.Policy)
 	if l.cfg.Keys = l.keys(own.get("keys")); len(l.cfg.Keys) > 0 {

@@ -112,6 +112,8 @@ func fits(v json5.Kind, s kind) bool {
 		return v == json5.Object
 	case list:
 		return v == json5.Array
+	case number, whole:
+		return v == json5.Number
 	}
 	return false
 }

@@ -444,7 +444,7 @@ type collector struct{ m *Meter }
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{exchangesDesc, modelsDesc, attemptsDesc, placesDesc, endpointBusyDesc, endpointWeightDesc, abortsDesc, droppedDesc, mendedDesc, looksDesc, cutDesc, overflowDesc, problemsDesc, refusedDesc, lessonsDesc, continuedDesc, tokensDesc,
-		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, lineDesc, backendDesc, keyDesc, warmDesc, loadsDesc, wakesDesc, costDesc, savedDesc, queuedDesc, readingsDesc, logDesc, inFlightDesc, offlineDesc, reloadDesc, reloadedDesc, buildDesc,
+		durationDesc, firstDesc, betweenDesc, addedDesc, breakerDesc, lineDesc, oldestDesc, turnedDesc, swapsDesc, backendDesc, keyDesc, warmDesc, loadsDesc, wakesDesc, costDesc, savedDesc, queuedDesc, readingsDesc, logDesc, inFlightDesc, offlineDesc, reloadDesc, reloadedDesc, buildDesc,
 		retriesDesc, withheldDesc, hedgesDesc, budgetDesc, storedDesc, storeBytes, storeQueue, storeQueued, storeSwept, storeErrors} {
 		out <- d
 	}

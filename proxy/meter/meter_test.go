@@ -319,7 +319,7 @@ nearside_breaker_state{target="other"} 2
 func everything() *Meter {
 	m := New(Options{})
 	m.Exchange(full())
-	m.Exchange(&Exchange{AbortPhase: "queue", PromptCut: true, Model: "near/m", Overflow: "queue", Attempts: []Attempt{{Provider: "box", Endpoint: "a", Outcome: "ok"}}})
+	m.Exchange(&Exchange{AbortPhase: "queue", Queued: time.Second, PromptCut: true, Model: "near/m", Overflow: "queue", Attempts: []Attempt{{Provider: "box", Endpoint: "a", Outcome: "ok"}}})
 	m.WatchLines(func() []Line { return []Line{{Provider: "lmstudio", Slots: 2, Running: 2, Waiting: 1}} })
 	m.WatchWarm(func() Warm {
 		return Warm{Models: map[string]string{"box/m": "warm"}, Loads: []WarmLoad{{Ref: "box/m", Outcome: "loaded", Count: 2}}, Packets: map[string]uint64{"box": 3}}
