@@ -115,6 +115,7 @@ func (x *exchange) try() error {
 			continue
 		}
 		if why := x.takeKey(st); why != "" {
+			x.waiveLine()
 			if t.route != "far" {
 				x.miss(t, skipCooling.name(), skipCooling.overflow())
 			}
@@ -123,12 +124,14 @@ func (x *exchange) try() error {
 		}
 		t, err := x.admit(t)
 		if err != nil {
+			x.waiveLine()
 			x.pass(t, skipOpen.name(), err.Error())
 			x.miss(t, skipOpen.name(), overflowFailure)
 			continue
 		}
 		x.cur, x.again = t, false
 		if e := x.shape(t); e != nil {
+			x.waiveLine()
 			x.ticket.Settle(breaker.Unknown)
 			x.provider.Settle(breaker.Unknown)
 			x.refuseTarget(t, "cannot_be_said", e)

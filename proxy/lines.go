@@ -47,6 +47,8 @@ type lines struct {
 	mu   sync.Mutex
 	of   map[string]*line // by provider id, and with a model's own address behind it
 	told func(provider, place, from string, slots int)
+
+	changed chan struct{} // wakes watchLines; holds one
 }
 
 // line is the queue of one provider: one for all its places, so that whoever is
@@ -106,6 +108,10 @@ func (l *lines) apply(snap *Snapshot) {
 		}
 	}
 	l.of = next
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
 }
 
 // lineOf stands between a provider's id and the address of a model that has one.

@@ -30,7 +30,7 @@ const headerPriority = "X-Nearside-Priority"
 // too long. An error leaves the wait where the next call goes on.
 func (x *exchange) queues(t *target) (bool, error) {
 	l := &x.line
-	if l.l != t.line || t.line != nil && l.place.Served() { // of a target that was not asked after all
+	if l.l != t.line { // of a target that was given up
 		x.waiveLine()
 	}
 	if t.line == nil {
@@ -52,6 +52,10 @@ func (x *exchange) queues(t *target) (bool, error) {
 	for {
 		if l.began.IsZero() {
 			l.began = now
+		}
+		if l.place.Served() { // while the last call was not over
+			x.queued(now)
+			return true, nil
 		}
 		until, again := l.until, l.place.Again()
 		if !again.IsZero() && again.Before(until) {
@@ -90,7 +94,9 @@ func (x *exchange) inLine(t *target) queue.Request {
 	if p := x.ctx.Request.Header.Peek(headerPriority); len(p) > 0 {
 		r.Batch = r.Batch || string(p) == "batch"
 	}
-	x.ranks(&r)
+	if g := x.grant; g != nil {
+		r.Weight, r.Batch = g.Weight, r.Batch || g.Batch
+	}
 	return r
 }
 
@@ -242,6 +248,3 @@ func (r *Receipt) headerLine() string {
 func inSeconds(d time.Duration) string {
 	return strconv.FormatFloat(d.Round(time.Millisecond).Seconds(), 'f', -1, 64)
 }
-
-// ranks gives a request the share and the rank that its key's grant says.
-func (x *exchange) ranks(*queue.Request) {}

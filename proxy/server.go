@@ -172,7 +172,7 @@ func New(snap *Snapshot, opt Options) *Server {
 	s.warm.init(s)
 	s.meter.WatchWarm(s.warm.gauges)
 	s.meter.WatchBudget(func() int { return s.Retries().Left })
-	s.lines.told = s.slotsChanged
+	s.lines.told, s.lines.changed = s.slotsChanged, make(chan struct{}, 1)
 	s.pool = upstream.NewPool(upstream.Options{Dialer: opt.Dialer, Agent: "nearside/" + opt.Version, Changed: s.breakerChanged, Gone: opt.Meter.Forget, State: s.stateChanged})
 	s.meter.WatchKeys(s.coolingKeys)
 	cfg := &snap.Config
@@ -240,6 +240,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, cert *tls.Config) e
 	probing.Go(func() { s.pool.Run(ctx) })
 	probing.Go(func() { s.warm.run(ctx) })
 	probing.Go(func() { s.watchMemory(ctx) })
+	probing.Go(func() { s.watchLines(ctx) })
 	defer probing.Wait()
 	defer cancel()
 	return s.accept(ln, cert, false)

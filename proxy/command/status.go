@@ -218,19 +218,43 @@ func backendRows(st *proxy.Status) [][]string {
 	return rows
 }
 
-// queueRows lists the queues of providers whose slots are said.
+// queueRows lists the queues of providers whose slots are known, or in which somebody
+// waits.
 func queueRows(st *proxy.Status) [][]string {
-	rows := [][]string{{"queue", "served", "waiting", "a request takes"}}
+	rows := [][]string{{"queue", "served", "who says so", "waiting", "longest", "a request takes", "by key (served+waiting)", "loaded"}}
 	for _, b := range st.Backends {
-		if q := b.Queue; q != nil {
-			takes := "-"
+		if q := b.Queue; q != nil && (q.Slots > 0 || q.Waiting > 0 || q.Resident > 0) {
+			takes, longest, served := "-", "-", strconv.Itoa(q.Running)
+			if q.Slots > 0 {
+				served = fmt.Sprintf("%d of %d", q.Running, q.Slots)
+			}
+			if q.Waiting > 0 {
+				longest = span(time.Duration(q.Oldest * float64(time.Second)))
+			}
 			if q.Service > 0 {
 				takes = span(time.Duration(q.Service * float64(time.Second)))
 			}
-			rows = append(rows, []string{b.Provider, fmt.Sprintf("%d of %d", q.Running, q.Slots), strconv.Itoa(q.Waiting), takes})
+			rows = append(rows, []string{b.Provider, served, q.From, strconv.Itoa(q.Waiting), longest, takes, keyShares(q), orDash(strings.Join(q.Loaded, ", "))})
 		}
 	}
 	return rows
+}
+
+// keyShares names the clients' keys that have something in a queue.
+func keyShares(q *proxy.StatusQueue) string {
+	var all []string
+	for i, k := range q.Keys {
+		if i == 4 {
+			all = append(all, "…")
+			break
+		}
+		name := k.Key
+		if name == "" {
+			name = "without one"
+		}
+		all = append(all, fmt.Sprintf("%s %d+%d", name, k.Running, k.Waiting))
+	}
+	return orDash(strings.Join(all, ", "))
 }
 
 // endpointStatusRows lists the endpoints of providers that have several.

@@ -38,6 +38,9 @@ const (
 	explained = 4
 	// probeEvidence is the Evidence against a probe.
 	probeEvidence = 2
+	// crossing is the share of Least within which requests may overtake each other on
+	// their way.
+	crossing = 5
 	// flightsMax bounds the requests that are followed at once.
 	flightsMax = 256
 )
@@ -60,6 +63,8 @@ type Learner struct {
 	muted   time.Time
 	ended   time.Time // when the last did
 	seen    [2]peak   // most that were served at once, now and in the window before
+	maybe   peak      // more than those, since a moment ago
+	by      *Flight   // that made it so; nil for none
 	score   int
 	limit   int // 0 for none
 	probing bool
@@ -79,7 +84,6 @@ type Flight struct {
 	l      *Learner
 	sent   time.Time
 	ahead  int // that were there when it was sent
-	most   int // that were served at once while it waited
 	stream bool
 	began  bool
 }
@@ -112,7 +116,7 @@ func (l *Learner) Sent(f *Flight, stream bool, now time.Time) {
 	if len(l.flights) >= flightsMax {
 		return
 	}
-	*f = Flight{l: l, sent: now, ahead: len(l.flights), most: l.saying, stream: stream}
+	*f = Flight{l: l, sent: now, ahead: len(l.flights), stream: stream}
 	l.flights = append(l.flights, f)
 	if !stream {
 		l.mute++
@@ -129,33 +133,49 @@ func (f *Flight) Began(now time.Time) {
 	defer l.mu.Unlock()
 	f.began = true
 	l.saying++
-	// Who came before and has not begun was overtaken: it is being read as well.
+	// Who came before and has not begun was overtaken: it is being read as well. What
+	// was sent at about the same time may have arrived in any order.
 	atOnce, before := l.saying, true
 	for _, other := range l.flights {
 		switch {
 		case other == f:
 			before = false
-		case before && other.stream && !other.began:
+		case before && other.stream && !other.began && f.sent.Sub(other.sent) >= l.opt.Least/crossing:
 			atOnce++
 		}
 	}
-	for _, other := range l.flights {
-		if !other.began {
-			other.most = max(other.most, atOnce)
-		}
-	}
-	proven := l.proven(now)
-	if atOnce > proven {
-		l.seen[0].n = atOnce
-		l.score = 0
-		l.raise(now)
+	l.confirm(now)
+	if atOnce > l.proven(now) {
+		l.maybe, l.by = peak{atOnce, now}, f
 		return
 	}
-	if f.ahead < proven || f.most > proven || l.mute > 0 || l.muted.After(f.sent) {
+	l.weigh(f, now, l.ended)
+}
+
+// confirm believes that more were served at once than ever, once it has been so for a
+// moment: the end of a stream is noted a little later than the server's next begins.
+func (l *Learner) confirm(now time.Time) {
+	if l.by == nil || now.Sub(l.maybe.since) < l.opt.Least/crossing {
+		return
+	}
+	n := l.maybe.n
+	l.maybe, l.by = peak{}, nil
+	if n > l.proven(now) {
+		l.seen[0].n = n
+		l.score = 0
+		l.raise(now)
+	}
+}
+
+// weigh takes in what the wait of a request shows that began now, when another ended
+// at a time.
+func (l *Learner) weigh(f *Flight, now, ended time.Time) {
+	proven := l.proven(now)
+	if f.ahead < proven || l.mute > 0 || l.muted.After(f.sent) {
 		return // it shows nothing
 	}
-	waited, after := now.Sub(f.sent), now.Sub(l.ended)
-	if l.saying == proven && l.ended.After(f.sent) && waited >= l.opt.Least && waited >= explained*after {
+	waited, after := now.Sub(f.sent), now.Sub(ended)
+	if l.saying == proven && ended.After(f.sent) && waited >= l.opt.Least && waited >= explained*after {
 		l.score++
 	} else {
 		l.score = max(l.score-1, 0)
@@ -239,6 +259,15 @@ func (f *Flight) Ended(now time.Time) {
 	case f.began:
 		l.saying--
 		l.ended = now
+		l.confirm(now)
+		if by := l.by; by == f {
+			l.maybe, l.by = peak{}, nil
+		} else if by != nil {
+			if l.maybe.n--; l.maybe.n <= l.proven(now) {
+				l.maybe, l.by = peak{}, nil
+				l.weigh(by, now, now)
+			}
+		}
 	case !f.stream:
 		l.mute--
 		l.muted = now
@@ -250,6 +279,7 @@ func (f *Flight) Ended(now time.Time) {
 func (l *Learner) Limit(now time.Time) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.confirm(now)
 	if l.limit == 0 {
 		return 0
 	}
@@ -274,5 +304,5 @@ func (l *Learner) Learned() int {
 func (l *Learner) Forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.limit, l.score, l.probing, l.every, l.seen = 0, 0, false, 0, [2]peak{}
+	l.limit, l.score, l.probing, l.every, l.seen, l.maybe, l.by = 0, 0, false, 0, [2]peak{}, peak{}, nil
 }

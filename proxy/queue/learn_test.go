@@ -207,6 +207,10 @@ func TestLearnerProbes(t *testing.T) {
 	l.Sent(&b, true, now)
 	a.Began(now)
 	b.Began(now)
+	if got := l.Limit(now); got != 2 {
+		t.Errorf("a moment is believed: the limit is %d", got)
+	}
+	now = now.Add(100 * time.Millisecond)
 	if got := l.Limit(now); got != 3 || l.Learned() != 2 {
 		t.Errorf("two were served at once: the limit is %d, want two and one to try", got)
 	}
@@ -249,5 +253,28 @@ func TestLearnerHearsTheServer(t *testing.T) {
 	l.Told(5, 0, now)
 	if got := l.Learned(); got != 7 {
 		t.Errorf("learned %d of a server that was not given all it takes", got)
+	}
+}
+
+// TestLearnerForgivesLateEnds: a stream's end that is noted just after the next one
+// began, which is when the server began it, does not count as two at once; it is the
+// evidence that it was.
+func TestLearnerForgivesLateEnds(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	l := NewLearner(LearnOptions{Evidence: 3})
+	var fs [4]Flight
+	for i := range fs {
+		l.Sent(&fs[i], true, now)
+	}
+	fs[0].Began(now)
+	for i := 1; i < len(fs); i++ {
+		now = now.Add(3 * time.Second)
+		fs[i].Began(now)
+		now = now.Add(time.Millisecond)
+		fs[i-1].Ended(now)
+	}
+	fs[3].Ended(now.Add(time.Second))
+	if got := l.Learned(); got != 1 {
+		t.Errorf("learned %d of a server that serves one", got)
 	}
 }
