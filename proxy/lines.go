@@ -73,7 +73,7 @@ type lineRoom struct {
 	from    string // who says its slots
 	slots   atomic.Int64
 	taken   atomic.Int64
-	learner *queue.Learner // nil where its slots are said
+	learner atomic.Pointer[queue.Learner] // nil where its slots are said
 	drained bool
 	shut    bool // its breaker is open
 }
@@ -219,7 +219,7 @@ func (l *line) apply(c *upstream.Config, cfg *QueueConfig, seen BackendState) {
 		r.say(slots, told, &cfg.Learn)
 		l.rooms = append(l.rooms, r)
 	}
-	l.learned.Store(slices.ContainsFunc(l.rooms, func(r *lineRoom) bool { return r.learner != nil }))
+	l.learned.Store(slices.ContainsFunc(l.rooms, func(r *lineRoom) bool { return r.learner.Load() != nil }))
 	l.holds.apply(c.Resident, seen.Loaded, time.Now())
 	l.count(time.Now())
 }
@@ -229,15 +229,18 @@ func (l *line) apply(c *upstream.Config, cfg *QueueConfig, seen BackendState) {
 func (r *lineRoom) say(slots, told int, opt *queue.LearnOptions) {
 	switch {
 	case slots > 0:
-		r.from, r.learner = slotsConfigured, nil
+		r.from = slotsConfigured
+		r.learner.Store(nil)
 		r.slots.Store(int64(slots))
 	case told > 0:
-		r.from, r.learner = slotsServer, nil
+		r.from = slotsServer
+		r.learner.Store(nil)
 		r.slots.Store(int64(told))
-	case r.learner != nil:
-		r.learner.Set(*opt)
+	case r.learner.Load() != nil:
+		r.learner.Load().Set(*opt)
 	default:
-		r.from, r.learner = slotsLearned, queue.NewLearner(*opt)
+		r.from = slotsLearned
+		r.learner.Store(queue.NewLearner(*opt))
 		r.slots.Store(0)
 	}
 }
@@ -247,10 +250,10 @@ func (r *lineRoom) say(slots, told int, opt *queue.LearnOptions) {
 func (l *line) count(now time.Time) {
 	sum, out := 0, 0
 	for _, r := range l.rooms {
-		if r.learner != nil {
-			was, n := r.slots.Load(), r.learner.Limit(now)
+		if learner := r.learner.Load(); learner != nil {
+			was, n := r.slots.Load(), learner.Limit(now)
 			if r.slots.Store(int64(n)); was != int64(n) && l.told != nil {
-				l.told(l.id, r.name, slotsLearned, r.learner.Learned())
+				l.told(l.id, r.name, slotsLearned, learner.Learned())
 			}
 		}
 		switch n := int(r.slots.Load()); {
@@ -275,7 +278,7 @@ func (l *line) count(now time.Time) {
 
 // learn follows what a place has learned, where that changed.
 func (l *line) learn(r *lineRoom, now time.Time) {
-	if int64(r.learner.Limit(now)) == r.slots.Load() {
+	if learner := r.learner.Load(); learner == nil || int64(learner.Limit(now)) == r.slots.Load() {
 		return
 	}
 	l.mu.Lock()

@@ -45,12 +45,14 @@ func (l *line) ask(ctx context.Context, d upstream.Dialer) {
 	l.mu.Unlock()
 	places, _ := c.EachPlace()
 	for i, r := range rooms {
-		if i >= len(places) || r.learner == nil || r.taken.Load() < 2 {
+		if i >= len(places) || r.learner.Load() == nil || r.taken.Load() < 2 {
 			continue
 		}
 		if now, ok := upstream.AskCapacity(ctx, places[i], d); ok {
 			at := time.Now()
-			r.learner.Told(now.Running, now.Waiting, at)
+			if learner := r.learner.Load(); learner != nil {
+				learner.Told(now.Running, now.Waiting, at)
+			}
 			l.learn(r, at)
 		}
 	}

@@ -111,14 +111,14 @@ func (x *exchange) sits(t *target) {
 		return
 	}
 	l.room.taken.Add(1)
-	if r := l.room; r.learner != nil {
-		r.learner.Sent(&l.flight, x.receipt.Stream, time.Now())
+	if learner := l.room.learner.Load(); learner != nil {
+		learner.Sent(&l.flight, x.receipt.Stream, time.Now())
 	}
 }
 
 // spoke notes the first content of an attempt.
 func (x *exchange) spoke(at time.Time) {
-	if l := &x.line; l.room != nil && l.room.learner != nil && x.streams() {
+	if l := &x.line; l.room != nil && x.streams() && l.room.learner.Load() != nil {
 		l.flight.Began(at)
 		l.l.learn(l.room, at)
 	}
@@ -187,11 +187,9 @@ func (x *exchange) waiveLine() {
 func (l *queueing) left() {
 	if r := l.room; r != nil {
 		r.taken.Add(-1)
-		if r.learner != nil {
-			now := time.Now()
-			l.flight.Ended(now)
-			l.l.learn(r, now)
-		}
+		now := time.Now()
+		l.flight.Ended(now)
+		l.l.learn(r, now)
 	}
 	l.l, l.room, l.began = nil, nil, time.Time{}
 }
