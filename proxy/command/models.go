@@ -15,6 +15,7 @@ type Models struct {
 	All     bool   `help:"Also the models of built-in hosted providers that wait for a key."`
 	Flags   string `placeholder:"REF" help:"Instead: every compat flag in effect for one model, its value and where it was said."`
 	JSON    bool   `help:"As JSON."`
+	LAN     bool   `name:"lan" help:"Instead: the proxies that announce themselves in this machine's network (proxy.mdns), to be used by nearside onboard."`
 	Offline bool   `help:"Ask nobody: only what the configuration and the built-in catalogue say."`
 }
 
@@ -71,6 +72,9 @@ func (c *Models) Run(env *Env) error {
 	}
 	ctx, stop := env.context()
 	defer stop()
+	if c.LAN {
+		return c.lan(ctx, env, file)
+	}
 	comp := env.composer(ctx, file, c.Offline)
 	defer comp.close()
 	snap, err := comp.snapshot()

@@ -250,6 +250,7 @@ func (c *Serve) Run(env *Env) error {
 
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ctx, ln, cert) }()
+	defer announce(file, ln.Addr().String(), env.Version, log)()
 	supervise(ctx, env, &file.Proxy, ln.Addr().String(), &background)
 	if adminLn != nil {
 		background.Go(func() {
@@ -314,6 +315,7 @@ func needRestart(started, now *config.Config) []string {
 		{"proxy.client.readSeconds", was.Client.Read == is.Client.Read},
 		{"proxy.client.idleSeconds", was.Client.Idle == is.Client.Idle},
 		{"proxy.dataDir", was.DataDir == is.DataDir},
+		{"proxy.mdns", started.MDNS == now.MDNS},
 		{"proxy.responses.store", was.Responses.Store == is.Responses.Store},
 		{"proxy.responses.maxAgeSeconds", was.Responses.MaxAge == is.Responses.MaxAge},
 		{"proxy.responses.maxBytes", was.Responses.MaxBytes == is.Responses.MaxBytes},

@@ -57,6 +57,7 @@ type Config struct {
 	Keys      []access.Key // of proxy.keys; Proxy.Keys is their table
 	Log       Log
 	Discovery Discovery
+	MDNS      MDNS
 	Simulate  bool
 	// Certificate is that of proxy.tls; nil to serve plain HTTP.
 	Certificate *tls.Certificate
@@ -85,6 +86,13 @@ type Config struct {
 	params   []catalog.Param            // agents.defaults.params
 	paramsOf map[string][]catalog.Param // those and agents.defaults.models.<ref>.params, of models that may be found
 	sums     map[string][sha256.Size]byte
+}
+
+// MDNS says whether the proxy announces itself in its network, and as what.
+type MDNS struct {
+	Announce  bool
+	Name      string // empty for the machine's
+	Interface string // of the network; empty for the system's choice
 }
 
 // Log says what is logged and how.

@@ -93,6 +93,11 @@ func proxyShape() *shape {
 			ours("every", dur, inSeconds(discoveryEvery), "How often to look again."),
 			ours("timeout", dur, inSeconds(discoveryTimeout), "How long one look may take."),
 		), "", ""),
+		ours("mdns", obj(
+			ours("announce", yes, "false", "Announce the proxy to the network (mDNS, _nearside._tcp), where nearside models --lan finds it. It needs proxy.listen beyond loopback, and a restart."),
+			ours("name", &shape{kind: text}, "", "The name to be announced as; without it the machine's."),
+			ours("interface", &shape{kind: text}, "", "The network interface (en0, eth0) to announce on and to ask on; without it the system's choice."),
+		), "", ""),
 		leaf("chains", mapOf("<name>", either(listOf(&shape{kind: text}), obj(append([]field{want("models", listOf(&shape{kind: text}))}, policyFields()...)...))),
 			"Further chains: a name that clients send as model, and the refs to try in order. agents.defaults.model is the chain called default. As {models: […]} with the keys of proxy.policy, which then hold for this chain; without models for default and the chains of agents."),
 		ours("policy", obj(policyFields()...), "", ""),

@@ -128,6 +128,7 @@ func (l *loader) settings() {
 	own.get("log").setWhole("bufferBytes", &l.cfg.Log.BufferBytes)
 	l.cfg.Simulate = own.get("simulate").flag(true)
 	l.discovery(own.get("discovery"))
+	l.cfg.MDNS = MDNS{Announce: own.get("mdns", "announce").flag(false), Name: own.get("mdns", "name").text(), Interface: own.get("mdns", "interface").text()}
 }
 
 func (l *loader) discovery(n node) {
