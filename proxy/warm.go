@@ -464,13 +464,12 @@ func (w *warming) cool(ctx context.Context, row *warmRow, t *target, url string)
 	if instance == "" {
 		return
 	}
-	e := w.s.log.Info()
 	if err := w.s.pool.Cool(ctx, t.model, url, instance); err != nil {
-		e = w.s.log.Warn().Str("detail", t.backend.Mask(err.Error()))
-	} else {
-		w.count(row.ref, "unloaded")
+		w.s.log.Warn().Str("target", row.ref).Str("detail", t.backend.Mask(err.Error())).Msg("model not given back")
+		return
 	}
-	e.Str("target", row.ref).Msg("model given back")
+	w.count(row.ref, "unloaded")
+	w.s.log.Info().Str("target", row.ref).Msg("model given back")
 }
 
 func (w *warming) state(row *warmRow) string {
