@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log" //nolint:depguard // hashicorp/mdns wants one, to be told to say nothing
 	"net"
 	"os"
 	"slices"
