@@ -101,8 +101,8 @@ func (s *Server) router() *router.Router {
 	r.GET("/healthz", s.healthz)
 	r.GET("/readyz", s.readyz)
 	// Whoever has a key may know what it used.
-	r.GET("/proxy/usage", s.keyed(s.usage))
-	r.GET("/proxy/usage/rows", s.keyed(s.usageRows))
+	r.GET("/proxy/usage", s.own(s.usage))
+	r.GET("/proxy/usage/rows", s.own(s.usageRows))
 	return r
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"net"
 	"net/url"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/goccy/go-json"
 	"github.com/rs/zerolog"
+	"github.com/valyala/fasthttp"
 
 	"nearside/proxy/access"
 	"nearside/proxy/ledger"
@@ -15,7 +17,7 @@ import (
 )
 
 // usageServer is a server with keys and a ledger of what two of them have used.
-func usageServer(t *testing.T, keys *access.Table) string {
+func usageServer(t *testing.T, keys *access.Table) (*Server, string) {
 	t.Helper()
 	l, err := ledger.Open(ledger.Options{Log: zerolog.Nop()})
 	if err != nil {
@@ -25,18 +27,18 @@ func usageServer(t *testing.T, keys *access.Table) string {
 	for i, key := range []string{"one", "two", "two"} {
 		l.Add(ledger.Row{ID: key + string(rune('a'+i)), At: time.Now().Add(-time.Hour), Key: key, Requested: "default", Ref: "p0/m", Provider: "p0", Route: "near", Outcome: "ok", Status: 200, Input: 10, Output: 5})
 	}
-	_, base := testServerOf(t, Options{Log: zerolog.Nop(), Ledger: l}, func(cfg *Config, _ []upstream.Config) {
+	s, base := testServerOf(t, Options{Log: zerolog.Nop(), Ledger: l}, func(cfg *Config, _ []upstream.Config) {
 		if keys != nil {
 			cfg.Keys, cfg.Access.Failures = keys, 1e6
 		}
 	}, "http://127.0.0.1:1/v1")
-	return base
+	return s, base
 }
 
 // TestKeysSeeTheirOwnUsage and no other's, in sums, series and rows, unless they may
 // see all; and nobody without a key sees any.
 func TestKeysSeeTheirOwnUsage(t *testing.T) {
-	base := usageServer(t, keysOf(access.Grant{ID: "one"}, access.Grant{ID: "two"}, access.Grant{ID: "boss", Operator: true}, access.Grant{ID: "seer", SeesAll: true}))
+	_, base := usageServer(t, keysOf(access.Grant{ID: "one"}, access.Grant{ID: "two"}, access.Grant{ID: "boss", Operator: true}, access.Grant{ID: "seer", SeesAll: true}))
 	f := func(as, query string, status, exchanges int) {
 		t.Helper()
 		code, _, body := call(t, "GET", base+"/proxy/usage?"+query, "Authorization", "Bearer "+as+"-key")
@@ -77,7 +79,7 @@ func TestKeysSeeTheirOwnUsage(t *testing.T) {
 // TestUsageSaysWhatIsWrongWithAQuestion and is there for all where no keys are asked
 // for.
 func TestUsageSaysWhatIsWrongWithAQuestion(t *testing.T) {
-	base := usageServer(t, nil)
+	s, base := usageServer(t, nil)
 	f := func(path string, status int, want string) {
 		t.Helper()
 		if code, _, body := call(t, "GET", base+path); code != status || !strings.Contains(body, want) {
@@ -92,6 +94,13 @@ func TestUsageSaysWhatIsWrongWithAQuestion(t *testing.T) {
 	f("/proxy/usage?by=day&zone=Asia/Tokyo", 200, `"exchanges":3`)
 	f("/proxy/usage/rows?limit=0", 400, "limit")
 	f("/proxy/usage/rows?limit=2", 200, `"more":true`)
+	for ip, want := range map[string]int{"127.0.0.1": 200, "192.168.1.20": 403} {
+		var ctx fasthttp.RequestCtx
+		ctx.Init(&fasthttp.Request{}, &net.TCPAddr{IP: net.ParseIP(ip)}, nil)
+		if s.own(s.usage)(&ctx); ctx.Response.StatusCode() != want {
+			t.Errorf("without keys, from %s: %d, want %d", ip, ctx.Response.StatusCode(), want)
+		}
+	}
 	_, plain := testServer(t, nil, "http://127.0.0.1:1/v1")
 	if code, _, body := call(t, "GET", plain+"/proxy/usage"); code != 404 || !strings.Contains(body, "proxy.ledger.keep") {
 		t.Errorf("without a ledger: %d %s", code, body)
