@@ -54,13 +54,14 @@ type CLI struct {
 	Doctor   Doctor        `cmd:"" help:"Look for what is the matter, and say what mends it."`
 	Service  Service       `cmd:"" help:"Install the proxy as a service of systemd or launchd."`
 
-	Health     Health     `cmd:"" help:"Ask a running proxy whether it is well."`
+	Health Health `cmd:"" help:"Ask a running proxy whether it is well."`
+
+	TLS TLS `cmd:"" name:"tls" help:"Make certificates of a local authority."`
 
 	// What others need to help.
 	SupportBundle SupportBundle `cmd:"" help:"Gather what helps others to see what is wrong, without secrets."`
-	TLS        TLS        `cmd:"" name:"tls" help:"Make certificates of a local authority."`
-	Version    Version    `cmd:"" help:"Print the version."`
-	Completion Completion `cmd:"" help:"Print a completion script for your shell."`
+	Version       Version       `cmd:"" help:"Print the version."`
+	Completion    Completion    `cmd:"" help:"Print a completion script for your shell."`
 }
 
 // Exit codes, documented in --help and docs/cli.md.
