@@ -217,7 +217,7 @@ type scraper struct {
 }
 
 // scrape starts one on the configuration of docs, but for the address and how often.
-func scrape(t *testing.T, addr string) *scraper {
+func scrape(t *testing.T, addr, key string) *scraper {
 	t.Helper()
 	program := tool(t, "prometheus")
 	dir := t.TempDir()
@@ -230,7 +230,8 @@ func scrape(t *testing.T, addr string) *scraper {
 		t.Fatal(err)
 	}
 	own := strings.Replace(strings.Replace(string(text), "scrape_interval: 15s", "scrape_interval: 250ms\n  scrape_timeout: 250ms\n  evaluation_interval: 250ms", 1), "127.0.0.1:4141", addr, 1)
-	for name, text := range map[string][]byte{"prometheus.yml": []byte(own), "alerts.yml": alerts} {
+	own = strings.Replace(own, "#authorization: { credentials_file: /etc/prometheus/nearside.key }", "authorization: { credentials_file: "+filepath.Join(dir, "key")+" }", 1)
+	for name, text := range map[string][]byte{"prometheus.yml": []byte(own), "alerts.yml": alerts, "key": []byte(key)} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -338,7 +339,8 @@ func TestPrometheusScrapes(t *testing.T) {
 		strings.Replace(provider("far", far.url, "openai-completions", `, cost: {input: 2, output: 10, cacheRead: 0.5, cacheWrite: 0}`), "{", `{apiKey: "sk-far-one", `, 1),
 		provider("bad", bad.url, "openai-completions"), provider("slow", slow.url, "openai-completions"),
 		strings.Replace(provider("pair", one.url, "openai-completions"), `baseUrl: "`+one.url+`", `, "", 1)))
-	p := scrape(t, r.addr)
+	r.key = mine
+	p := scrape(t, r.addr, mine)
 	traffic := func() {
 		for i, body := range []string{hello, hello, helloStream, hello, hello} { // near; far after near failed; a stream; near; far
 			key := mine
@@ -420,5 +422,5 @@ func TestPrometheusScrapes(t *testing.T) {
 // observed are the settings of a proxy whose clients have keys.
 func observed(t *testing.T) string {
 	t.Helper()
-	return fmt.Sprintf(`keys: {laptop: {sha256: %q}, agent: {sha256: %q}}, `, hexSum("key-of-the-laptop"), hexSum("key-of-the-agent"))
+	return fmt.Sprintf(`keys: {laptop: {sha256: %q, operator: true}, agent: {sha256: %q}}, `, hexSum("key-of-the-laptop"), hexSum("key-of-the-agent"))
 }

@@ -13,15 +13,16 @@ import (
 func gatedBackend(t *testing.T) (b *backend, came chan string, let chan struct{}) {
 	came, let = make(chan string, 64), make(chan struct{})
 	over := make(chan struct{})
-	t.Cleanup(func() { close(over) })
-	return newBackend(t, func(b *backend, c net.Conn, a asked) bool {
+	b = newBackend(t, func(b *backend, c net.Conn, a asked) bool {
 		came <- string(a.body)
 		select {
 		case <-let:
 		case <-over:
 		}
 		return chatWhole("done")(b, c, a)
-	}), came, let
+	})
+	t.Cleanup(func() { close(over) }) // before the backend is closed, which waits for its steps
+	return b, came, let
 }
 
 func hexSum(key string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(key))) }

@@ -58,10 +58,10 @@ type CLI struct {
 
 	TLS TLS `cmd:"" name:"tls" help:"Make certificates of a local authority."`
 
-	// What others need to help.
-	SupportBundle SupportBundle `cmd:"" help:"Gather what helps others to see what is wrong, without secrets."`
-	Version       Version       `cmd:"" help:"Print the version."`
-	Completion    Completion    `cmd:"" help:"Print a completion script for your shell."`
+	SupportBundle SupportBundle `cmd:"" help:"Gather what others need to help, without secrets."`
+
+	Version    Version    `cmd:"" help:"Print the version."`
+	Completion Completion `cmd:"" help:"Print a completion script for your shell."`
 }
 
 // Exit codes, documented in --help and docs/cli.md.

@@ -42,7 +42,7 @@ func vocabulary() map[string]string {
 		"code":         "of the error that was told",
 		"class":        "why it failed, a reason of docs/http.md; none",
 		"outcome":      "how it ended: of an exchange " + words(outcomeLabel, "ok", "error", "rejected", "client_closed", "timeout", "shutdown") + "; of an attempt as in x-nearside-attempts",
-		"kind":         "input, output, cached, cache_write, reasoning of tokens; what was mended; what went wrong",
+		"kind":         "input, output, cached, cache_write, reasoning of tokens; what was mended; what went wrong: panic, credential_refused (a provider's), unauthorized (a client's), metric_targets_full",
 		"reason":       "why: a class, an outcome, or for overflow " + words(overflowLabel, "failure", "loading", "queue", "context", "ability"),
 		"field":        "a member of a request",
 		"lesson":       "a lesson's name (nearside explain --flags)",

@@ -195,7 +195,7 @@ func New(opt Options) *Meter {
 		readings:  newTable[float64](readingsDesc, fieldsMax),
 		clients:   newClients(),
 	}
-	for _, kind := range [...]string{"panic", "credential_refused"} { // what alerts wait for begins at 0: a first one is an increase
+	for _, kind := range [...]string{"panic", "credential_refused", "unauthorized"} { // what alerts wait for begins at 0: a first one is an increase
 		*m.problems.at(labels{kind}) = 0
 	}
 	m.registry.MustRegister(collector{m}, collectors.NewGoCollector(),

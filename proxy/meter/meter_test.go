@@ -227,6 +227,7 @@ nearside_backend_state{provider="a",state="waking"} 0
 # TYPE nearside_problems_total counter
 nearside_problems_total{kind="credential_refused"} 0
 nearside_problems_total{kind="panic"} 2
+nearside_problems_total{kind="unauthorized"} 0
 `)
 }
 
