@@ -34,7 +34,7 @@ var safetyList = []listRow{
 	{60, "other hosts, origins, sites and types", "403, 415, before any work", []string{"TestPagesOfOthersAreTurnedAway", "TestAllowedNamesAndPages", "TestSocketUpgradeIsRefused", "TestOperatorsEndpointsAreApart"}},
 	{61, "keys in errors and addresses of backends", "masked", []string{"TestKeysAreNamedAndNeverShown", "TestHygiene"}},
 	{62, "lines in what a log line holds", "one line of JSON each", []string{"TestNothingIsInjected"}},
-	{63, "a log on a full disk, without a reader, with a slow one", "the service goes on; log_dropped counts", []string{"TestLogThatCannotBeWritten", "TestLogThatNobodyReadsHoldsNobodyUp", "TestLogOnAFullDiskIsCounted"}},
+	{63, "a log on a full disk, without a reader, with a slow one", "the service goes on; log_dropped counts", []string{"TestLogThatCannotBeWritten", "TestSlowLogHoldsUpNobody", "TestFullLogIsCounted"}},
 	{64, "no room for the store", "answers go on, not stored, and say so", []string{"TestFullDisk", "TestFaultStaysWithItsWrite"}},
 	{65, "a store that is none, or damaged", "no start, with advice; the file is left", []string{"TestForeignAndDamagedFilesAreLeftAlone", "TestForeignFilesAreLeftAlone"}},
 	{66, "a store that is locked or slow", "a bounded queue, then refused; no stream waits", []string{"TestFullQueueRefusesAtOnce", "TestFileIsOpenedOnce", "TestRowsAreLostBeforeAnybodyWaits"}},

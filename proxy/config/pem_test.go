@@ -94,3 +94,42 @@ func TestCertificatesAreRead(t *testing.T) {
 		t.Errorf("a key that is gone: %d problems, watched %v", n, fmt.Sprint(c.Files))
 	}
 }
+
+// A certificate that ends makes every client fail at once, on a day that nobody
+// has in mind.
+func TestCertificatesThatEndAreTold(t *testing.T) {
+	f := func(left time.Duration, want string) {
+		t.Helper()
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tmpl := x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(left)}
+		der, err := x509.CreateCertificate(rand.Reader, &tmpl, &tmpl, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kder, err := x509.MarshalECPrivateKey(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := map[string][]byte{"config.json5": []byte(`{proxy: {tls: {cert: "cert.pem", key: "key.pem"}}}`),
+			"cert.pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), "key.pem": pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: kder})}
+		_, problems := Load("config.json5", Options{LookupEnv: testEnv, Home: "/home/someone", ReadFile: func(path string, _ int) ([]byte, error) {
+			if text, ok := files[path]; ok {
+				return text, nil
+			}
+			return nil, os.ErrNotExist
+		}})
+		var got []string
+		for _, p := range problems {
+			got = append(got, p.String())
+		}
+		if text := strings.Join(got, "\n"); want == "" && text != "" || !strings.Contains(text, want) || len(problems.Errors()) > 0 {
+			t.Errorf("%v left\n got %s\nwant %q", left, text, want)
+		}
+	}
+	f(expiresSoon+time.Hour, "")
+	f(expiresSoon-time.Hour, "the certificate expires on")
+	f(-time.Hour, "the certificate has expired on")
+}

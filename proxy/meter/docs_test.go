@@ -44,6 +44,7 @@ func vocabulary() map[string]string {
 		"outcome":      "how it ended: of an exchange " + words(outcomeLabel, "ok", "error", "rejected", "client_closed", "timeout", "shutdown") + "; of an attempt as in x-nearside-attempts",
 		"kind":         "input, output, cached, cache_write, reasoning of tokens; what was mended; what went wrong: panic, credential_refused (a provider's), unauthorized (a client's), metric_targets_full",
 		"reason":       "why: a class, an outcome, or for overflow " + words(overflowLabel, "failure", "loading", "queue", "context", "ability"),
+		"code":         "of the error that a request was turned away with: host_refused, origin_refused, cross_site_refused, unsupported_content_type, not_from_here, insufficient_permissions",
 		"field":        "a member of a request",
 		"lesson":       "a lesson's name (nearside explain --flags)",
 		"version":      "of nearside",
