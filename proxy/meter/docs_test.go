@@ -39,7 +39,6 @@ func vocabulary() map[string]string {
 		"target":       "a ref or a provider, with its endpoint where there are several",
 		"endpoint":     "an endpoint's name in the configuration",
 		"key":          "in nearside_client_*: the id of a client's key, other beyond proxy.metrics.keys; in nearside_key_cooldown_seconds: the place of a provider's key, from 1",
-		"code":         "of the error that was told",
 		"class":        "why it failed, a reason of docs/http.md; none",
 		"outcome":      "how it ended: of an exchange " + words(outcomeLabel, "ok", "error", "rejected", "client_closed", "timeout", "shutdown") + "; of an attempt as in x-nearside-attempts",
 		"kind":         "input, output, cached, cache_write, reasoning of tokens; what was mended; what went wrong: panic, credential_refused (a provider's), unauthorized (a client's), metric_targets_full",
