@@ -26,7 +26,7 @@ func (s *Server) spread(t *target, endpoints []*upstream.Endpoint) {
 			simulated: t.simulated, shapes: t.shapes, shapeErrs: t.shapeErrs, known: t.known, at: e}
 		p.backend, p.backendErr = s.pool.BackendAt(t.model, e)
 		if t.line != nil {
-			p.room = t.line.at(e.Name)
+			p.berth = t.line.at(e.Name)
 		}
 		p.keys = keyring(t.model, p.backend)
 		t.keys = p.keys // the same for all
@@ -165,7 +165,7 @@ func (x *exchange) pick(t *target, now time.Time, slots bool) int {
 	var space [upstream.EndpointsMax]upstream.Load
 	loads := t.loads(space[:0], now, &x.snap.Config.Balance)
 	for i := range loads {
-		if r := t.places[i].room; x.placesAsked&(1<<i) != 0 || slots && r != nil && r.full() {
+		if r := t.places[i].berth; x.placesAsked&(1<<i) != 0 || slots && r != nil && r.full() {
 			loads[i].Weight = 0
 		}
 	}

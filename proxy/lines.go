@@ -59,16 +59,16 @@ type line struct {
 	told    func(provider, place, from string, slots int)
 	learned atomic.Bool // a place learns its slots
 
-	mu    sync.Mutex // guards all below
-	cfg   QueueConfig
-	said  upstream.Config
-	rooms []*lineRoom
-	holds holds
-	slots int
+	mu     sync.Mutex // guards all below
+	cfg    QueueConfig
+	said   upstream.Config
+	berths []*berth
+	holds  holds
+	slots  int
 }
 
-// lineRoom is what one place of a line has.
-type lineRoom struct {
+// berth is what one place of a line has.
+type berth struct {
 	name    string
 	from    string // who says its slots
 	slots   atomic.Int64
@@ -79,7 +79,7 @@ type lineRoom struct {
 }
 
 // full says whether it has no free slot.
-func (r *lineRoom) full() bool {
+func (r *berth) full() bool {
 	n := r.slots.Load()
 	return n > 0 && r.taken.Load() >= n
 }
@@ -179,7 +179,7 @@ func (l *lines) shut(name string, open bool) {
 		return
 	}
 	one.mu.Lock()
-	for _, r := range one.rooms {
+	for _, r := range one.berths {
 		if r.name == place {
 			r.shut = open
 		}
@@ -192,11 +192,11 @@ func (l *lines) shut(name string, open bool) {
 func (l *line) apply(c *upstream.Config, cfg *QueueConfig, seen BackendState) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	was := l.rooms
-	l.said, l.cfg, l.rooms = *c, *cfg, nil
+	was := l.berths
+	l.said, l.cfg, l.berths = *c, *cfg, nil
 	places, names := c.EachPlace()
 	for i, name := range names {
-		r := &lineRoom{name: name}
+		r := &berth{name: name}
 		for _, old := range was {
 			if old.name == name {
 				r = old
@@ -217,16 +217,16 @@ func (l *line) apply(c *upstream.Config, cfg *QueueConfig, seen BackendState) {
 			}
 		}
 		r.say(slots, told, &cfg.Learn)
-		l.rooms = append(l.rooms, r)
+		l.berths = append(l.berths, r)
 	}
-	l.learned.Store(slices.ContainsFunc(l.rooms, func(r *lineRoom) bool { return r.learner.Load() != nil }))
+	l.learned.Store(slices.ContainsFunc(l.berths, func(r *berth) bool { return r.learner.Load() != nil }))
 	l.holds.apply(c.Resident, seen.Loaded, time.Now())
 	l.count(time.Now())
 }
 
 // say sets how many slots a place has: as it is configured, as the server says, or
 // what is learned of it.
-func (r *lineRoom) say(slots, told int, opt *queue.LearnOptions) {
+func (r *berth) say(slots, told int, opt *queue.LearnOptions) {
 	switch {
 	case slots > 0:
 		r.from = slotsConfigured
@@ -249,7 +249,7 @@ func (r *lineRoom) say(slots, told int, opt *queue.LearnOptions) {
 // l.mu.
 func (l *line) count(now time.Time) {
 	sum, out := 0, 0
-	for _, r := range l.rooms {
+	for _, r := range l.berths {
 		if learner := r.learner.Load(); learner != nil {
 			was, n := r.slots.Load(), learner.Limit(now)
 			if r.slots.Store(int64(n)); was != int64(n) && l.told != nil {
@@ -277,7 +277,7 @@ func (l *line) count(now time.Time) {
 }
 
 // learn follows what a place has learned, where that changed.
-func (l *line) learn(r *lineRoom, now time.Time) {
+func (l *line) learn(r *berth, now time.Time) {
 	if learner := r.learner.Load(); learner == nil || int64(learner.Limit(now)) == r.slots.Load() {
 		return
 	}
@@ -295,11 +295,11 @@ func (l *line) swapping(now time.Time) {
 	}
 }
 
-// at is the room of a place; that of the only one for "".
-func (l *line) at(name string) *lineRoom {
+// at is the berth of a place; that of the only one for "".
+func (l *line) at(name string) *berth {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, r := range l.rooms {
+	for _, r := range l.berths {
 		if r.name == name {
 			return r
 		}
@@ -312,7 +312,7 @@ func (l *line) from() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var all []string
-	for _, r := range l.rooms {
+	for _, r := range l.berths {
 		if !slices.Contains(all, r.from) {
 			all = append(all, r.from)
 		}

@@ -81,7 +81,7 @@ func BenchmarkFreeLine(b *testing.B) {
 			l, cfg := newLine("p", nil), DefaultQueue()
 			l.apply(&upstream.Config{ID: "p", Slots: slots}, &cfg, BackendState{})
 			x := &exchange{receipt: &Receipt{Stream: true}}
-			t := &target{line: l, room: l.at("")}
+			t := &target{line: l, berth: l.at("")}
 			b.ReportAllocs()
 			for b.Loop() {
 				if err := l.q.Enter(&x.line.place, queue.Request{Tokens: 1000}); err != nil {

@@ -41,10 +41,10 @@ func (s *Server) watchLines(ctx context.Context) {
 // one request.
 func (l *line) ask(ctx context.Context, d upstream.Dialer) {
 	l.mu.Lock()
-	c, rooms := l.said, l.rooms
+	c, berths := l.said, l.berths
 	l.mu.Unlock()
 	places, _ := c.EachPlace()
-	for i, r := range rooms {
+	for i, r := range berths {
 		if i >= len(places) || r.learner.Load() == nil || r.taken.Load() < 2 {
 			continue
 		}

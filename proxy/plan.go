@@ -109,7 +109,7 @@ type target struct {
 	cool       *atomic.Int64
 	gauge      *gauge
 	line       *line           // the queue of its provider; nil where as many are sent as come
-	room       *lineRoom       // of a place, or of the only one: its slots
+	berth      *berth          // of a place, or of the only one: its slots
 	state      *upstream.Model // how it is, and what was learned of it by asking
 	windowWarn string
 	windowBad  string
@@ -145,7 +145,7 @@ func (s *Server) targetFor(snap *Snapshot, m *catalog.Model, first, last wire.Di
 	t.cool = s.cooldown(ref, m.Declared)
 	t.gauge, t.state = s.gauges.of(m), s.pool.Model(m)
 	if t.line = s.lines.line(snap, m.Provider.ID, m.BaseURL); t.line != nil {
-		t.room = t.line.at("")
+		t.berth = t.line.at("")
 	}
 	t.windowWarn, t.windowBad = m.Window().Verdict()
 	t.known = s.learned.of(m, ref)

@@ -16,7 +16,7 @@ import (
 type queueing struct {
 	l      *line // nil for none
 	place  queue.Place
-	room   *lineRoom // that it has a slot of; nil for none yet
+	berth  *berth // that it has a slot of; nil for none yet
 	flight queue.Flight
 	began  time.Time // of the wait; zero when it does not
 	until  time.Time
@@ -107,20 +107,20 @@ func (x *exchange) sits(t *target) {
 	if l.l == nil {
 		return
 	}
-	if l.room = t.room; l.room == nil {
+	if l.berth = t.berth; l.berth == nil {
 		return
 	}
-	l.room.taken.Add(1)
-	if learner := l.room.learner.Load(); learner != nil {
+	l.berth.taken.Add(1)
+	if learner := l.berth.learner.Load(); learner != nil {
 		learner.Sent(&l.flight, x.receipt.Stream, time.Now())
 	}
 }
 
 // spoke notes the first content of an attempt.
 func (x *exchange) spoke(at time.Time) {
-	if l := &x.line; l.room != nil && x.streams() && l.room.learner.Load() != nil {
+	if l := &x.line; l.berth != nil && x.streams() && l.berth.learner.Load() != nil {
 		l.flight.Began(at)
-		l.l.learn(l.room, at)
+		l.l.learn(l.berth, at)
 	}
 }
 
@@ -185,13 +185,13 @@ func (x *exchange) waiveLine() {
 }
 
 func (l *queueing) left() {
-	if r := l.room; r != nil {
+	if r := l.berth; r != nil {
 		r.taken.Add(-1)
 		now := time.Now()
 		l.flight.Ended(now)
 		l.l.learn(r, now)
 	}
-	l.l, l.room, l.began = nil, nil, time.Time{}
+	l.l, l.berth, l.began = nil, nil, time.Time{}
 }
 
 // hedges takes a slot for a second exchange, which does not wait for one.
