@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"net"
@@ -248,5 +249,41 @@ func TestOperatorsEndpointsAreApart(t *testing.T) {
 	}
 	if got := p.post("/v1/chat/completions", hello); got.text() != "ok" {
 		t.Errorf("a client: %d %s", got.status, got.body)
+	}
+}
+
+// On the network the proxy goes by the address that a client reaches it at, and
+// by no other machine's; a key is asked for, and the operator's things want an
+// operator's.
+func TestOnTheNetwork(t *testing.T) {
+	own := ownAddress(t)
+	sum := func(key string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(key))) }
+	b := newBackend(t, chat("ok"))
+	p := startAt(t, "0.0.0.0:0", configOf(fmt.Sprintf(`keys: {boss: {sha256: %q, operator: true}, agent: {sha256: %q}}`, sum("boss-key"), sum("agent-key")), provider("near", b.url, "openai-completions")))
+	_, port, err := net.SplitHostPort(p.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.base = "http://" + net.JoinHostPort(own, port)
+	f := func(status int, path string, headers ...string) {
+		t.Helper()
+		if got := p.ask("GET", path, "", headers...); got.status != status {
+			t.Errorf("%s %v\n got %d %.200s\nwant %d", path, headers, got.status, got.body, status)
+		}
+	}
+	f(401, "/v1/models")
+	f(200, "/v1/models", "Authorization", "Bearer agent-key")
+	f(403, "/v1/models", "Authorization", "Bearer agent-key", "Host", "192.0.2.77:"+port)
+	f(403, "/v1/models", "Authorization", "Bearer agent-key", "Host", "evil.example")
+	f(403, "/v1/models", "Authorization", "Bearer agent-key", "Origin", "http://192.0.2.77")
+	for _, path := range []string{"/metrics", "/proxy/status", "/proxy/exchanges"} {
+		f(401, path)
+		f(403, path, "x-api-key", "agent-key")
+		f(200, path, "x-api-key", "boss-key")
+		f(403, path, "x-api-key", "boss-key", "Sec-Fetch-Site", "cross-site")
+	}
+	f(200, "/healthz")
+	if got := p.ask("GET", "/readyz", "", "x-api-key", "agent-key").body; strings.Contains(got, "backends") {
+		t.Errorf("an agent sees of the state: %s", got)
 	}
 }

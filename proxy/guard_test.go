@@ -112,3 +112,24 @@ func BenchmarkGuardFirstRequest(b *testing.B) {
 		h(ctx)
 	}
 }
+
+// Without keys nobody is told from anybody: the operator's endpoints are for this
+// machine then, however a connection from another came to be.
+func TestOperatorsEndpointsWithoutKeys(t *testing.T) {
+	s, _ := testServer(t, nil, "http://127.0.0.1:1/v1")
+	f := func(from string, want int) {
+		t.Helper()
+		for _, level := range []adminLevel{view, operate} {
+			var ctx fasthttp.RequestCtx
+			ctx.Init(&fasthttp.Request{}, &net.TCPAddr{IP: net.ParseIP(from), Port: 1}, nil)
+			s.admin(level, func(*fasthttp.RequestCtx) {})(&ctx)
+			if got := ctx.Response.StatusCode(); got != want {
+				t.Errorf("level %d from %s: %d %s, want %d", level, from, got, ctx.Response.Body(), want)
+			}
+		}
+	}
+	f("127.0.0.1", 200)
+	f("::1", 200)
+	f("192.168.1.9", 403)
+	f("2001:db8::1", 403)
+}
