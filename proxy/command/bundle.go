@@ -211,12 +211,13 @@ func (c *SupportBundle) server(ctx context.Context, env *Env, b *bundle) {
 		Error  string `json:"error,omitempty"`
 	}
 	var answers []answer
+	c.operator = true
 	base, insecure, err := c.base(env)
 	if err != nil {
 		b.addJSON("server.json", "whether a proxy runs", []answer{{Path: "/", Error: "the address is not known: " + errorKind(err)}})
 		return
 	}
-	client := directClient(insecure)
+	client := directClient(insecure, c.pair)
 	defer client.CloseIdleConnections()
 	get := func(path string) []byte {
 		a := answer{Path: path}

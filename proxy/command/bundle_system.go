@@ -45,9 +45,7 @@ func (b *bundle) system(env *Env) {
 			}
 			if secretName.MatchString(name) && value != "" {
 				b.hidden = append(b.hidden, value)
-				for _, one := range strings.FieldsFunc(value, func(c rune) bool { return c == ',' || c == ';' || c == ' ' }) {
-					b.hidden = append(b.hidden, one)
-				}
+				b.hidden = append(b.hidden, strings.FieldsFunc(value, func(c rune) bool { return c == ',' || c == ';' || c == ' ' })...)
 			}
 		}
 	}
