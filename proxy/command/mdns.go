@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log" //nolint:depguard // hashicorp/mdns wants one, to be told to say nothing
+	"log/slog"
 	"net"
 	"os"
 	"slices"
@@ -27,7 +26,7 @@ const mdnsService = "_nearside._tcp"
 const mdnsNamesMax = 64
 
 // quiet takes what the library says for itself.
-func quiet() *log.Logger { return log.New(io.Discard, "", 0) }
+var quiet = slog.NewLogLogger(slog.DiscardHandler, 0)
 
 // announce tells the network that a proxy listens, where the configuration wants
 // that. What it returns ends it, and is never nil.
@@ -41,7 +40,7 @@ func announce(file *config.Config, addr, version string, to zerolog.Logger) (sto
 		to.Warn().Err(err).Msg("not announced (proxy.mdns)")
 		return stop
 	}
-	server, err := mdns.NewServer(&mdns.Config{Zone: name.zone, Iface: name.iface, Logger: quiet()})
+	server, err := mdns.NewServer(&mdns.Config{Zone: name.zone, Iface: name.iface, Logger: quiet})
 	if err != nil {
 		to.Warn().Err(err).Msg("not announced (proxy.mdns)")
 		return stop
@@ -139,7 +138,7 @@ func browse(ctx context.Context, file *config.Config, wait time.Duration) ([]nei
 		return nil, err
 	}
 	entries := make(chan *mdns.ServiceEntry, mdnsNamesMax)
-	err = mdns.QueryContext(ctx, &mdns.QueryParam{Service: mdnsService, Domain: "local", Timeout: wait, Interface: iface, Entries: entries, DisableIPv6: true, Logger: quiet()})
+	err = mdns.QueryContext(ctx, &mdns.QueryParam{Service: mdnsService, Domain: "local", Timeout: wait, Interface: iface, Entries: entries, DisableIPv6: true, Logger: quiet})
 	if err != nil {
 		return nil, fmt.Errorf("ask the network: %w", err)
 	}
