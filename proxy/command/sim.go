@@ -23,12 +23,15 @@ type Sim struct {
 	Reasoning  string        `placeholder:"TEXT" help:"Thinking before every answer."`
 	Context    int           `default:"32768" help:"Context window in tokens."`
 	Key        string        `placeholder:"KEY" help:"Ask for this key as a Bearer token (anthropic: or as x-api-key)."`
-	Slow       bool          `help:"Answer about as slowly as the real server; the four below beat it."`
+	Slow       bool          `help:"Answer about as slowly as the real server, and as many at a time; what is said below beats it."`
 	Load       time.Duration `help:"Time to load a model, before its first answer."`
 	Prefill    time.Duration `help:"Time for 1000 tokens of a prompt."`
 	FirstToken time.Duration `help:"Time before the first token."`
 	PerToken   time.Duration `help:"Time between tokens."`
 	Tokens     int           `help:"Tokens of every answer."`
+	Slots      int           `placeholder:"N" help:"Requests at a time; further ones wait in their order. As many as come when 0."`
+	Batch      float64       `placeholder:"SHARE" help:"What each further running request adds to the time between tokens: 0.25 is a quarter."`
+	Errors     float64       `placeholder:"SHARE" help:"Answer this share of the requests with a 500: 0.1 is every tenth or so."`
 	Verbose    bool          `short:"v" help:"Print a line for every request."`
 }
 
@@ -39,6 +42,8 @@ client, or a failure. Its answers are marked with the header x-nearside-simulate
 
 	nearside sim
 	nearside sim --profile lmstudio --listen 127.0.0.1:1234 --models qwen3-4b,gemma-3 --slow
+	nearside sim --profile llamacpp --slow       four at a time, each slower the more there are
+	nearside sim --slots 2 --per-token 10ms --batch 0.5 --errors 0.05
 	nearside sim --profile anthropic --key k     a hosted API that speaks Messages only
 	nearside sim --profile vllm --quirk -tools-empty-400 --quirk +string-content-only
 	nearside sim --fault stall                   see what a client does when a stream stops
@@ -73,11 +78,17 @@ func (c *Sim) Run(env *Env) error {
 			return usageError{fmt.Errorf("%v: a time cannot be negative", d)}
 		}
 	}
+	if c.Slots < 0 || c.Batch < 0 || c.Errors < 0 || c.Errors > 1 {
+		return usageError{fmt.Errorf("--slots and --batch must be at least 0, --errors from 0 to 1")}
+	}
 	if c.Context < 1 || c.Tokens < 0 {
 		return usageError{fmt.Errorf("--context must be at least 1 and --tokens at least 0")}
 	}
 	opt := sim.Options{Profile: profile, Models: c.Models, Timing: c.timing(profile), Context: c.Context, Key: c.Key, Reply: c.Reply, Reasoning: c.Reasoning,
-		Quirks: c.Quirk, Mark: true, Keep: -1}
+		Quirks: c.Quirk, Mark: true, Keep: -1, Slots: c.Slots, Errors: c.Errors}
+	if c.Slow && c.Slots == 0 {
+		opt.Slots = profile.Slots()
+	}
 	if c.Verbose {
 		opt.Log = func(msg string) { fmt.Fprintln(env.Stderr, msg) }
 	}
@@ -124,6 +135,9 @@ func (c *Sim) timing(p sim.Profile) sim.Timing {
 		if one.by > 0 {
 			*one.to = one.by
 		}
+	}
+	if c.Batch > 0 {
+		t.Batch = c.Batch
 	}
 	if c.Tokens > 0 {
 		t.Tokens = c.Tokens

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-json"
 )
@@ -252,6 +253,8 @@ type reply struct {
 	forced    bool // the calls were demanded by tool_choice
 	prompt    int
 	tokens    int
+
+	reads, writes time.Duration // pretended: to the first token, and from there to the last
 
 	// Of messages only.
 	stop     string // the stop sequence that ended it

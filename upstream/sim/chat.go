@@ -107,8 +107,17 @@ func (k *kit) timed(r *reply) string {
 	return "," + k.sp + k.member("timings", js(r.timingsObject()))
 }
 
-// timingsObject gives a speed that is made up.
+// timingsObject gives the speed that is pretended (without Timing.Batch), and one that
+// is made up where no time is.
 func (r *reply) timingsObject() object {
+	if r.reads > 0 || r.writes > 0 {
+		ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+		each := func(f float64, n int) float64 { return f / float64(max(n, 1)) }
+		rate := func(f float64, n int) float64 { return 1000 * float64(n) / max(f, 0.001) }
+		p, w := ms(r.reads), ms(r.writes)
+		return object{"cache_n": r.cached.read, "prompt_n": r.prompt - r.cached.read, "prompt_ms": p, "prompt_per_token_ms": each(p, r.prompt), "prompt_per_second": rate(p, r.prompt),
+			"predicted_n": r.tokens, "predicted_ms": w, "predicted_per_token_ms": each(w, r.tokens), "predicted_per_second": rate(w, r.tokens)}
+	}
 	return object{"cache_n": 0, "prompt_n": r.prompt, "prompt_ms": 7.5, "prompt_per_token_ms": 0.05, "prompt_per_second": 20000.5,
 		"predicted_n": r.tokens, "predicted_ms": 12.5, "predicted_per_token_ms": 0.5, "predicted_per_second": 2000.5}
 }

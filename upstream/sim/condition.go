@@ -1,5 +1,7 @@
 package sim
 
+import "strconv"
+
 // Condition is how a server is as a whole. What scripts say stands above it.
 type Condition string
 
@@ -45,5 +47,24 @@ func (s *Server) waiting() string {
 	if s.condition() == IsFull {
 		return "3.0"
 	}
-	return "0.0"
+	_, n := s.lane.counts()
+	return strconv.Itoa(n) + ".0"
+}
+
+// runningText is its count of those that run.
+func (s *Server) runningText() string {
+	n, _ := s.lane.counts()
+	return strconv.Itoa(n) + ".0"
+}
+
+// gauge is llama.cpp's value of a metric: of those that are simulated, else 0.
+func (s *Server) gauge(name string) string {
+	running, waiting := s.lane.counts()
+	switch name {
+	case "requests_processing":
+		return strconv.Itoa(running)
+	case "requests_deferred":
+		return strconv.Itoa(waiting)
+	}
+	return "0"
 }

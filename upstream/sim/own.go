@@ -85,7 +85,7 @@ func (s *Server) ownGet(path string) *plan {
 		case "/version":
 			return ok(object{"version": "0.11.2"})
 		case "/metrics":
-			return s.typed(200, "text/plain; version=0.0.4; charset=utf-8", "# HELP vllm:num_requests_running Number of requests in model execution batches.\n# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running 0.0\n"+
+			return s.typed(200, "text/plain; version=0.0.4; charset=utf-8", "# HELP vllm:num_requests_running Number of requests in model execution batches.\n# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running "+s.runningText()+"\n"+
 				"# HELP vllm:num_requests_waiting Number of requests waiting to be processed.\n# TYPE vllm:num_requests_waiting gauge\nvllm:num_requests_waiting{engine=\"0\",model_name=\""+s.models()[0]+"\"} "+s.waiting()+"\n")
 		}
 	case SGLang:
@@ -108,8 +108,9 @@ func (s *Server) ownGet(path string) *plan {
 			return ok(object{"status": "ok"})
 		case "/slots":
 			slots := make([]any, s.opt.Slots)
+			busy, _ := s.lane.counts()
 			for i := range slots {
-				slots[i] = object{"id": i, "n_ctx": s.opt.Context, "speculative": false, "is_processing": s.condition() == IsFull}
+				slots[i] = object{"id": i, "n_ctx": s.opt.Context, "speculative": false, "is_processing": i < busy || s.condition() == IsFull}
 			}
 			return ok(slots)
 		case "/props":
@@ -122,7 +123,7 @@ func (s *Server) ownGet(path string) *plan {
 		case "/metrics":
 			var b strings.Builder
 			for _, m := range llamaMetrics {
-				b.WriteString("# HELP llamacpp:" + m[0] + " " + m[2] + "\n# TYPE llamacpp:" + m[0] + " " + m[1] + "\nllamacpp:" + m[0] + " 0\n")
+				b.WriteString("# HELP llamacpp:" + m[0] + " " + m[2] + "\n# TYPE llamacpp:" + m[0] + " " + m[1] + "\nllamacpp:" + m[0] + " " + s.gauge(m[0]) + "\n")
 			}
 			p := s.typed(200, "text/plain; version=0.0.4", b.String())
 			p.headers = append(p.headers, "Process-Start-Time-Unix: 2681665545")

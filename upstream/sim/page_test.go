@@ -2,6 +2,7 @@ package sim
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -54,5 +55,20 @@ func TestQuirksHaveNamesOfTheirOwn(t *testing.T) {
 			t.Errorf("%+v", q)
 		}
 		seen[q.Name] = true
+	}
+}
+
+// What the page says of --slow is what the profiles do.
+func TestPageHasTheTimings(t *testing.T) {
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range Profiles() {
+		ti := p.Timing()
+		row := fmt.Sprintf("| `%s` | %d ms | %d ms | %d ms | +%.0f %% | %d |", p, ti.FirstToken.Milliseconds(), ti.Prefill.Milliseconds(), ti.PerToken.Milliseconds(), 100*ti.Batch, p.Slots())
+		if p.Slots() > 0 && !strings.Contains(string(text), row) {
+			t.Errorf("docs/simulated.md lacks %s", row)
+		}
 	}
 }

@@ -86,26 +86,46 @@ func (p Profile) Port() int {
 	return 8080
 }
 
-// Timing returns a speed that such a server plausibly has with an 8B model at
-// home, or far away. It is invented, not measured.
+// Timing returns a speed that such a server plausibly has with an 8B model of four bits
+// at home (a Mac for LM Studio, MLX, Ollama and llama.cpp, one large GPU for vLLM and
+// SGLang), or far away. It is invented, not measured. A batch costs a GPU of a data
+// centre next to nothing, since weights are read once for all of it; at home the
+// arithmetic is soon what limits.
 func (p Profile) Timing() Timing {
 	switch p {
 	case LMStudio:
-		return Timing{Load: 6 * time.Second, Prefill: 1500 * time.Millisecond, FirstToken: 120 * time.Millisecond, PerToken: 22 * time.Millisecond}
+		return Timing{Load: 6 * time.Second, Prefill: 1500 * time.Millisecond, FirstToken: 120 * time.Millisecond, PerToken: 22 * time.Millisecond, Batch: 0.35}
 	case Ollama:
-		return Timing{Load: 4 * time.Second, Prefill: 900 * time.Millisecond, FirstToken: 150 * time.Millisecond, PerToken: 20 * time.Millisecond}
+		return Timing{Load: 4 * time.Second, Prefill: 900 * time.Millisecond, FirstToken: 150 * time.Millisecond, PerToken: 20 * time.Millisecond, Batch: 0.35}
 	case MLX:
-		return Timing{Load: 3 * time.Second, Prefill: 1800 * time.Millisecond, FirstToken: 60 * time.Millisecond, PerToken: 18 * time.Millisecond}
+		return Timing{Load: 3 * time.Second, Prefill: 1800 * time.Millisecond, FirstToken: 60 * time.Millisecond, PerToken: 18 * time.Millisecond, Batch: 0.25}
 	case VLLM:
-		return Timing{Prefill: 120 * time.Millisecond, FirstToken: 40 * time.Millisecond, PerToken: 11 * time.Millisecond}
+		return Timing{Prefill: 120 * time.Millisecond, FirstToken: 40 * time.Millisecond, PerToken: 11 * time.Millisecond, Batch: 0.02}
 	case SGLang:
-		return Timing{Prefill: 110 * time.Millisecond, FirstToken: 35 * time.Millisecond, PerToken: 10 * time.Millisecond}
+		return Timing{Prefill: 110 * time.Millisecond, FirstToken: 35 * time.Millisecond, PerToken: 10 * time.Millisecond, Batch: 0.02}
 	case LlamaCPP:
-		return Timing{Prefill: 1200 * time.Millisecond, FirstToken: 80 * time.Millisecond, PerToken: 20 * time.Millisecond}
+		return Timing{Prefill: 1200 * time.Millisecond, FirstToken: 80 * time.Millisecond, PerToken: 20 * time.Millisecond, Batch: 0.4}
 	case Anthropic:
 		return Timing{Prefill: 60 * time.Millisecond, FirstToken: 500 * time.Millisecond, PerToken: 12 * time.Millisecond}
 	}
 	return Timing{Prefill: 200 * time.Millisecond, FirstToken: 50 * time.Millisecond, PerToken: 15 * time.Millisecond}
+}
+
+// Slots returns how many requests such a server works at at a time, unless it is told
+// otherwise; further ones wait. 0 is as many as come. Ollama's is its documented
+// default of one, the others are plausible rather than known.
+func (p Profile) Slots() int {
+	switch p {
+	case LMStudio, LlamaCPP:
+		return 4
+	case Ollama:
+		return 1
+	case MLX:
+		return 32
+	case VLLM, SGLang:
+		return 256
+	}
+	return 0
 }
 
 // kit is how a profile writes things. In templates $I is the id, $T the time, $M

@@ -139,7 +139,7 @@ func (s *Server) with(changes []string) *Server {
 	if err != nil {
 		panic("BUG: " + err.Error()) // CheckQuirks says so before
 	}
-	return &Server{opt: s.opt, kit: kitOf(s.opt.Profile, all), fast: &fastCache{}, state: s.state}
+	return &Server{opt: s.opt, kit: kitOf(s.opt.Profile, all), fast: &fastCache{}, state: s.state, queueing: s.queueing}
 }
 
 // namesIn returns the names in a value.

@@ -16,6 +16,12 @@ func (s *Server) plan(h *head, body []byte) *plan {
 	if p := s.conditioned(h, path); p != nil {
 		return p
 	}
+	if asks(h) && s.unlucky() {
+		body, headers := s.wrong(path, 500, "", "simulated failure")
+		p := s.json(500, body)
+		p.headers = append(p.headers, headers...)
+		return p
+	}
 	if k.profile == Generic && h.method == "POST" && path == "/v1/chat/completions" && s.opt.Key == "" {
 		if p := s.quick(body, dialectChat); p != nil {
 			return p
@@ -158,14 +164,20 @@ func (s *Server) failure(status int, typ, message string) *plan {
 // timed sets how slowly an answer comes.
 func (s *Server) timed(p *plan, model string, prompt, tokens int) {
 	t := &s.opt.Timing
+	p.works, p.lines = true, s.queueing > 0
 	if t.Load > 0 && s.firstUse(model) {
 		p.wait += t.Load
 	}
-	p.wait += t.FirstToken + time.Duration(int64(t.Prefill)*int64(prompt)/1000)
+	p.wait += t.reads(prompt)
 	p.pace = t.PerToken
 	if !p.stream && tokens > 1 {
 		p.after = time.Duration(tokens-1) * t.PerToken
 	}
+}
+
+// reads is the time from a slot to the first token.
+func (t *Timing) reads(prompt int) time.Duration {
+	return t.FirstToken + time.Duration(int64(t.Prefill)*int64(prompt)/1000)
 }
 
 // told answers a request for text in one of the dialects.
@@ -179,6 +191,7 @@ func (s *Server) told(h *head, body []byte, dialect string) *plan {
 		return p
 	}
 	r := s.compose(a)
+	r.reads, r.writes = s.opt.Timing.reads(r.prompt-r.cached.read), time.Duration(max(r.tokens-1, 0))*s.opt.Timing.PerToken
 	if a.stream {
 		p = s.typed(200, "text/event-stream", "")
 		p.headers = append(append([]string(nil), s.kit.sse...), p.headers...)

@@ -30,7 +30,7 @@ type Options struct {
 
 	Timing  Timing
 	Context int    // tokens of the context window; 32768 when 0
-	Slots   int    // parallel requests it claims to serve; 4 when 0. Nothing is queued
+	Slots   int    // requests at a time; further ones wait in their order. When 0 it claims to have 4 and none waits
 	Key     string // when set, requests need "Authorization: Bearer <Key>"; where Messages are spoken x-api-key will do
 
 	Reply     string // the text of every answer; an echo of the request when empty
@@ -41,10 +41,14 @@ type Options struct {
 	Images bool     // image parts are understood; refused as the profile refuses them otherwise. Anthropic always does
 	Quirks []string // changes to the profile's quirks: "name" or "+name" switches one on, "+name=value" with a value, "-name" off; see Quirks. New panics on what CheckQuirks refuses
 
-	ID   string           // begins the ids of answers of Generic; "sim" when empty
-	Mark bool             // adds the header x-nearside-simulated: 1 to every answer
-	Keep int              // requests remembered for Requests; 1024 when 0, none when negative
-	Log  func(msg string) // called with one line for every request; may be nil
+	Errors float64 // share of the model requests that are answered with a 500: 0.1 is every tenth or so
+
+	ID   string // begins the ids of answers of Generic; "sim" when empty
+	Mark bool   // adds the header x-nearside-simulated: 1 to every answer
+	Keep int    // requests remembered for Requests; 1024 when 0, none when negative
+	// Stamps is how many requests it remembers its own times of; see Server.Stamps.
+	Stamps int
+	Log    func(msg string) // called with one line for every request; may be nil
 }
 
 // Timing is how slowly a Server answers. All of it is pretended.
@@ -52,7 +56,8 @@ type Timing struct {
 	Load       time.Duration // before the first answer of each model
 	Prefill    time.Duration // for each 1000 tokens of the prompt
 	FirstToken time.Duration // before the first token, beside Prefill
-	PerToken   time.Duration // between tokens
+	PerToken   time.Duration // between tokens, while one request runs
+	Batch      float64       // what each further request that runs adds to PerToken, as a share of it
 	Tokens     int           // tokens of every answer, whatever was asked; the reply's own words when 0
 }
 
@@ -104,6 +109,7 @@ type Server struct {
 	kit  *kit
 	fast *fastCache
 	*state
+	queueing int // slots, beyond which requests wait; 0 when none does
 }
 
 // state is what a server remembers, whatever its quirks are for one request.
@@ -113,6 +119,9 @@ type state struct {
 	seen chan Request   // owned here, never closed
 	gone chan Departure // owned here, never closed
 	ids  atomic.Uint64
+	lane lane
+
+	asked atomic.Uint64 // requests that Options.Errors was applied to
 
 	mu        sync.Mutex // guards all below
 	closed    bool
@@ -127,6 +136,7 @@ type state struct {
 	loaded    map[string]bool
 	cached    map[uint64]bool // prefixes of prompts
 	thought   map[string]bool // ids of calls that came with thinking
+	stamps    []Stamp
 }
 
 // New returns a server that listens nowhere yet and runs nothing.
@@ -137,6 +147,7 @@ func New(opt Options) *Server {
 	if opt.Context == 0 {
 		opt.Context = 32768
 	}
+	queueing := opt.Slots
 	if opt.Slots == 0 {
 		opt.Slots = 4
 	}
@@ -152,7 +163,7 @@ func New(opt Options) *Server {
 	if opt.Keep == 0 {
 		opt.Keep = keepRequests
 	}
-	s := &Server{opt: opt, kit: &kit{profile: opt.Profile, quirks: quirksFor(opt.Profile)}, state: &state{seen: make(chan Request, eventsWaiting), gone: make(chan Departure, eventsWaiting),
+	s := &Server{opt: opt, queueing: queueing, kit: &kit{profile: opt.Profile, quirks: quirksFor(opt.Profile)}, state: &state{seen: make(chan Request, eventsWaiting), gone: make(chan Departure, eventsWaiting),
 		listeners: map[net.Listener]bool{}, conns: map[*conn]bool{}, loaded: map[string]bool{},
 		cached: map[uint64]bool{}, thought: map[string]bool{}}}
 	return s.with(opt.Quirks)

@@ -67,10 +67,12 @@ type plan struct {
 	pace  time.Duration // between tokens
 	after time.Duration // before a whole answer, for its tokens
 	early bool          // sends its head before it waits
+	works bool          // a model works at it: it takes a slot
+	lines bool          // and may wait for one
 	fast  *rendered     // the same, ready to be written
 }
 
-func (p *plan) instant() bool { return p.wait == 0 && p.pace == 0 && p.after == 0 }
+func (p *plan) instant() bool { return p.wait == 0 && p.pace == 0 && p.after == 0 && !p.lines }
 
 // turn answers one request: it holds the writer's state and runs the script.
 type turn struct {
@@ -102,6 +104,9 @@ type turn struct {
 	err      error
 	timer    *time.Timer
 	due      time.Time // of the last token
+	entered  bool      // has a slot
+	stamp    *Stamp    // nil where none is kept
+	tokens   int       // of stamp, in buf
 }
 
 func (t *turn) reset(c *conn, h *head, body []byte, r Request, sc Script) {
@@ -113,7 +118,7 @@ func (t *turn) reset(c *conn, h *head, body []byte, r Request, sc Script) {
 	if len(sc.Quirks) > 0 {
 		s = s.with(sc.Quirks)
 	}
-	*t = turn{c: c, s: s, h: h, body: body, req: r, script: sc, buf: buf, timer: timer}
+	*t = turn{c: c, s: s, h: h, body: body, req: r, script: sc, buf: buf, timer: timer, stamp: s.stamp(h, r)}
 }
 
 // planned returns the profile's answer, composed once.
@@ -129,6 +134,10 @@ func (t *turn) instant() bool { return t.planned().instant() }
 
 // run answers and says whether the connection can be used further.
 func (t *turn) run() bool {
+	defer func() {
+		t.leave()
+		t.keepStamp(time.Now())
+	}()
 	if len(t.script.Steps) == 0 {
 		t.whole()
 	} else {
@@ -158,6 +167,14 @@ func (t *turn) whole() {
 	case p.fast != nil && p.instant():
 		t.buf = append(t.buf, p.fast.all...)
 		t.begun, t.ended = true, true
+		if t.stamp != nil {
+			t.stamp.Status, t.stamp.Started = p.status, time.Now()
+			for _, e := range p.events {
+				if e.kind.token() {
+					t.tokens++
+				}
+			}
+		}
 	default:
 		t.begin(nil)
 		t.rest(0)
@@ -176,6 +193,7 @@ func (t *turn) flush() bool {
 	if t.begun && t.c.at.Load() != atBody {
 		t.c.at.Store(atHead) // before the client can have read it and be gone
 	}
+	t.wrote()
 	_, t.err = t.c.c.Write(t.buf)
 	t.buf = t.buf[:0]
 	return t.err == nil
@@ -230,17 +248,17 @@ func (t *turn) begin(extra []string) bool {
 		return true
 	}
 	if !p.stream || !p.early {
-		wait := p.wait
-		if !p.stream {
-			wait += p.after
-		}
-		if wait > 0 && !t.pause(wait) {
+		switch {
+		case !t.enter(), !p.stream && !t.work(), p.stream && p.wait > 0 && !t.pause(p.wait):
 			return false
 		}
 	}
 	if p.fast != nil && len(extra) == 0 && t.plain() {
 		t.buf = append(t.buf, p.fast.head...)
 		t.begun, t.chunked = true, true
+		if t.stamp != nil {
+			t.stamp.Status = p.status
+		}
 		return true
 	}
 	t.eof = t.eof || p.eof
@@ -296,6 +314,9 @@ func (t *turn) plain() bool {
 }
 
 func (t *turn) status(minor, status int) {
+	if t.stamp != nil {
+		t.stamp.Status = status
+	}
 	t.buf = append(t.buf, "HTTP/1."...)
 	t.buf = strconv.AppendInt(t.buf, int64(minor), 10)
 	t.buf = append(t.buf, ' ')
@@ -344,14 +365,15 @@ func (t *turn) one() bool {
 		switch {
 		case !t.due.IsZero():
 			if p.pace > 0 {
-				t.due = t.due.Add(p.pace) // late wake-ups do not add up
+				t.due = t.due.Add(t.pace()) // late wake-ups do not add up
 				if !t.pause(time.Until(t.due)) {
 					return false
 				}
 			}
-		case p.early && p.wait > 0 && !t.pause(p.wait):
+		case p.early && (!t.enter() || p.wait > 0 && !t.pause(p.wait)):
 			return false
 		}
+		t.tokens++
 		if t.due.IsZero() {
 			t.due = time.Now()
 		}
