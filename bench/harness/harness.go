@@ -5,11 +5,15 @@ package harness
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"nearside/bench/load"
 	"nearside/bench/measure"
+	"nearside/bench/stats"
 	"nearside/bench/workload"
 )
 
@@ -20,10 +24,16 @@ type Plan struct {
 	Steps   []load.Step
 	Rounds  int           // repeats; targets take turns in each
 	Warmup  int           // sessions before each target's first step, which do not count
-	Cool    time.Duration // between two targets
+	Cool    time.Duration // between two steps
 	Timeout time.Duration // of a request
 	Conns   int           // idle connections kept; the widest step when 0
 	Seed    uint64
+
+	Search *Search // looks for the highest rate that meets its goal, after the steps; may be nil
+	Own    bool    // measures the harness itself first
+	// Slow and SlowEvery make a client that cannot keep up; see measure.Options.
+	Slow      int
+	SlowEvery time.Duration
 }
 
 // Result is what was measured.
@@ -33,6 +43,8 @@ type Result struct {
 	Interrupted bool             `json:"interrupted,omitempty"`
 	Samples     []measure.Sample `json:"samples"`
 	Spans       []Span           `json:"spans"`
+	Own         *Own             `json:"own,omitempty"`        // what the harness itself can do, where that was measured
+	Saturation  []Saturation     `json:"saturation,omitempty"` // one for each target and round of a search
 }
 
 // Span is one step of one target in one round.
@@ -43,6 +55,13 @@ type Span struct {
 	Begin  time.Duration `json:"begin_ns"`
 	End    time.Duration `json:"end_ns"`
 	Warmup bool          `json:"warmup,omitempty"`
+
+	Intended int           `json:"intended"`             // sessions that were due
+	Unsent   int           `json:"unsent,omitempty"`     // of them, those that were not begun since too many were under way
+	Peak     int           `json:"under_way_peak"`       // most under way at a time
+	Late     stats.Summary `json:"late"`                 // from when sessions were due to when they were sent
+	CPU      float64       `json:"own_cpu_share"`        // of the processors that the harness may use
+	Own      string        `json:"bottleneck,omitempty"` // why the harness itself may be what was measured
 }
 
 // Watcher is told how a run goes. Its methods are called from many goroutines.
@@ -55,7 +74,7 @@ type Watcher interface {
 
 // Run measures. It returns what it has when ctx ends.
 func Run(ctx context.Context, p *Plan, w Watcher) (*Result, error) {
-	if len(p.Targets) == 0 || len(p.Steps) == 0 || p.Rounds < 1 {
+	if len(p.Targets) == 0 || len(p.Steps) == 0 && p.Search == nil || p.Rounds < 1 {
 		return nil, fmt.Errorf("nothing to measure: %d targets, %d steps, %d rounds", len(p.Targets), len(p.Steps), p.Rounds)
 	}
 	for _, t := range p.Targets {
@@ -63,8 +82,28 @@ func Run(ctx context.Context, p *Plan, w Watcher) (*Result, error) {
 			return nil, err
 		}
 	}
-	res := &Result{Began: time.Now()}
-	r := &run{plan: p, res: res, watch: w, client: measure.New(measure.Options{Epoch: res.Began, Timeout: p.Timeout, Conns: p.Conns})}
+	for i := range p.Steps {
+		if err := p.Steps[i].Check(); err != nil {
+			return nil, err
+		}
+	}
+	if p.Search != nil {
+		if err := p.Search.check(); err != nil {
+			return nil, err
+		}
+	}
+	opt := measure.Options{Timeout: p.Timeout, Conns: p.Conns, Slow: p.Slow, SlowEvery: p.SlowEvery}
+	res := &Result{}
+	if p.Own {
+		o, err := own(ctx, p, opt)
+		if err != nil && ctx.Err() == nil {
+			return nil, err
+		}
+		res.Own = o
+	}
+	res.Began = time.Now()
+	opt.Epoch = res.Began
+	r := &run{plan: p, res: res, watch: w, client: measure.New(opt), name: "nearside-" + strconv.FormatInt(res.Began.UnixMilli(), 36) + "-"}
 	defer r.client.Close()
 	for round := range p.Rounds {
 		for i := range p.Targets {
@@ -75,16 +114,14 @@ func Run(ctx context.Context, p *Plan, w Watcher) (*Result, error) {
 			}
 			if round == 0 && p.Warmup > 0 {
 				warm := load.Closed(1, p.Warmup, 0)
-				r.step(ctx, t, round, &warm, true)
+				r.step(ctx, t, round, warm, true)
 			}
-			for j := range p.Steps {
-				r.step(ctx, t, round, &p.Steps[j], false)
+			for j, s := range p.Steps {
+				s.Seed = seed(p.Seed, round, j)
+				r.step(ctx, t, round, s, false)
 			}
-			if p.Cool > 0 && ctx.Err() == nil {
-				select {
-				case <-time.After(p.Cool):
-				case <-ctx.Done():
-				}
+			if p.Search != nil {
+				r.search(ctx, t, round)
 			}
 		}
 	}
@@ -96,28 +133,70 @@ type run struct {
 	plan   *Plan
 	client *measure.Client
 	watch  Watcher
+	name   string // begins the ids of requests
+	ids    atomic.Uint64
+	cool   bool // something ran before
 
 	mu  sync.Mutex // guards res
 	res *Result
 }
 
-func (r *run) step(ctx context.Context, t *measure.Target, round int, s *load.Step, warm bool) {
-	if ctx.Err() != nil {
-		return
+// seed is one for the arrivals of a step: the same for all targets of a round.
+func seed(plan uint64, round, step int) uint64 {
+	return plan ^ uint64(round+1)<<32 ^ uint64(step+1)<<48
+}
+
+// step runs one level of load and returns its samples, which are the run's.
+func (r *run) step(ctx context.Context, t *measure.Target, round int, s load.Step, warm bool) (Span, []measure.Sample) {
+	if r.cool && r.plan.Cool > 0 {
+		select {
+		case <-time.After(r.plan.Cool):
+		case <-ctx.Done():
+		}
 	}
+	if ctx.Err() != nil {
+		return Span{}, nil
+	}
+	r.cool = true
 	span := Span{Target: t.Name, Round: round + 1, Step: s.Label, Warmup: warm, Begin: r.client.Now()}
 	if r.watch != nil {
 		r.watch.Begin(span)
 	}
-	s.Run(ctx, r.client.Now, func(ctx context.Context, n int, due time.Duration) {
-		r.session(ctx, t, round, s, n, due, warm)
+	before, used := len(r.res.Samples), cpu()
+	out := s.Run(ctx, r.client.Now, func(ctx context.Context, n int, due time.Duration) {
+		r.session(ctx, t, round, &s, n, due, warm)
+	}, func(_ context.Context, n int, due time.Duration) {
+		r.add(&measure.Sample{Target: t.Name, Round: round + 1, Step: s.Label, Index: n, Warmup: warm, Workload: r.plan.Source.Name(), Turn: 1, Due: due, End: due,
+			Kind: measure.Unsent, Error: "too many were under way"})
 	})
 	span.End = r.client.Now()
-	r.mu.Lock()
+	all := r.res.Samples[before:]
+	span.Intended, span.Unsent, span.Peak = out.Intended, out.Unsent, out.Peak
+	late := stats.NewHistogram()
+	for i := range all {
+		if all[i].Sent != 0 {
+			late.Add(all[i].Sent - all[i].Due)
+		}
+	}
+	span.Late = late.Summary()
+	if d := span.End - span.Begin; d > 0 {
+		span.CPU = float64(cpu()-used) / float64(d) / float64(runtime.GOMAXPROCS(0))
+	}
+	span.Own = r.res.Own.bottleneck(&span, all)
 	r.res.Spans = append(r.res.Spans, span)
-	r.mu.Unlock()
 	if r.watch != nil {
 		r.watch.End(span)
+	}
+	return span, all
+}
+
+// add keeps a sample.
+func (r *run) add(s *measure.Sample) {
+	r.mu.Lock()
+	r.res.Samples = append(r.res.Samples, *s)
+	r.mu.Unlock()
+	if r.watch != nil {
+		r.watch.Done(s)
 	}
 }
 
@@ -136,7 +215,7 @@ func (r *run) session(ctx context.Context, t *measure.Target, round int, s *load
 		if !ok || ctx.Err() != nil {
 			return
 		}
-		sample := measure.Sample{Target: t.Name, Round: round + 1, Step: s.Label, Index: n, Warmup: warm, Workload: src.Name(), Turn: q.Turn, Cold: q.Cold, Due: due, Wanted: q.Prompt.Output, Asked: q.Input}
+		sample := measure.Sample{Target: t.Name, Round: round + 1, Step: s.Label, Index: n, Warmup: warm, Workload: src.Name(), Turn: q.Turn, Cold: q.Cold, Due: due, Wanted: q.Prompt.Output, Asked: q.Input, ID: r.name + strconv.FormatUint(r.ids.Add(1), 10)}
 		body, err := q.Prompt.Body(t)
 		if err != nil {
 			sample.Kind, sample.Error = measure.Refused, err.Error()
@@ -146,12 +225,7 @@ func (r *run) session(ctx context.Context, t *measure.Target, round int, s *load
 		if sample.Kind != measure.OK {
 			before = nil
 		}
-		r.mu.Lock()
-		r.res.Samples = append(r.res.Samples, sample)
-		r.mu.Unlock()
-		if r.watch != nil {
-			r.watch.Done(&sample)
-		}
+		r.add(&sample)
 		if sample.Kind != measure.OK {
 			return
 		}

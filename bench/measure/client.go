@@ -126,6 +126,9 @@ func (r *reading) ask(ctx context.Context, t *Target, body []byte) error {
 	if t.Dialect == Messages {
 		req.Header.Set("Anthropic-Version", wire.AnthropicVersion)
 	}
+	if r.s.ID != "" {
+		req.Header.Set("X-Client-Request-Id", r.s.ID)
+	}
 	for k, v := range t.Headers {
 		req.Header.Set(k, v)
 	}

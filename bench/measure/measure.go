@@ -96,6 +96,7 @@ const (
 	Malformed   Kind = "malformed"    // not what the dialect says
 	Empty       Kind = "empty"        // complete, and not one token in it
 	Cancelled   Kind = "cancelled"    // by the harness, which was stopped
+	Unsent      Kind = "unsent"       // never sent: the harness had as many under way as it may
 )
 
 // Sample is one request and when what came of it. Times are from the beginning of
@@ -109,6 +110,7 @@ type Sample struct {
 	Workload string `json:"workload,omitempty"`
 	Turn     int    `json:"turn,omitempty"` // of a conversation, from 1
 	Cold     bool   `json:"cold,omitempty"` // its prefix was never sent before in this run
+	ID       string `json:"id,omitempty"`   // sent as x-client-request-id, to be found in logs
 
 	Due          time.Duration `json:"due_ns"`  // when it should have been sent
 	Sent         time.Duration `json:"sent_ns"` // when it was begun to be

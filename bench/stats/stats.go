@@ -44,9 +44,28 @@ func (h *Histogram) Add(d time.Duration) {
 // N is how many were counted.
 func (h *Histogram) N() int64 { return h.h.TotalCount() }
 
-// Quantile returns the duration that a share q of all do not exceed.
+// Quantile returns the duration that a share q of all do not exceed (nearest rank).
 func (h *Histogram) Quantile(q float64) time.Duration {
-	return time.Duration(h.h.ValueAtQuantile(q * 100))
+	n := int(h.h.TotalCount())
+	if n == 0 {
+		return 0
+	}
+	// The histogram would round the rank where it must not be rounded down.
+	return time.Duration(h.h.ValueAtQuantile(100 * float64(rank(q, n)) / float64(n)))
+}
+
+// rank is the nearest rank of a share q of n, from 1.
+func rank(q float64, n int) int {
+	const dust = 1e-9 // of shares that are no binary fractions
+	return min(max(int(math.Ceil(q*float64(n)-dust)), 1), n)
+}
+
+// Rank is the exact duration that a share q of all do not exceed (nearest rank), 0 of none.
+func Rank(all []time.Duration, q float64) time.Duration {
+	if len(all) == 0 {
+		return 0
+	}
+	return slices.Sorted(slices.Values(all))[rank(q, len(all))-1]
 }
 
 // Summary sums it up.
@@ -130,7 +149,7 @@ func again(dst, p []float64, rnd *rand.Rand) []float64 {
 func Percentile(q float64) func([]float64) float64 {
 	return func(p []float64) float64 {
 		s := slices.Sorted(slices.Values(p))
-		return s[min(max(int(math.Ceil(q*float64(len(s))))-1, 0), len(s)-1)]
+		return s[rank(q, len(s))-1]
 	}
 }
 
