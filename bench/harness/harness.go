@@ -30,6 +30,7 @@ type Plan struct {
 	Seed    uint64
 
 	Search *Search // looks for the highest rate that meets its goal, after the steps; may be nil
+	Goal   *Goal   // what goodput is counted by; may be nil
 	Own    bool    // measures the harness itself first
 	// Slow and SlowEvery make a client that cannot keep up; see measure.Options.
 	Slow      int
@@ -60,7 +61,7 @@ type Span struct {
 	Unsent   int           `json:"unsent,omitempty"`     // of them, those that were not begun since too many were under way
 	Peak     int           `json:"under_way_peak"`       // most under way at a time
 	Late     stats.Summary `json:"late"`                 // from when sessions were due to when they were sent
-	CPU      float64       `json:"own_cpu_share"`        // of the processors that the harness may use
+	CPU      float64       `json:"own_cpu_share"`        // of the processors that the harness may use; 0 of short spans
 	Own      string        `json:"bottleneck,omitempty"` // why the harness itself may be what was measured
 }
 
@@ -179,7 +180,7 @@ func (r *run) step(ctx context.Context, t *measure.Target, round int, s load.Ste
 		}
 	}
 	span.Late = late.Summary()
-	if d := span.End - span.Begin; d > 0 {
+	if d := span.End - span.Begin; d >= shareTime {
 		span.CPU = float64(cpu()-used) / float64(d) / float64(runtime.GOMAXPROCS(0))
 	}
 	span.Own = r.res.Own.bottleneck(&span, all)
@@ -189,6 +190,10 @@ func (r *run) step(ctx context.Context, t *measure.Target, round int, s load.Ste
 	}
 	return span, all
 }
+
+// shareTime is the shortest span that a share of processors is told of: in shorter ones
+// it is the clock's resolution that is told.
+const shareTime = 100 * time.Millisecond
 
 // add keeps a sample.
 func (r *run) add(s *measure.Sample) {

@@ -29,6 +29,10 @@ type Report struct {
 	Rows        []Row             `json:"rows"`
 	Spans       []harness.Span    `json:"spans"`
 	Samples     []measure.Sample  `json:"samples"`
+
+	Goal       *harness.Goal        `json:"goal,omitempty"`
+	Own        *harness.Own         `json:"own,omitempty"`
+	Saturation []harness.Saturation `json:"saturation,omitempty"`
 }
 
 // Row are the figures of one target at one step, over all rounds, without warm-up.
@@ -44,7 +48,8 @@ type Row struct {
 	TPOT       stats.Summary `json:"tpot"`
 	E2E        stats.Summary `json:"e2e"`
 
-	Busy          time.Duration `json:"busy_ns"` // sum of the spans
+	Busy          time.Duration `json:"busy_ns"`                      // sum of the spans
+	Goodput       float64       `json:"goodput_per_second,omitempty"` // requests that met the goal each by itself; 0 without one
 	RequestRate   float64       `json:"requests_per_second"`
 	OutputRate    float64       `json:"output_tokens_per_second"`  // of the system
 	DecodeRate    float64       `json:"decode_tokens_per_second"`  // median of requests
@@ -61,12 +66,13 @@ type Meta struct {
 	Flags             []string
 	Seed              uint64
 	Targets           []*measure.Target
+	Goal              *harness.Goal // nil without one
 }
 
 // Of makes the report of a result.
 func Of(res *harness.Result, m Meta) *Report {
 	r := &Report{Schema: Schema, Version: m.Version, Began: res.Began, Took: res.Took, Interrupted: res.Interrupted, Flags: m.Flags, Seed: m.Seed, Workload: m.Workload,
-		Targets: m.Targets, Spans: res.Spans, Samples: res.Samples}
+		Targets: m.Targets, Spans: res.Spans, Samples: res.Samples, Goal: m.Goal, Own: res.Own, Saturation: res.Saturation}
 	slices.SortStableFunc(r.Samples, func(a, b measure.Sample) int { return int(a.Due - b.Due) })
 	type key struct{ target, step string }
 	var order []key
@@ -92,6 +98,11 @@ func Of(res *harness.Result, m Meta) *Report {
 		}
 		if t := row.Busy.Seconds(); t > 0 {
 			row.RequestRate, row.OutputRate = float64(row.Requests-row.failures())/t, float64(row.Output)/t
+			for _, s := range of[k] {
+				if m.Goal != nil && m.Goal.Meets(s) {
+					row.Goodput += 1 / t
+				}
+			}
 		}
 		r.Rows = append(r.Rows, row)
 	}

@@ -22,7 +22,11 @@ func (r *Report) WriteTable(w io.Writer) error {
 		fmt.Fprintf(tw, "%s\t%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%.1f\t%.2f\t\n", short(row.Target), row.Step, row.Requests, row.failures(),
 			ms(row.TTFT.P50, row.TTFT.N), ms(row.TTFT.P99, row.TTFT.N), ms(row.ITL.P50, row.ITL.N), ms(row.ITL.P99, row.ITL.N), ms(row.E2E.P50, row.E2E.N), row.OutputRate, row.RequestRate)
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	r.writeLoad(w)
+	return nil
 }
 
 func short(s string) string {

@@ -13,7 +13,7 @@ type Bench struct {
 	benchRun
 
 	Overhead bool `help:"What the proxy costs beside a bare relay: processor time, memory, added delay, departures."`
-	Rounds   int  `default:"5" help:"How often everything is repeated, targets in turn; 15 where differences under 1.3 matter."`
+	Rounds   int  `default:"5" aliases:"repeats" help:"How often everything is repeated, targets in turn; 15 where differences under 1.3 matter."`
 	Quick    bool `help:"Short tests and few streams: shows that it works, not what it costs."`
 	JSON     bool `name:"json" help:"Print the figures as JSON."`
 	Check    bool `help:"End with 1 when a figure is beyond what is acceptable."`
@@ -28,6 +28,14 @@ func (Bench) Help() string {
 	return `Asks targets by turns, and says when their tokens came.
 
 	nearside bench 'http://127.0.0.1:8000/v1#qwen3-8b' 'http://127.0.0.1:8080/v1#qwen3-8b-4bit'
+
+What is sent when:
+	--concurrency 1,2,4,8            so many at a time
+	--rate 1,2,4 --for 30s           so many a second, whether or not the target keeps up
+	--rate 2 --arrivals gamma:0.3    in bursts
+	--ramp 1..8 --for 2m             more and more
+	--saturate --goal 'ttft:p95<500ms,itl:p99<50ms' --between 0.5..32
+	                                 the highest rate that meets a goal
 
 With --overhead it starts this binary three times on 127.0.0.1 (a simulated backend, a relay that parses
 nothing, and the proxy with its defaults), measures relay and proxy in turn, and prints

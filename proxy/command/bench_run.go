@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"nearside/bench/harness"
-	"nearside/bench/load"
 	"nearside/bench/measure"
 	benchreport "nearside/bench/report"
 	"nearside/bench/workload"
@@ -16,22 +15,21 @@ import (
 type benchRun struct {
 	Targets []string `arg:"" optional:"" help:"What to ask: URL#model."`
 
-	Dialect  measure.Dialect `default:"chat" enum:"chat,responses,messages" help:"What to ask in."`
-	Whole    bool            `help:"Ask for whole answers instead of streams."`
-	Input    int             `default:"256" help:"Tokens of a prompt."`
-	Output   int             `default:"128" help:"Tokens of an answer."`
-	At       []int           `name:"concurrency" default:"1" placeholder:"1,2,4" help:"How many requests at a time, one step after another."`
-	Requests int             `default:"10" help:"Requests of a step."`
-	Warmup   int             `default:"1" help:"Requests to each target before, which do not count."`
-	Seed     uint64          `default:"1" help:"What prompts and arrivals follow from."`
-	Timeout  time.Duration   `default:"10m" help:"How long a request may take."`
+	Dialect measure.Dialect `default:"chat" enum:"chat,responses,messages" help:"What to ask in."`
+	Whole   bool            `help:"Ask for whole answers instead of streams."`
+	Input   int             `default:"256" help:"Tokens of a prompt."`
+	Output  int             `default:"128" help:"Tokens of an answer."`
+	Seed    uint64          `default:"1" help:"What prompts and arrivals follow from."`
+	Timeout time.Duration   `default:"10m" help:"How long a request may take."`
+
+	benchLoad
 }
 
 func (c *Bench) measure(env *Env, asJSON bool) error {
 	if len(c.Targets) == 0 {
 		return usageError{fmt.Errorf("bench: say what to measure: targets (URL#model), or --overhead")}
 	}
-	plan := &harness.Plan{Rounds: c.Rounds, Warmup: c.Warmup, Timeout: c.Timeout, Seed: c.Seed,
+	plan := &harness.Plan{Rounds: c.Rounds, Timeout: c.Timeout, Seed: c.Seed,
 		Source: &workload.Synthetic{Input: c.Input, Output: c.Output, Stream: !c.Whole, Exact: true, Seed: c.Seed}}
 	for _, name := range c.Targets {
 		base, model, ok := strings.Cut(name, "#")
@@ -44,11 +42,8 @@ func (c *Bench) measure(env *Env, asJSON bool) error {
 		}
 		plan.Targets = append(plan.Targets, t)
 	}
-	for _, n := range c.At {
-		if n < 1 {
-			return usageError{fmt.Errorf("--concurrency: at least 1")}
-		}
-		plan.Steps = append(plan.Steps, load.Closed(n, c.Requests, 0))
+	if err := c.plan(plan, c.Whole); err != nil {
+		return usageError{fmt.Errorf("bench: %w", err)}
 	}
 	ctx, end := env.context()
 	defer end()
@@ -56,7 +51,7 @@ func (c *Bench) measure(env *Env, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	rep := benchreport.Of(res, benchreport.Meta{Version: env.Version, Workload: plan.Source.Name(), Seed: c.Seed, Targets: plan.Targets})
+	rep := benchreport.Of(res, benchreport.Meta{Version: env.Version, Workload: plan.Source.Name(), Seed: c.Seed, Targets: plan.Targets, Goal: plan.Goal})
 	if asJSON {
 		return env.json(rep)
 	}
