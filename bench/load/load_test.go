@@ -26,8 +26,6 @@ func begun(s *Step, takes func(n int) time.Duration) (due, at []time.Duration, o
 	return due, at, out
 }
 
-func quick(int) time.Duration { return 0 }
-
 // A closed loop has as many under way as was said, and no more; either bound ends it.
 func TestClosedLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
