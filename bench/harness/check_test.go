@@ -25,6 +25,7 @@ import (
 // that do other things too.
 const (
 	seenWithin = 25 * time.Millisecond // medians of moments
+	waitWithin = 50 * time.Millisecond // medians of waits
 	gapWithin  = 3 * time.Millisecond  // medians of gaps
 )
 
@@ -98,8 +99,8 @@ func TestHarnessRecoversWhatTheServerDid(t *testing.T) {
 	for _, d := range measure.Dialects() {
 		t.Run(string(d), func(t *testing.T) {
 			const tokens = 12
-			c := cross(t, d, sim.Options{Slots: 2, Errors: 0.2, Timing: sim.Timing{FirstToken: 30 * time.Millisecond, PerToken: 5 * time.Millisecond, Tokens: tokens}},
-				harness.Plan{Steps: []load.Step{load.Closed(1, 8, 0), load.Closed(4, 24, 0)}})
+			c := cross(t, d, sim.Options{Slots: 2, Errors: 0.2, Timing: sim.Timing{FirstToken: 40 * time.Millisecond, PerToken: 8 * time.Millisecond, Tokens: tokens}},
+				harness.Plan{Steps: []load.Step{load.Closed(1, 6, 0), load.Closed(4, 18, 0)}})
 			failed, refused := 0, 0
 			for i := range c.Samples {
 				if s := &c.Samples[i]; s.Kind != measure.OK {
@@ -118,6 +119,7 @@ func TestHarnessRecoversWhatTheServerDid(t *testing.T) {
 			}
 			ttft := map[string][]time.Duration{}
 			waits := map[string][]time.Duration{}
+			server := map[string][]time.Duration{} // the time to the first token by the server's record
 			for _, step := range []string{"c=1", "c=4"} {
 				var first, last, gaps, told []time.Duration
 				for _, s := range c.of(step) {
@@ -135,6 +137,7 @@ func TestHarnessRecoversWhatTheServerDid(t *testing.T) {
 						told = append(told, st.Tokens[i+1].Sub(st.Tokens[i]))
 					}
 					ttft[step] = append(ttft[step], s.TTFT())
+					server[step] = append(server[step], st.First().Sub(st.Received))
 					waits[step] = append(waits[step], st.Started.Sub(st.Read))
 				}
 				if m := median(first); m > seenWithin {
@@ -148,8 +151,11 @@ func TestHarnessRecoversWhatTheServerDid(t *testing.T) {
 				}
 			}
 			// What a request waits for its slot is what first tokens come later than alone.
-			got, want := median(ttft["c=4"])-median(ttft["c=1"]), median(waits["c=4"])-median(waits["c=1"])
-			if want < 20*time.Millisecond || (got-want).Abs() > seenWithin {
+			later := func(of map[string][]time.Duration) time.Duration { return median(of["c=4"]) - median(of["c=1"]) }
+			if got, want := later(ttft), later(server); (got - want).Abs() > seenWithin {
+				t.Errorf("first tokens come %v later among four, by the server's record %v", got, want)
+			}
+			if got, want := later(ttft), later(waits); want < 2*waitWithin || (got-want).Abs() > waitWithin {
 				t.Errorf("a wait of %v, by the server's record %v", got, want)
 			}
 		})
@@ -272,7 +278,7 @@ func TestHarnessMeasuresItself(t *testing.T) {
 // A search ends near what the server can do by its own record: its slots, each for as
 // long as a request has one.
 func TestSearchFindsTheCapacity(t *testing.T) {
-	goal, err := harness.ParseGoal("ttft:p90<110ms")
+	goal, err := harness.ParseGoal("ttft:p90<300ms")
 	if err != nil {
 		t.Fatal(err)
 	}
