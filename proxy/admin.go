@@ -32,7 +32,7 @@ const (
 func (s *Server) admin(level adminLevel, h fasthttp.RequestHandler) fasthttp.RequestHandler {
 	typed := s.jsonOnly(h)
 	return func(ctx *fasthttp.RequestCtx) {
-		if o := ctx.Request.Header.PeekCanonical(headerOrigin); len(o) > 0 && !sameOrigin(o, ctx.Host(), secure(ctx)) {
+		if foreign(ctx) {
 			s.turnAway(ctx, &wire.Error{Status: 403, Type: "permission_error", Code: "origin_refused",
 				Message: "pages of other origins have no part in the operator's endpoints, proxy.cors.allowedOrigins or not"})
 			return
@@ -43,6 +43,8 @@ func (s *Server) admin(level adminLevel, h fasthttp.RequestHandler) fasthttp.Req
 			s.unauthorized(ctx)
 		case e != nil:
 			s.turnAway(ctx, e)
+		case ctx.IsPost() && s.forged(ctx):
+			s.turnAway(ctx, forgery())
 		case ctx.IsPost():
 			typed(ctx)
 		default:
@@ -51,17 +53,26 @@ func (s *Server) admin(level adminLevel, h fasthttp.RequestHandler) fasthttp.Req
 	}
 }
 
+// foreign says whether a page of another origin asks.
+func foreign(ctx *fasthttp.RequestCtx) bool {
+	o := ctx.Request.Header.PeekCanonical(headerOrigin)
+	return len(o) > 0 && !sameOrigin(o, ctx.Host(), secure(ctx))
+}
+
 // may says whether the caller of a handler of the operators' is known, and why it
 // may not do what that does; nil when it may.
 func (s *Server) may(ctx *fasthttp.RequestCtx, level adminLevel) (known bool, e *wire.Error) {
-	g, ok := s.caller(ctx)
+	g, ok := s.visitor(ctx)
+	if g != nil {
+		ctx.SetUserValue(callerKey{}, g)
+	}
 	switch {
 	case !ok:
 		return false, nil
 	case g == nil && !fromHere(ctx):
 		return true, &wire.Error{Status: 403, Type: "permission_error", Code: "not_from_here",
 			Message: "without keys the operator's endpoints answer this machine alone (nearside keys add --operator makes one)"}
-	case level == operate && !g.Operates(), !g.Sees():
+	case level == operate && !g.Operates(), level == view && !g.Sees():
 		return true, &wire.Error{Status: 403, Type: "permission_error", Code: "insufficient_permissions",
 			Message: "this needs an operator's key" + map[adminLevel]string{view: ", or one that may see what others use"}[level] + " (nearside keys add --operator)"}
 	}
@@ -91,8 +102,9 @@ func (s *Server) adminRoutes(r *router.Router) {
 	r.GET("/metrics", s.admin(view, s.metrics))
 	r.GET("/proxy/status", s.admin(view, s.status))
 	r.GET("/proxy/learned", s.admin(view, s.listLearned))
-	r.GET("/proxy/exchanges", s.admin(view, s.lastExchanges))
-	r.GET("/proxy/exchanges/{id}", s.admin(view, s.oneExchange))
+	r.GET("/proxy/exchanges", s.admin(own, s.lastExchanges))
+	r.GET("/proxy/exchanges/{id}", s.admin(own, s.oneExchange))
+	s.dashboardRoutes(r)
 }
 
 // ServeAdmin accepts connections from ln for the operator's endpoints alone,

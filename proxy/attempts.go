@@ -85,6 +85,11 @@ func (x *exchange) try() error {
 			x.passStep(st)
 			continue
 		}
+		if name, p := x.s.pauses.of(t); p != nil { // since the plan was made
+			x.pass(t, skipPaused.name(), pausedReason(name, p))
+			x.miss(t, skipPaused.name(), overflowFailure)
+			continue
+		}
 		if x.onward.speaks() && !x.shapeOf(t).GoesOn() {
 			x.pass(t, "cannot_continue", noPrefill)
 			continue
@@ -225,7 +230,8 @@ func (x *exchange) noteAttempt(now time.Time, a Attempt, phase upstream.Phase) {
 		return
 	}
 	a.Ref, a.Endpoint, a.Route, a.Phase, a.Took, a.provider, a.declared = t.ref, t.endpoint(), t.route, x.named(phase), now.Sub(x.attempt), t.model.Provider.ID, t.model.Declared
-	a.Key = x.keyLabel()
+	a.Key, a.At = x.keyLabel(), x.attempt.Sub(x.start)
+	a.Queued, x.line.waited = x.line.waited, 0
 	x.receipt.Attempts = append(x.receipt.Attempts, a)
 	e := x.s.log.Debug()
 	if e == nil {
@@ -370,6 +376,7 @@ func (x *exchange) abandonFor(name, reason string) {
 func (x *exchange) commit() {
 	now := time.Now()
 	x.committed = true
+	x.enters(stageTelling, x.cur, now)
 	x.follow()
 	x.giveBack()
 	if x.hedgeAt = (time.Time{}); x.plan.policy.Hedge.Enabled {

@@ -30,6 +30,12 @@ func (s *Server) caller(ctx *fasthttp.RequestCtx) (*access.Grant, bool) {
 // that is valid, or two that differ. Nothing is read from the URL: it ends up in
 // logs and histories.
 func presented(h *fasthttp.RequestHeader, keys *access.Table) *access.Grant {
+	return keys.Find(credential(h), time.Now())
+}
+
+// credential returns the one key that a request presents; nil when it presents none,
+// or two that differ.
+func credential(h *fasthttp.RequestHeader) []byte {
 	var one []byte
 	for _, v := range h.PeekAll("Authorization") {
 		if v = bearer(v); v == nil || one != nil && !bytes.Equal(one, v) {
@@ -46,7 +52,7 @@ func presented(h *fasthttp.RequestHeader, keys *access.Table) *access.Grant {
 		}
 		one = v
 	}
-	return keys.Find(one, time.Now())
+	return one
 }
 
 // bearer returns the key of an Authorization; nil where that is of another kind.

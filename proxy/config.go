@@ -63,6 +63,7 @@ type Config struct {
 	// it is remembered.
 	Learning      bool
 	LearnedModels int
+	Dashboard     Dashboard
 	// ExchangesKept is how many receipts /proxy/exchanges/{id} can show.
 	ExchangesKept int
 	// MetricsKeys is of how many clients' keys the metrics tell; the others share a
@@ -241,5 +242,6 @@ func Defaults() Config {
 		LearnedModels: 256,
 		ExchangesKept: 256,
 		MetricsKeys:   meter.KeysMax,
+		Dashboard:     defaultDashboard(),
 	}
 }

@@ -86,7 +86,7 @@ func (t *target) stand(now time.Time) *target {
 	var soonest *target
 	var at time.Time
 	for _, p := range t.places {
-		if p.at.Drain {
+		if p.at.Drains() {
 			continue
 		}
 		var until time.Time
@@ -115,11 +115,11 @@ func (t *target) drains() string {
 		return ""
 	}
 	for _, p := range t.places {
-		if !p.at.Drain {
+		if !p.at.Drains() {
 			return ""
 		}
 	}
-	return fmt.Sprintf("all its endpoints are drained (proxy.providers.%s.endpoints)", t.model.Provider.ID)
+	return fmt.Sprintf("all its endpoints are drained or paused (proxy.providers.%s.endpoints, nearside resume %s@…)", t.model.Provider.ID, t.model.Provider.ID)
 }
 
 // allOut adds to the reason why a target is skipped that none of its endpoints

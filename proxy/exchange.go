@@ -136,6 +136,7 @@ type exchange struct {
 	text     []byte         // where headers are made
 	traced   *traced        // nil where nothing is traced or passed on
 	tracing  *tracedAttempt // of the present attempt; nil where it is not traced
+	pulse    pulse
 }
 
 var (
@@ -391,7 +392,7 @@ func (x *exchange) choose() (*wire.Error, time.Duration) {
 
 func (k skip) name() string {
 	return [...]string{"", "unavailable", "other_dialect", "window_too_small", "input_not_read", "remote_image", "does_not_fit", "breaker_open", "cooling_down", "credential_refused", "no_credit",
-		"near_only", "region_not_allowed", "network_down", "overflow_not_allowed", "budget_spent", "not_tried"}[k]
+		"near_only", "region_not_allowed", "network_down", "paused", "overflow_not_allowed", "budget_spent", "not_tried"}[k]
 }
 
 // depart is called by the watcher when the client has left.
@@ -561,6 +562,8 @@ func (x *exchange) release() {
 	x.parts = x.parts[:0]
 	clear(x.answerEdits)
 	x.answerEdits = x.answerEdits[:0]
+	x.pulse.reset()
+	x.line.waited = 0
 	x.step, x.cur, x.trying, x.again, x.leaving = 0, nil, false, false, leaving{}
 	x.tries, x.placesAsked, x.placesOf = 0, 0, nil
 	x.talk, x.retell, x.fit = 0, false, shaping.FitUnknown

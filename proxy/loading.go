@@ -62,6 +62,7 @@ func (x *exchange) awaits(t *target) (bool, error) {
 		if turn.Next.After(now) && turn.Next.Before(until) {
 			until = turn.Next
 		}
+		x.enters(stageWaiting, t, now)
 		t.state.Waiting.Add(1)
 		_, err := x.pause(until, turn.Changed)
 		t.state.Waiting.Add(-1)
@@ -305,7 +306,8 @@ func (x *exchange) waited(now time.Time) {
 }
 
 // idled is how long backends were waited for so far, which is nobody's work.
-func (x *exchange) idled() (all time.Duration) {
+func (x *exchange) idled() time.Duration {
+	all := x.receipt.Queued
 	for i := range x.receipt.Attempts {
 		all += x.receipt.Attempts[i].Waited
 	}

@@ -23,6 +23,7 @@ type Snapshot struct {
 	Catalog  *catalog.Catalog
 	Backends []upstream.Config
 	Digest   string // of the configuration it was made from
+	Shown    Shown  // that configuration
 	// States holds what discovery last saw of providers, by id. It is shown, and
 	// decides which near model is ready where no default is configured.
 	States map[string]BackendState
@@ -241,6 +242,7 @@ const (
 	skipNearOnly         // it is far, and the request must not leave
 	skipRegion           // it is in a region that may not be asked
 	skipOffline          // it is far, and this machine's own network is down
+	skipPaused           // an operator has paused it
 	skipOverflow         // it is far, and a near one does not answer for a reason that is none to leave
 	skipBudget           // it has a price, and the key's money is spent
 	skipBound            // proxy.fallback.targets
@@ -437,6 +439,10 @@ func aliasHint(snap *Snapshot, res catalog.Resolution) string {
 func (s *Server) consider(snap *Snapshot, st *Step, r request, now time.Time) {
 	t := st.target
 	m := t.model
+	if name, p := s.pauses.of(t); p != nil {
+		st.skip, st.Reason = skipPaused, pausedReason(name, p)
+		return
+	}
 	switch {
 	case m.Provider.Unavailable != "":
 		st.skip, st.Reason = skipUnavailable, m.Provider.Unavailable
@@ -521,6 +527,8 @@ func (p *Plan) nothing(now time.Time) (wire.Error, time.Duration) {
 			Message: fmt.Sprintf("no target can be tried now: %s. Please try again in %ds", all, int(wait.Seconds()+0.999))}, wait
 	case first[skipOffline] != nil:
 		return wire.Error{Status: 503, Type: "server_error", Code: codeNetwork, Message: "no target can be tried now: " + all}, wait
+	case first[skipPaused] != nil:
+		return wire.Error{Status: 503, Type: "server_error", Code: "target_paused", Message: "no target can be tried now: " + all}, retryAfterMin
 	case first[skipBilling] != nil:
 		return wire.Error{Status: 429, Type: "insufficient_quota", Code: "insufficient_quota", Message: "no target can be tried now: " + all}, wait
 	case first[skipRefused] != nil:

@@ -20,6 +20,7 @@ type queueing struct {
 	flight queue.Flight
 	began  time.Time // of the wait; zero when it does not
 	until  time.Time
+	waited time.Duration // since the last attempt was noted
 }
 
 // headerPriority has a client put its request behind those that somebody waits for.
@@ -61,6 +62,7 @@ func (x *exchange) queues(t *target) (bool, error) {
 		if !again.IsZero() && again.Before(until) {
 			until = again
 		}
+		x.enters(stageQueued, t, now)
 		ready, err := x.pause(until, l.place.Ready())
 		now = time.Now()
 		switch {
@@ -138,6 +140,7 @@ func (x *exchange) lineWait(t *target) time.Duration {
 func (x *exchange) queued(now time.Time) {
 	if l := &x.line; !l.began.IsZero() {
 		x.receipt.Queued += now.Sub(l.began)
+		l.waited += now.Sub(l.began)
 		x.traceQueue(l.began, now)
 		l.began = time.Time{}
 	}

@@ -121,6 +121,8 @@ type Attempt struct {
 	Took        time.Duration `json:"took_ns"`
 	Skipped     bool          `json:"skipped,omitempty"`
 	Hedged      bool          `json:"hedged,omitempty"`      // it was started beside another that was late
+	At          time.Duration `json:"at_ns,omitempty"`       // when it began, after the exchange did
+	Queued      time.Duration `json:"queued_ns,omitempty"`   // for one of its provider's slots, just before
 	Waited      time.Duration `json:"waited_ns,omitempty"`   // for it to be ready
 	Again       int           `json:"asked_again,omitempty"` // meanwhile
 	provider    string
@@ -158,6 +160,7 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	clear(attempts)
 	*m = meter.Exchange{Attempts: attempts[:0]}
 	s.ring.put(r)
+	s.live.told(r)
 	if len(r.Attempts) > 1 || r.Outcome != "ok" {
 		s.failures.note(r)
 	}
@@ -348,6 +351,11 @@ func (g *ring) find(id string) *Receipt {
 
 // last returns the n newest receipts, newest first.
 func (g *ring) last(n int) []*Receipt {
+	return g.lastOf(n, func(*Receipt) bool { return true })
+}
+
+// lastOf returns the n newest of those receipts that sees lets through.
+func (g *ring) lastOf(n int, sees func(*Receipt) bool) []*Receipt {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var all []*Receipt
@@ -356,7 +364,9 @@ func (g *ring) last(n int) []*Receipt {
 		if r == nil || len(all) == n {
 			break
 		}
-		all = append(all, r)
+		if sees(r) {
+			all = append(all, r)
+		}
 	}
 	return all
 }

@@ -142,6 +142,7 @@ func (x *exchange) relay(enc *shaping.StreamEncoder) error {
 			return tooLong(err)
 		}
 		if !ok {
+			x.beats()
 			_, err = x.scan.Fill(&x.at)
 			if err == nil {
 				x.readAt = time.Now()

@@ -101,8 +101,8 @@ func (s *Server) router() *router.Router {
 	r.GET("/healthz", s.healthz)
 	r.GET("/readyz", s.readyz)
 	// Whoever has a key may know what it used.
-	r.GET("/proxy/usage", s.own(s.usage))
-	r.GET("/proxy/usage/rows", s.own(s.usageRows))
+	r.GET("/proxy/usage", s.admin(own, s.usage))
+	r.GET("/proxy/usage/rows", s.admin(own, s.usageRows))
 	return r
 }
 
@@ -215,7 +215,7 @@ func writeJSON(ctx *fasthttp.RequestCtx, status int, v any) {
 
 func (s *Server) root(ctx *fasthttp.RequestCtx) {
 	writeJSON(ctx, 200, map[string]string{"name": "nearside", "version": s.version, "models": "/v1/models", "chat": "/v1/chat/completions",
-		"responses": "/v1/responses", "messages": "/v1/messages", "health": "/healthz", "ready": "/readyz", "metrics": "/metrics"})
+		"responses": "/v1/responses", "messages": "/v1/messages", "health": "/healthz", "ready": "/readyz", "metrics": "/metrics", "dashboard": "/dashboard"})
 }
 
 // modelEntry is one element of /v1/models: OpenAI's shape, ours under one key.
@@ -334,6 +334,8 @@ func (s *Server) stateOf(snap *Snapshot, t *target) (state, why string, tried bo
 		return "failing", st.Reason, false
 	case skipCooling, skipBilling:
 		return "cooling_down", st.Reason, false
+	case skipPaused:
+		return "paused", st.Reason, false
 	case skipOffline:
 		return "network_down", st.Reason, false
 	case skipNot:
@@ -481,7 +483,7 @@ func (s *Server) metrics(ctx *fasthttp.RequestCtx) {
 func (s *Server) oneExchange(ctx *fasthttp.RequestCtx) {
 	id, _ := ctx.UserValue("id").(string)
 	r := s.ring.find(id)
-	if r == nil {
+	if r == nil || !seenBy(grantOf(ctx))(r) {
 		replyError(ctx, &wire.Error{Status: 404, Type: "invalid_request_error", Code: "exchange_not_found", Param: "id",
 			Message: "no exchange with this id among the last " + strconv.Itoa(s.snap.Load().Config.ExchangesKept) + " (proxy.exchangesKept)"}, 0, false)
 		return
@@ -494,6 +496,6 @@ func (s *Server) lastExchanges(ctx *fasthttp.RequestCtx) {
 	if n <= 0 || n > 100 {
 		n = 20
 	}
-	all := s.ring.last(n)
+	all := s.ring.lastOf(n, seenBy(grantOf(ctx)))
 	writeJSON(ctx, 200, map[string]any{"object": "list", "data": all})
 }

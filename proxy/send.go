@@ -46,6 +46,7 @@ func (x *exchange) shape(t *target) *wire.Error {
 func (x *exchange) send(now time.Time) {
 	t := x.cur
 	x.attempt = now
+	x.enters(stageAsking, t, now)
 	if x.lastReq.IsZero() {
 		x.lastReq, x.idle = now, x.idled()
 		if x.plan.policy.Hedge.Enabled {

@@ -24,6 +24,7 @@ import (
 	"nearside/catalog"
 	"nearside/proxy/access"
 	"nearside/proxy/capture"
+	"nearside/proxy/dash"
 	"nearside/proxy/ledger"
 	"nearside/proxy/meter"
 	"nearside/proxy/store"
@@ -90,6 +91,10 @@ type Server struct {
 	gauges    gauges
 	lines     lines
 	footprint watched
+	live      live
+	pauses    pauses
+	pages     *dash.Pages
+	sessions  dash.Sessions
 	network   network
 	warm      warming
 	dialer    upstream.Dialer // for images; its Policy is set there
@@ -140,6 +145,7 @@ func New(snap *Snapshot, opt Options) *Server {
 	s.room.conns = connsFor(opt.Descriptors)
 	// A body that is larger is not kept for a connection's next request.
 	fasthttp.SetBodySizePoolLimit(keptBodyMax, keptBodyMax)
+	s.pages = dash.NewPages()
 	s.requests.New = func() any { return new(shaping.Request) }
 	s.exchanges.New = func() any { return s.newExchange() }
 	s.jobs.running, s.jobs.slots = map[string]*job{}, make(chan struct{}, snap.Config.Responses.Background)
@@ -171,6 +177,7 @@ func New(snap *Snapshot, opt Options) *Server {
 	s.meter.WatchLines(s.lines.gauges)
 	s.warm.init(s)
 	s.meter.WatchWarm(s.warm.gauges)
+	s.meter.WatchPaused(s.pauses.names)
 	s.meter.WatchBudget(func() int { return s.Retries().Left })
 	s.lines.told, s.lines.changed = s.slotsChanged, make(chan struct{}, 1)
 	s.pool = upstream.NewPool(upstream.Options{Dialer: opt.Dialer, Agent: "nearside/" + opt.Version, Changed: s.breakerChanged, Gone: opt.Meter.Forget, State: s.stateChanged})
@@ -213,6 +220,7 @@ func (s *Server) Apply(snap *Snapshot) {
 	s.lines.apply(snap)
 	s.ring.resize(snap.Config.ExchangesKept)
 	s.meter.LimitKeys(snap.Config.MetricsKeys)
+	s.keepPauses(snap)
 	s.snap.Store(snap)
 	s.warm.apply(snap.Config.Warm)
 }
@@ -279,6 +287,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
+	s.live.feed.Close()
 	s.stopTurns()
 	s.stopWaiting()
 	// fasthttp's own wait has no notion of our streams: it gets a context that

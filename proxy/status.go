@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"cmp"
-	"slices"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -33,15 +31,6 @@ type Status struct {
 	Clients  []StatusClient  `json:"keys"`    // of clients
 }
 
-// StatusFlight is an exchange under way.
-type StatusFlight struct {
-	ID        string  `json:"request_id"`
-	Requested string  `json:"requested"`
-	Dialect   string  `json:"dialect"`
-	Stream    bool    `json:"stream"`
-	Seconds   float64 `json:"seconds"` // since it began
-}
-
 // StatusPlan is a plan as it would be made now.
 type StatusPlan struct {
 	Requested string       `json:"requested"`
@@ -69,6 +58,7 @@ type StatusBackend struct {
 	Detail   string       `json:"detail,omitempty"`
 	Since    time.Time    `json:"since,omitzero"` // of the state
 	Models   int          `json:"models"`
+	Paused   *Pause       `json:"paused,omitempty"` // by an operator
 
 	Breaker *StatusBreaker `json:"breaker,omitempty"` // that of its connections
 	Keys    []StatusKey    `json:"keys,omitempty"`    // those it was asked with, where there are several or one is left alone
@@ -86,6 +76,7 @@ type StatusEndpoint struct {
 	Weight   float64        `json:"weight"`
 	Now      float64        `json:"effective_weight"` // 0 while it takes no request
 	Drain    bool           `json:"drain,omitempty"`
+	Paused   *Pause         `json:"paused,omitempty"`
 	InFlight int64          `json:"in_flight"`
 	Penalty  float64        `json:"penalty,omitempty"` // requests in flight that its failures count as
 	Breaker  *StatusBreaker `json:"breaker,omitempty"`
@@ -97,6 +88,7 @@ type StatusTarget struct {
 	Route   string         `json:"route"`
 	State   string         `json:"state"`
 	Why     string         `json:"why,omitempty"`
+	Paused  *Pause         `json:"paused,omitempty"`
 	Waiting int64          `json:"waiting,omitempty"` // requests that wait for it to load, or for room
 	Breaker *StatusBreaker `json:"breaker,omitempty"`
 	Warm    *StatusWarm    `json:"warm,omitempty"` // where it is kept warm
@@ -117,11 +109,8 @@ type StatusBreaker struct {
 	Consecutive int       `json:"consecutive_failures,omitempty"`
 }
 
-// statusFlightsMax and statusTargetsMax bound the lists of a Status.
-const (
-	statusFlightsMax = 50
-	statusTargetsMax = 256
-)
+// statusTargetsMax bounds the list of targets of a Status.
+const statusTargetsMax = 256
 
 // Status returns what is to be seen now. It sends nothing and changes nothing.
 func (s *Server) Status() *Status {
@@ -145,6 +134,13 @@ func (s *Server) Status() *Status {
 		}
 		row := statusBackend(states, p, breakers)
 		row.Endpoints = endpointsOf(snap, p, endpoints)
+		if row.Paused = s.paused(p.ID); row.Paused != nil {
+			row.State, row.Detail = "paused", pausedReason(p.ID, row.Paused)
+		}
+		for i := range row.Endpoints {
+			e := &row.Endpoints[i]
+			e.Paused = s.paused(p.ID + "@" + e.Name)
+		}
 		if q := s.lines.line(snap, p.ID, ""); q != nil {
 			row.Queue = q.status()
 		}
@@ -153,24 +149,6 @@ func (s *Server) Status() *Status {
 	}
 	s.statusTargets(snap, out, breakers)
 	return out
-}
-
-// flights lists the exchanges under way, the oldest first.
-func (s *Server) flights(out *Status, now time.Time) {
-	s.mu.Lock()
-	all := make([]StatusFlight, 0, len(s.active))
-	for x := range s.active {
-		r := x.receipt
-		all = append(all, StatusFlight{ID: r.ID, Requested: r.Requested, Dialect: r.Dialect, Stream: r.Stream, Seconds: now.Sub(x.start).Seconds()})
-	}
-	s.mu.Unlock()
-	slices.SortFunc(all, func(a, b StatusFlight) int {
-		return cmp.Or(cmp.Compare(b.Seconds, a.Seconds), cmp.Compare(a.ID, b.ID))
-	})
-	if n := len(all); n > statusFlightsMax {
-		out.More, all = n-statusFlightsMax, all[:statusFlightsMax]
-	}
-	out.InFlight = all
 }
 
 // planNow says what a request for a name would do now.
@@ -246,6 +224,7 @@ func (s *Server) statusTargets(snap *Snapshot, out *Status, breakers map[string]
 			if asked {
 				row.Breaker = statusBreaker(st)
 			}
+			row.Paused = s.paused(ref)
 			row.Waiting = t.state.Waiting.Load()
 			for _, p := range t.places {
 				row.Waiting += p.state.Waiting.Load()

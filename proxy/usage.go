@@ -32,19 +32,6 @@ type UsageSeries struct {
 	Points []ledger.Point `json:"points"`
 }
 
-// own lets each key through to what it has used itself; without keys, whom the
-// operator's endpoints let see all.
-func (s *Server) own(h fasthttp.RequestHandler) fasthttp.RequestHandler {
-	keyed, open := s.keyed(h), s.admin(view, h)
-	return func(ctx *fasthttp.RequestCtx) {
-		if s.snap.Load().Config.Keys.Required() {
-			keyed(ctx)
-		} else {
-			open(ctx)
-		}
-	}
-}
-
 // usage answers GET /proxy/usage: sums of the ledger by groups (by=model), of a
 // time (since, until) and a key, as a series with step=hour or day.
 func (s *Server) usage(ctx *fasthttp.RequestCtx) {

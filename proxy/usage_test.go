@@ -97,7 +97,7 @@ func TestUsageSaysWhatIsWrongWithAQuestion(t *testing.T) {
 	for ip, want := range map[string]int{"127.0.0.1": 200, "192.168.1.20": 403} {
 		var ctx fasthttp.RequestCtx
 		ctx.Init(&fasthttp.Request{}, &net.TCPAddr{IP: net.ParseIP(ip)}, nil)
-		if s.own(s.usage)(&ctx); ctx.Response.StatusCode() != want {
+		if s.admin(own, s.usage)(&ctx); ctx.Response.StatusCode() != want {
 			t.Errorf("without keys, from %s: %d, want %d", ip, ctx.Response.StatusCode(), want)
 		}
 	}

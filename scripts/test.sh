@@ -23,6 +23,7 @@ need npm npm
 need promtool prometheus
 need systemd-analyze systemd
 need plistutil libplist-utils
+[ -n "${CHROMIUM:-}" ] || need chromium chromium # the dashboard is looked at in a real browser
 
 say "format"
 unformatted=$(gofmt -l $(git ls-files '*.go'))

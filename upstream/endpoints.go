@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"hash/fnv"
+	"sync/atomic"
 	"time"
 
 	"nearside/breaker"
@@ -30,7 +31,15 @@ type past struct {
 	seed     uint64
 	seen     time.Time // when it was first listed
 	failures failures
+	held     atomic.Bool // an operator has paused it
 }
+
+// Hold says whether the endpoint is paused: it then gets no request, as with Drain.
+func (e *Endpoint) Hold(yes bool) { e.past.held.Store(yes) }
+
+// Drains says that the endpoint gets no request, by the configuration or because
+// an operator has paused it.
+func (e *Endpoint) Drains() bool { return e.Drain || e.past.held.Load() }
 
 // at returns the configuration of one place: that of an endpoint, or, with nil,
 // that of a provider with one address.
@@ -199,7 +208,7 @@ func (e *Endpoint) Load(now time.Time, b *Balance, backend *Backend, place, targ
 // request through at a time; then it is back, and begins small.
 func (e *Endpoint) weight(now time.Time, b *Balance, s breaker.Status) float64 {
 	switch {
-	case e.Drain || !s.Callable(now):
+	case e.Drains() || !s.Callable(now):
 		return 0
 	case s.State != breaker.Closed:
 		return e.Weight

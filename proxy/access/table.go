@@ -101,10 +101,18 @@ const CredentialMax = 512
 // or one that has expired. It allocates nothing, and takes the same steps for a
 // key that there is and one that there is not.
 func (t *Table) Find(credential []byte, now time.Time) *Grant {
-	if t == nil || len(credential) == 0 || len(credential) > CredentialMax {
+	if len(credential) == 0 || len(credential) > CredentialMax {
 		return nil
 	}
-	e := t.find(sha256.Sum256(credential))
+	return t.FindSum(sha256.Sum256(credential), now)
+}
+
+// FindSum is Find for the SHA-256 of a credential.
+func (t *Table) FindSum(sum [sha256.Size]byte, now time.Time) *Grant {
+	if t == nil {
+		return nil
+	}
+	e := t.find(sum)
 	if e.grant == nil || over(e.grant.Expires, now) || over(e.until, now) {
 		return nil
 	}

@@ -48,6 +48,10 @@ type CLI struct {
 	Sim      Sim           `cmd:"" help:"Run a simulated model server."`
 	Bench    Bench         `cmd:"" help:"Measure what the proxy costs beside a bare relay."`
 	Status   Status        `cmd:"" help:"Show what state the backends of a running proxy are in."`
+	Pause    Pause         `cmd:"" help:"Have a running proxy send no new requests to a backend."`
+	Drain    Drain         `cmd:"" help:"As pause, and wait until nothing is under way there."`
+	Resume   Resume        `cmd:"" help:"End pause and drain."`
+	Reset    Reset         `cmd:"" help:"Have a running proxy forget how a backend failed."`
 	Usage    Usage         `cmd:"" help:"Print who used what, what it cost, and what near answers saved."`
 	Keys     Keys          `cmd:"" help:"Make, list and end the keys of clients."`
 	Captures Captures      `cmd:"" help:"Look at the requests and answers that were kept of some keys."`

@@ -55,7 +55,7 @@ func (c *composer) snapshot() (*proxy.Snapshot, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := c.file
-	snap := &proxy.Snapshot{Config: f.Proxy, Digest: f.Digest, States: map[string]proxy.BackendState{}}
+	snap := &proxy.Snapshot{Config: f.Proxy, Digest: f.Digest, Shown: shownOf(f), States: map[string]proxy.BackendState{}}
 	snap.Config.Keys = clientKeys(f, c.kept, c.wide, time.Now())
 	providers := make([]*catalog.Provider, 0, len(f.Providers)+len(c.found)+1)
 	taken := map[string]bool{}
@@ -464,4 +464,16 @@ func (c *composer) keepLooking(ctx context.Context, apply, seen func()) {
 			seen()
 		}
 	}
+}
+
+// shownOf is the configuration as the dashboard shows it.
+func shownOf(f *config.Config) proxy.Shown {
+	out := proxy.Shown{Text: f.Shown}
+	for _, w := range f.Warnings {
+		out.Notes = append(out.Notes, w.String())
+	}
+	if f.Path != "" {
+		out.Files = f.Files
+	}
+	return out
 }

@@ -268,7 +268,10 @@ func endpointStatusRows(st *proxy.Status) [][]string {
 				why = strings.TrimPrefix(why+"; failures count as "+strconv.FormatFloat(e.Penalty, 'f', 1, 64)+" requests in flight", "; ")
 			}
 			state := orDash(e.State)
-			if e.Drain {
+			switch {
+			case e.Paused != nil:
+				state, why = "paused", "since "+e.Paused.Since.Format(time.TimeOnly)+" (nearside resume "+b.Provider+"@"+e.Name+")"
+			case e.Drain:
 				state = "drained"
 			}
 			rows = append(rows, []string{b.Provider + "@" + e.Name, e.URL, state, strconv.FormatInt(e.InFlight, 10), weight, breakerText(e.Breaker, st.At), why})

@@ -72,6 +72,8 @@ type Config struct {
 	// has one on some requests only, Ignored what only OpenClaw reads.
 	Later, Partly, Ignored []Note
 	Warnings               Problems
+	// Shown is all of it as JSON, as it is written and without a credential.
+	Shown []byte
 	// Digest tells readings of different contents apart.
 	Digest string
 
@@ -156,6 +158,7 @@ func Load(path string, opt Options) (*Config, Problems) {
 	}
 	if tree != nil {
 		l.root = node{v: tree}
+		l.cfg.Shown = l.shown(tree, schema())
 		l.variables()
 		l.check(tree, schema(), "")
 		l.compose()

@@ -207,6 +207,7 @@ func proxyShape() *shape {
 			ours("compareWith", &shape{kind: text}, "", "The model whose prices tell what near answers have saved. Without it the first far one with a price of the chain that answered, or of the default chain."),
 		), "", ""),
 		ours("capture", captureShape(d, dur, plus), "", ""),
+		ours("dashboard", dashboardShape(), "", ""),
 		ours("learning", yes, "true",
 			"When a backend refuses a request in words that a compat flag answers, set the flag for that model and ask the same backend again, up to four times; what helped is remembered until the configuration is loaded again. A flag that the configuration says is never overruled. false hands refusals on as they are."),
 		ours("learnedModels", plus, of(d.LearnedModels), "Of how many models that is remembered; the one that was taught longest ago makes room."),

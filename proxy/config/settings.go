@@ -113,6 +113,7 @@ func (l *loader) settings() {
 	}
 	account.setText("compareWith", &c.Ledger.CompareWith)
 	l.capture(own.get("capture"), &c.Capture)
+	l.dashboard(own.get("dashboard"), &c.Dashboard)
 	own.setText("answerModel", &c.AnswerModel)
 	own.setWhole("exchangesKept", &c.ExchangesKept)
 	own.get("metrics").setWhole("keys", &c.MetricsKeys)

@@ -118,6 +118,7 @@ type Meter struct {
 	ledger    func() Ledger // nil without one
 	traces    func() Traces // nil without any
 	log       func() int64  // nil without one
+	paused    func() []string
 }
 
 // Key is a provider's key that is left alone.
@@ -475,7 +476,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	breakers, backends := m.breakers.copied(), m.backends.copied()
 	reloads, reloadOK, reloaded := m.reloads, m.reloadOK, m.reloaded
 	store, endpoints, keys, budget, lines := m.store, m.endpoints, m.keys, m.budget, m.lines
-	ledger, traces, log, warm := m.ledger, m.traces, m.log, m.warm
+	ledger, traces, log, warm, paused := m.ledger, m.traces, m.log, m.warm, m.paused
 	m.mu.Unlock()
 
 	for _, rows := range counters {
@@ -514,6 +515,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	if warm != nil {
 		collectWarm(out, warm())
+	}
+	if paused != nil {
+		collectPaused(out, paused())
 	}
 	if endpoints != nil {
 		collectEndpoints(out, endpoints())
