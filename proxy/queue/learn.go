@@ -52,8 +52,8 @@ const (
 // was sent earlier and begins later; and a first content that comes only when another's
 // stream has ended, to make up the most that was ever served, again and again and
 // hardly ever otherwise, waited for that end. A limit is taken up at once when more is seen, and
-// probed from time to time. Whole answers show neither and are not counted. It is
-// safe for concurrent use.
+// probed from time to time. Whole answers show neither and are not counted, and no more
+// are streams whose content comes all at once at their end. It is safe for concurrent use.
 type Learner struct {
 	mu      sync.Mutex
 	opt     LearnOptions
@@ -83,7 +83,8 @@ type peak struct {
 type Flight struct {
 	l      *Learner
 	sent   time.Time
-	ahead  int // that were there when it was sent
+	spoke  time.Time // its first content
+	ahead  int       // that were there when it was sent
 	stream bool
 	began  bool
 }
@@ -131,7 +132,7 @@ func (f *Flight) Began(now time.Time) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f.began = true
+	f.began, f.spoke = true, now
 	l.saying++
 	// Who came before and has not begun was overtaken: it is being read as well. What
 	// was sent at about the same time may have arrived in any order.
@@ -223,14 +224,18 @@ func (l *Learner) lower(proven int, now time.Time) {
 }
 
 // Told takes in what the server itself says: how many requests of anybody it works
-// on and how many wait there. Where some wait, more are not served at once.
+// on and how many wait there. Where some wait, more are not served at once; but what
+// waits may be others', who are given nothing by our sending less than the server
+// works on.
 func (l *Learner) Told(running, waiting int, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch n := len(l.flights); {
-	case waiting > 0 && running > 0 && n > 1:
+	n := len(l.flights)
+	serves := max(n-waiting, running)
+	switch {
+	case waiting > 0 && running > 0 && n > serves:
 		if l.score++; l.score >= probeEvidence {
-			l.lower(max(n-waiting, 1), now)
+			l.lower(serves, now)
 		}
 	case waiting == 0 && l.limit > 0 && n >= l.limit: // it has room for one more
 		l.score = 0
@@ -258,7 +263,12 @@ func (f *Flight) Ended(now time.Time) {
 	switch {
 	case f.began:
 		l.saying--
-		l.ended = now
+		// A server that keeps an answer back until it is whole (a call of a tool, Ollama)
+		// begins and ends it in one moment, and then two that it works on at once look
+		// like one after the other.
+		if l.ended = now; now.Sub(f.spoke) < l.opt.Least {
+			l.muted = now
+		}
 		l.confirm(now)
 		if by := l.by; by == f {
 			l.maybe, l.by = peak{}, nil

@@ -256,6 +256,61 @@ func TestLearnerHearsTheServer(t *testing.T) {
 	}
 }
 
+// TestLearnerLeavesOthersTheirWait: what waits in a server that others ask as well is
+// not all ours: holding ours back below what the server works on would only let the
+// others pass.
+func TestLearnerLeavesOthersTheirWait(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	f := func(ours, running, waiting, want int) {
+		t.Helper()
+		l := NewLearner(LearnOptions{})
+		fs := make([]Flight, ours)
+		for i := range fs {
+			l.Sent(&fs[i], true, now)
+		}
+		for range 5 {
+			l.Told(running, waiting, now)
+		}
+		if got := l.Learned(); got != want {
+			t.Errorf("%d of ours in a server with %d running and %d waiting: learned %d, want %d", ours, running, waiting, got, want)
+		}
+	}
+	f(4, 8, 30, 0)
+	f(10, 8, 30, 8)
+	f(10, 8, 2, 8)
+	f(3, 1, 2, 1)
+	f(1, 1, 7, 0)
+}
+
+// TestLearnerThinksNothingOfBursts: a server that serves all that come, and says each
+// answer at once when it is whole, as Ollama does with calls of tools, looks as if it
+// served one after the other when two take about as long; it must not be held back.
+func TestLearnerThinksNothingOfBursts(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	l := NewLearner(LearnOptions{})
+	now := time.Unix(1_700_000_000, 0)
+	for turn := range 500 {
+		var fs [2]Flight
+		var over [2]time.Time
+		for i := range fs {
+			l.Sent(&fs[i], true, now)
+			over[i] = now.Add(3*time.Second + time.Duration(r.IntN(300))*time.Millisecond)
+			now = now.Add(20 * time.Millisecond)
+		}
+		first := 0
+		if over[1].Before(over[0]) {
+			first = 1
+		}
+		for _, i := range []int{first, 1 - first} {
+			fs[i].Began(over[i])
+			fs[i].Ended(over[i].Add(time.Millisecond))
+		}
+		if now = over[1-first].Add(time.Second); l.Limit(now) != 0 {
+			t.Fatalf("after %d turns of two at once the limit is %d", turn+1, l.Limit(now))
+		}
+	}
+}
+
 // TestLearnerForgivesLateEnds: a stream's end that is noted just after the next one
 // began, which is when the server began it, does not count as two at once; it is the
 // evidence that it was.
