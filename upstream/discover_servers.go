@@ -217,7 +217,7 @@ func (a *asker) lmStudio(ctx context.Context, f *Found) {
 				if n := int(in.Config.Context); n > 0 && (i == 0 || n < fm.ContextWindow) {
 					fm.ContextWindow = n
 				}
-				f.Slots = max(f.Slots, int(in.Config.Parallel))
+				f.Slots += int(in.Config.Parallel) // each has its own: two models do not wait for each other
 			}
 			if c := m.Capabilities; c != nil {
 				fm.Input, fm.Tools = inputs(c.Vision, false), c.Tools

@@ -135,10 +135,16 @@ func TestDiscoverTellsServersApart(t *testing.T) {
 	f("ollama", map[string]http.HandlerFunc{"/api/tags": answer(200, "application/json", `{"models":[]}`), "/v1/models": answer(200, "application/json", `{"object":"list","data":[]}`)},
 		Found{Kind: catalog.KindOllama, Version: "0.0.0", State: StateMisconfigured, Detail: "it has no models: download one there", Models: []FoundModel{}})
 	f("mlx", nil, Found{Kind: catalog.KindMLX, State: StateReady, Models: []FoundModel{{ID: "mlx-community/Qwen3-0.6B-4bit"}}})
-	f("lmstudio", nil, Found{Kind: catalog.KindLMStudio, State: StateReady, Slots: 4, Models: []FoundModel{
+	f("lmstudio", nil, Found{Kind: catalog.KindLMStudio, State: StateReady, Slots: 5, Models: []FoundModel{
 		{ID: "qwen/qwen3-8b", ContextWindow: 8192, ContextMax: 40960, Loaded: true, Input: text, Type: "llm", Tools: yes(), Reasoning: true, Efforts: []string{"off", "on"}},
 		{ID: "google/gemma-3-4b", ContextWindow: 131072, ContextMax: 131072, Input: []string{"text", "image"}, Type: "llm", Tools: no()},
 		{ID: "text-embedding-nomic-embed-text-v1.5", ContextWindow: 2048, ContextMax: 2048, Type: "embeddings"},
+	}})
+	// Each loaded model serves as many as it says, whatever the others do.
+	loaded := answer(200, "application/json", `{"models":[{"key":"a","type":"llm","loaded_instances":[{"id":"a","config":{"parallel":1}},{"id":"a:2","config":{"parallel":1}}]},
+		{"key":"b","type":"llm","loaded_instances":[{"id":"b","config":{"parallel":4}}]},{"key":"c","type":"llm","loaded_instances":[]}]}`)
+	f("lmstudio", map[string]http.HandlerFunc{"/api/v1/models": loaded}, Found{Kind: catalog.KindLMStudio, State: StateReady, Slots: 6, Models: []FoundModel{
+		{ID: "a", Loaded: true, Type: "llm"}, {ID: "b", Loaded: true, Type: "llm"}, {ID: "c", Type: "llm"},
 	}})
 	// Before 0.4 there is no /api/v1, and 200 says so.
 	older := answer(200, "application/json", `{"error":"Unexpected endpoint or method. (GET /api/v1/models)"}`)
