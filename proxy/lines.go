@@ -70,6 +70,7 @@ type line struct {
 // berth is what one place of a line has.
 type berth struct {
 	name    string
+	url     string
 	from    string // who says its slots
 	slots   atomic.Int64
 	taken   atomic.Int64
@@ -202,21 +203,25 @@ func (l *line) apply(c *upstream.Config, cfg *QueueConfig, seen BackendState) {
 				r = old
 			}
 		}
-		slots, told := places[i].Slots, seen.Slots
+		slots, told, away := places[i].Slots, seen.Slots, seen.State == upstream.StateUnreachable && !seen.Late
 		r.drained = false
 		if name != "" {
 			e := &c.Endpoints[i]
-			told, r.drained = 0, e.Drain
+			told, away, r.drained = 0, false, e.Drain
 			if e.Slots > 0 {
 				slots = e.Slots
 			}
 			for _, s := range seen.Endpoints {
 				if s.Name == name {
-					told = s.Slots
+					told, away = s.Slots, s.State == upstream.StateUnreachable && !s.Late
 				}
 			}
 		}
 		r.say(slots, told, &cfg.Learn)
+		if away || r.url != places[i].BaseURL {
+			r.forget() // what is there, or will be, is another server
+		}
+		r.url = places[i].BaseURL
 		l.berths = append(l.berths, r)
 	}
 	l.learned.Store(slices.ContainsFunc(l.berths, func(r *berth) bool { return r.learner.Load() != nil }))
@@ -242,6 +247,13 @@ func (r *berth) say(slots, told int, opt *queue.LearnOptions) {
 		r.from = slotsLearned
 		r.learner.Store(queue.NewLearner(*opt))
 		r.slots.Store(0)
+	}
+}
+
+// forget takes back what was learned of its server.
+func (r *berth) forget() {
+	if learner := r.learner.Load(); learner != nil {
+		learner.Forget()
 	}
 }
 

@@ -41,6 +41,51 @@ func TestSlotsFollowWhoSaysThem(t *testing.T) {
 	}
 }
 
+// TestLearnedSlotsAreOfOneServer: what was learned at one address does not hold back
+// the server at the next, nor one that was started anew; a server that is only too
+// busy to answer a look is still the one it was.
+func TestLearnedSlotsAreOfOneServer(t *testing.T) {
+	cfg := DefaultQueue()
+	cfg.Learn.Evidence = 1
+	one := upstream.Config{ID: "p", BaseURL: "http://a/v1", Slots: upstream.SlotsAuto}
+	two := upstream.Config{ID: "p", Slots: upstream.SlotsAuto, Endpoints: []upstream.EndpointConfig{{Name: "x", URL: "http://a/v1"}, {Name: "y", URL: "http://b/v1", Slots: 1}}}
+	of := func(state string, late bool) BackendState {
+		return BackendState{State: state, Late: late, Endpoints: []EndpointSeen{{Name: "x", State: state, Late: late}}}
+	}
+	moved, away := one, two
+	moved.BaseURL = "http://c/v1"
+	away.Endpoints = []upstream.EndpointConfig{{Name: "x", URL: "http://c/v1"}, two.Endpoints[1]}
+	f := func(before, after upstream.Config, seen BackendState, name string, want int) {
+		t.Helper()
+		l := newLine("p", nil)
+		l.apply(&before, &cfg, of("ready", false))
+		l.apply(&before, &cfg, of("ready", false))
+		r, now := l.at(name), time.Now()
+		var a, b queue.Flight
+		r.learner.Load().Sent(&a, true, now)
+		r.learner.Load().Sent(&b, true, now)
+		a.Began(now)
+		a.Ended(now.Add(5 * time.Second))
+		b.Began(now.Add(5*time.Second + time.Millisecond))
+		b.Ended(now.Add(9 * time.Second))
+		if got := r.learner.Load().Learned(); got != 1 {
+			t.Fatalf("learned %d before, want 1", got)
+		}
+		l.apply(&after, &cfg, seen)
+		if got := l.at(name).learner.Load().Learned(); got != want {
+			t.Errorf("%+v, then %+v, seen %+v: %d are left of what was learned, want %d", before, after, seen, got, want)
+		}
+	}
+	f(one, one, of("ready", false), "", 1)
+	f(one, one, of("unreachable", true), "", 1)
+	f(one, one, of("unreachable", false), "", 0)
+	f(one, moved, of("ready", false), "", 0)
+	f(two, two, of("ready", false), "x", 1)
+	f(two, two, of("unreachable", true), "x", 1)
+	f(two, two, of("unreachable", false), "x", 0)
+	f(two, away, of("ready", false), "x", 0)
+}
+
 // TestBoxesShowHowManyTheyHold: models that take each other's place twice in a row of
 // looks say how many are held at once; more that are seen together take it back, and
 // what was unloaded because nobody asked for it says nothing.

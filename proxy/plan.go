@@ -41,6 +41,7 @@ type EndpointSeen struct {
 	State  string `json:"state"`
 	Detail string `json:"detail,omitempty"`
 	Slots  int    `json:"slots,omitempty"` // that it says it has
+	Late   bool   `json:"-"`               // it did not answer in time
 }
 
 // Shaping returns opt with what this configuration says of translations.

@@ -269,6 +269,9 @@ func remembered(old, now upstream.Found) upstream.Found {
 			now.Kind, now.Told = old.Kind, old.Told
 		}
 	}
+	if now.Slots == 0 && now.Kind == old.Kind {
+		now.Slots = old.Slots // or all that wait would be let go at once
+	}
 	return now
 }
 

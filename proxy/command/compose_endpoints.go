@@ -41,7 +41,7 @@ func (c *composer) lookedAt(id string) (found upstream.Found, state proxy.Backen
 		}
 		ok = true
 		st := stateOf(id, f)
-		state.Endpoints = append(state.Endpoints, proxy.EndpointSeen{Name: e.Name, State: st.State, Detail: st.Detail, Slots: f.Slots})
+		state.Endpoints = append(state.Endpoints, proxy.EndpointSeen{Name: e.Name, State: st.State, Detail: st.Detail, Slots: f.Slots, Late: st.Late})
 		if st.State != upstream.StateReady && !e.Drain {
 			not = append(not, e.Name+" is "+st.State)
 		}

@@ -194,3 +194,20 @@ func TestKindIsWhatTheServerSays(t *testing.T) {
 		t.Errorf("offline: %q", got)
 	}
 }
+
+// TestLooksForgetNoSlots: a look that has the model list and no answer to what it asks
+// next takes no slots away: all that wait for one would be let go at once.
+func TestLooksForgetNoSlots(t *testing.T) {
+	was := upstream.Found{URL: "u", Kind: catalog.KindLlamaCPP, Told: true, State: upstream.StateReady, Slots: 2, Models: []upstream.FoundModel{{ID: "m"}}}
+	f := func(now upstream.Found, want int) {
+		t.Helper()
+		now.Models = was.Models
+		if got := remembered(was, now); got.Slots != want {
+			t.Errorf("%+v: %d slots, want %d", now, got.Slots, want)
+		}
+	}
+	f(upstream.Found{URL: "u", Kind: catalog.KindLlamaCPP, State: upstream.StateReady}, 2)
+	f(upstream.Found{URL: "u", State: upstream.StateReady}, 2) // not even what it is
+	f(upstream.Found{URL: "u", Kind: catalog.KindLlamaCPP, State: upstream.StateReady, Slots: 8}, 8)
+	f(upstream.Found{URL: "u", Kind: catalog.KindOllama, State: upstream.StateReady}, 0)
+}
