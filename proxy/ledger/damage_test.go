@@ -164,6 +164,86 @@ func TestDamageWhileItIsWritten(t *testing.T) {
 	}
 }
 
+// TestDamageThatCannotBeMovedAside: rows wait until there can be a new file, and are in
+// it then.
+func TestDamageThatCannotBeMovedAside(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	l := open(t, Options{Path: path, MaxAge: -1, SetAside: true, Now: func() time.Time { return noon }})
+	for i := range 500 {
+		l.Add(sample(i, noon))
+	}
+	flushed(t, l)
+	inTheWay := path + ".damaged-" + noon.UTC().Format("20060102T150405.000")
+	if err := os.MkdirAll(filepath.Join(inTheWay, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.inside(context.Background(), func(w *writer) {
+		if err := w.anew(errDamaged); err == nil {
+			t.Error("it was moved to where something is")
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(path, []byte(strings.Repeat("no database ", 1000)), 0o600), os.Remove(path+"-wal"), os.Remove(path+"-shm")); err != nil {
+		t.Fatal(err)
+	}
+	l.Add(sample(1000, noon))
+	flushed(t, l)
+	if st := l.Stats(); st.Waiting != 1 || st.Lost+st.Failed != 0 {
+		t.Fatalf("%+v while it cannot be moved", st)
+	}
+	if err := os.RemoveAll(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	flushed(t, l)
+	if got := all(t, l); len(got) != 1 || got[0].ID != sample(1000, noon).ID {
+		t.Errorf("%d rows in the new file, want the one that waited: %+v", len(got), l.Stats())
+	}
+}
+
+// TestFileThatIsTakenAway: somebody removes the file, or puts a copy of it back, under
+// a running proxy. What comes then is in the file that is there.
+func TestFileThatIsTakenAway(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	l := open(t, Options{Path: path, MaxAge: -1})
+	add := func(i, want int) {
+		t.Helper()
+		l.Add(sample(i, noon))
+		flushed(t, l)
+		r, err := OpenReader(path) // what the next start will find
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if got := len(all(t, r)); got != want || len(all(t, l)) != want {
+			t.Errorf("row %d: %d rows in the file and %d in what is read of it, want %d", i, got, len(all(t, l)), want)
+		}
+	}
+	add(0, 1)
+	add(1, 2)
+	for _, tail := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(path + tail); err != nil && tail == "" {
+			t.Fatal(err)
+		}
+	}
+	add(2, 1)
+	other := filepath.Join(t.TempDir(), "copy.db")
+	backup := open(t, Options{Path: other, MaxAge: -1})
+	for i := range 5 {
+		backup.Add(sample(i, noon))
+	}
+	if err := backup.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(other, path); err != nil {
+		t.Fatal(err)
+	}
+	for _, tail := range []string{"-wal", "-shm"} {
+		_ = os.Remove(path + tail)
+	}
+	add(6, 6)
+}
+
 // TestFullDiskLosesNothingSoon: rows wait until there is room again.
 func TestFullDiskLosesNothingSoon(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")

@@ -3,6 +3,8 @@ package ledger
 import (
 	"database/sql"
 	"errors"
+	"io/fs"
+	"os"
 	"time"
 )
 
@@ -21,6 +23,8 @@ type writer struct {
 	failing bool          // the last write failed, which was logged
 	again   time.Duration // until the next try
 	joined  int64         // id of the block below which there is nothing to join
+	file    os.FileInfo   // that is open; nil for memory
+	shut    bool          // none is open: it is opened with the next write
 }
 
 // open opens the file, and the readers' side of it.
@@ -36,12 +40,15 @@ func (w *writer) open() error {
 	}
 	readers := db
 	if w.opt.Path != "" {
-		if readers, err = openReader(w.opt.Path); err != nil {
+		if readers, err = openReader(w.opt.Path); err == nil {
+			w.file, err = os.Stat(w.opt.Path)
+		}
+		if err != nil {
 			_ = db.Close()
 			return err
 		}
 	}
-	w.db = db
+	w.db, w.shut, w.joined = db, false, 0
 	if was := w.l.db.Swap(readers); was != nil {
 		_ = was.Close()
 	}
@@ -174,7 +181,26 @@ func (w *writer) commit() {
 	w.batch = nil
 }
 
+// here says whether the file that is open is the one at its path. SQLite would go
+// on writing to one that somebody has removed or put another in the place of.
+func (w *writer) here() bool {
+	if w.file == nil {
+		return true
+	}
+	is, err := os.Stat(w.opt.Path)
+	return err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil && os.SameFile(is, w.file)
+}
+
 func (w *writer) write() error {
+	if !w.shut && !w.here() {
+		w.opt.Log.Warn().Str("path", w.opt.Path).Msg("the ledger was taken away or exchanged: it is opened anew")
+		w.close()
+	}
+	if w.shut {
+		if err := w.open(); err != nil {
+			return err
+		}
+	}
 	tx, err := w.db.Begin()
 	if err != nil {
 		return err
@@ -192,13 +218,20 @@ func (w *writer) write() error {
 	return err
 }
 
-// anew moves a file that turned out to be damaged away and begins a new one.
-func (w *writer) anew(cause error) error {
+func (w *writer) close() {
 	w.pen.close()
 	_ = w.db.Close()
+	w.shut = true
+}
+
+// anew moves a file that turned out to be damaged away and begins a new one. What
+// fails of it is tried again with the next write.
+func (w *writer) anew(cause error) error {
+	w.close()
 	to, err := setAside(w.opt.Path, w.opt.Now())
-	if err == nil {
-		w.opt.Log.Error().Err(cause).Str("path", w.opt.Path).Str("aside", to).Msg("the ledger is damaged: it was moved aside, and a new one begins")
+	if err != nil {
+		return err
 	}
-	return errors.Join(err, w.open())
+	w.opt.Log.Error().Err(cause).Str("path", w.opt.Path).Str("aside", to).Msg("the ledger is damaged: it was moved aside, and a new one begins")
+	return w.open()
 }
