@@ -72,6 +72,9 @@ type doctor struct {
 }
 
 func (d *doctor) say(f finding) string {
+	if d.cmd.Config != "" && (strings.HasPrefix(f.Fix, "nearside config ") || strings.HasPrefix(f.Fix, "nearside doctor ")) {
+		f.Fix += " --config " + shell(d.cmd.Config) // typed without it, the line would change another file
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.findings = append(d.findings, f)
@@ -189,7 +192,7 @@ func (d *doctor) backends(ctx context.Context, asked []*catalog.Model) {
 		d.say(finding{Area: "backend", Of: url, Check: "address policy", Level: levelFail, Text: d.snap.States[url].Detail})
 	}
 	if !any {
-		d.say(finding{Area: "backend", Check: "any", Level: levelFail, Text: "no model server is configured and none was found on this machine: start one (LM Studio, Ollama, llama.cpp, MLX, vLLM), or write its address", Fix: "nearside onboard 127.0.0.1:1234"})
+		d.say(finding{Area: "backend", Check: "any", Level: levelFail, Text: "no model server is configured and none was found on this machine: start one (LM Studio, Ollama, llama.cpp, MLX, vLLM), or write its address", Fix: "nearside init --host 127.0.0.1:1234"})
 	}
 }
 
@@ -324,7 +327,16 @@ func shell(word string) string {
 
 // setProvider is the line that sets something of a provider, below models.providers.
 func setProvider(id, path, value string) string {
-	return "nearside config set " + shell("models.providers."+id+"."+path) + " " + shell(value)
+	return "nearside config set " + shell(belowID("models.providers", id)+path) + " " + shell(value)
+}
+
+// belowID is the beginning of a path to what is below an entry with a name of its own,
+// whose dots are no steps.
+func belowID(path, id string) string {
+	if strings.ContainsAny(id, `.[]"\`) {
+		return path + "[" + js(id) + "]."
+	}
+	return path + "." + id + "."
 }
 
 // setModel is the line that sets a compat flag of a model: at its entry in the file,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,13 +100,16 @@ const agentWindow = 16384
 // refuses what is beyond its own.
 func (d *doctor) window(say func(check, level, text, fix string) string, m *catalog.Model, e *upstream.Examination) {
 	w := m.Window()
-	fix := ""
-	if w.Detected > 0 && w.Declared > w.Detected && m.Provider.Source == catalog.FromConfig {
-		for i, o := range m.Provider.Models {
-			if o.ID == m.ID {
-				fix = setProvider(m.Provider.ID, fmt.Sprintf("models[%d].contextWindow", i), decimal(w.Detected))
-			}
+	set := func(value string) string {
+		i := slices.IndexFunc(m.Provider.Models, func(o *catalog.Model) bool { return o.ID == m.ID })
+		if m.Provider.Source != catalog.FromConfig || i < 0 {
+			return ""
 		}
+		return setProvider(m.Provider.ID, fmt.Sprintf("models[%d].contextWindow", i), value)
+	}
+	fix := ""
+	if w.Detected > 0 && w.Declared > w.Detected {
+		fix = set(decimal(w.Detected))
 	}
 	warn, refuse := w.Verdict()
 	switch {
@@ -118,7 +122,7 @@ func (d *doctor) window(say func(check, level, text, fix string) string, m *cata
 		}
 		say("context window", levelWarn, text, fix)
 	case w.Effective == 0:
-		say("context window", levelWarn, "neither the configuration nor the server says how long it is: nothing is held back, and what is too long is cut or refused there", "")
+		say("context window", levelWarn, "neither the configuration nor the server says how long it is: nothing is held back, and what is too long is cut or refused there", set("<what it was started with>"))
 	case w.Effective < agentWindow && m.Near():
 		say("context window", levelWarn, fmt.Sprintf("%s tokens (%s): an agent's prompt and tools alone can fill it, and what is cut off first are its instructions; load the model with a longer one", tokens(w.Effective), w.Source), fix)
 	default:

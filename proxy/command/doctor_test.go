@@ -83,6 +83,14 @@ func (r *patientRoom) examine(config string, args ...string) (rep doctorReport, 
 	if err := json.Unmarshal(out.Bytes(), &rep); err != nil {
 		r.t.Fatalf("%v in %s%s", err, out.Bytes(), errs.Bytes())
 	}
+	for i := range rep.Findings { // what is typed must change the file that was looked at
+		f := &rep.Findings[i]
+		if short, ok := strings.CutSuffix(f.Fix, " --config "+path); ok {
+			f.Fix = short
+		} else if strings.HasPrefix(f.Fix, "nearside config ") || strings.HasPrefix(f.Fix, "nearside doctor ") {
+			r.t.Errorf("%q is for another configuration than %s", f.Fix, path)
+		}
+	}
 	return rep, code
 }
 
@@ -192,6 +200,19 @@ func TestDoctorStopsAtTheRungThatBreaks(t *testing.T) {
 	f("key", sim.Options{Key: "sk-right"}, "", "", 1, "model list", levelFail, "asks for a key", "nearside config set models.providers.box.apiKey '${BOX_API_KEY}'")
 	f("thinks only", sim.Options{Reasoning: strings.Repeat("hm ", 2000)}, "", "", 0, "completion", levelWarn, "it only thought", "")
 	f("asleep", sim.Options{Profile: sim.LMStudio, Timing: sim.Timing{Load: time.Millisecond}}, "", "", 0, "completion", levelSkip, "asking it would load it", "nearside doctor box/m")
+}
+
+// A provider's name may have dots, which are no steps of a path.
+func TestDoctorWritesPathsThatLeadThere(t *testing.T) {
+	_, url := simAt(t, sim.Options{Models: []string{"m"}, Key: "sk-right"})
+	r := patientRoom{t: t}
+	config := strings.Replace(box(url, "", ""), "box:", `"box.lan":`, 1)
+	rep, _ := r.examine(config)
+	fix := `nearside config set 'models.providers["box.lan"].apiKey' '${BOX_LAN_API_KEY}'`
+	rep.has(t, "model list", levelFail, "asks for a key", fix)
+	r.fixes = []string{strings.Replace(fix, "BOX_LAN_API_KEY", "BOX_API_KEY", 1)}
+	rep, _ = r.examine(config)
+	rep.has(t, "model list", levelPass, "", "")
 }
 
 // The way to a backend is told apart from the backend.
@@ -325,7 +346,7 @@ func TestDoctorLooksAtTheMachineAndChangesNothing(t *testing.T) {
 	}
 	rep.has(t, "content", levelFail, `did you mean "listen"?`, "")
 	rep, code = r.examine(`{ proxy: { listen: "127.0.0.1:0", discovery: { enabled: false } } }`)
-	rep.has(t, "any", levelFail, "no model server", "nearside onboard 127.0.0.1:1234")
+	rep.has(t, "any", levelFail, "no model server", "nearside init --host 127.0.0.1:1234")
 	if code != ExitFailed {
 		t.Errorf("exit %d", code)
 	}

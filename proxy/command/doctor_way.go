@@ -71,7 +71,7 @@ func (d *doctor) reach(say func(check, level, text, fix string), p *catalog.Prov
 		if errors.As(e.Refused, &refused) && strings.HasSuffix(refused.Setting, "allowPrivateNetwork") {
 			fix = setProvider(p.ID, "request.allowPrivateNetwork", "true")
 		} else if errors.As(e.Refused, &refused) && strings.HasSuffix(refused.Setting, ".near") {
-			fix = "nearside config set " + shell(refused.Setting) + " true"
+			fix = "nearside config set " + shell(belowID("proxy.providers", p.ID)+"near") + " true"
 		}
 		say("address policy", levelFail, e.Refused.Error(), fix)
 		return false
