@@ -79,48 +79,62 @@ type credential struct{ Name, File string }
 
 // Run does what is asked.
 func (c *Service) Run(env *Env) error {
-	f, text, err := c.compose(env)
+	f, err := c.placed(env)
 	if err != nil {
 		return err
 	}
-	switch {
-	case c.DryRun && c.Action != "status":
-		return c.dry(env, f, text)
-	case c.Action == "install":
-		return c.install(env, f, text)
+	// What is not there is said, and what is there goes, whatever has become of the
+	// configuration and the program.
+	switch _, err := os.Lstat(f.Path); {
 	case c.Action == "uninstall":
 		return c.uninstall(env, f)
+	case c.Action == "status" && errors.Is(err, fs.ErrNotExist):
+		return exitError{ExitFailed, fmt.Errorf("%s is not there: nearside service install", f.Path)}
 	}
-	return c.status(env, f, text)
+	text, err := c.compose(env, f)
+	switch {
+	case err != nil:
+		return err
+	case c.Action == "status":
+		return c.status(env, f, text)
+	case c.DryRun:
+		fmt.Fprintf(env.Stderr, "would write %s\n", f.Path)
+		_, err := env.Stdout.Write(text)
+		return err
+	}
+	return c.install(env, f, text)
 }
 
-// compose makes the file from the flags and the configuration.
-func (c *Service) compose(env *Env) (*serviceFile, []byte, error) {
-	f := &serviceFile{Mark: serviceMark, Launchd: c.For == "launchd" || c.For == "" && runtime.GOOS == "darwin"}
+// placed says what manages the service, and where its file belongs.
+func (c *Service) placed(env *Env) (f *serviceFile, err error) {
+	f = &serviceFile{Mark: serviceMark, Launchd: c.For == "launchd" || c.For == "" && runtime.GOOS == "darwin"}
 	f.System = c.System || !c.User && !f.Launchd && os.Geteuid() == 0
 	switch {
 	case c.For == "" && runtime.GOOS == "windows":
-		return nil, nil, usageError{errors.New("there is no service of Windows for it; use the Task Scheduler, or --for systemd in WSL")}
+		return nil, usageError{errors.New("there is no service of Windows for it; use the Task Scheduler, or --for systemd in WSL")}
 	case f.System && f.Launchd:
-		return nil, nil, usageError{errors.New("launchd would run it as root for all: install it for one user (--user)")}
+		return nil, usageError{errors.New("launchd would run it as root for all: install it for one user (--user)")}
 	}
+	f.Path, err = f.place(env)
+	return f, err
+}
+
+// compose makes the file's text from the flags and the configuration.
+func (c *Service) compose(env *Env, f *serviceFile) ([]byte, error) {
 	file, _, err := env.load(c.Config)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if len(file.Files) > 0 {
 		if f.Config, err = filepath.Abs(file.Files[0]); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	if f.Binary, err = c.binary(); err != nil {
-		return nil, nil, err
-	}
-	if f.Path, err = f.place(env); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if err := c.keys(f); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	drain := file.Proxy.Drain
 	f.StopAfter = int((drain.Announce + drain.Grace + 10*time.Second).Seconds())
@@ -129,16 +143,15 @@ func (c *Service) compose(env *Env) (*serviceFile, []byte, error) {
 	f.Logs = filepath.Join(f.Data, "log")
 	usual, _ := config.Load("", env.configOptions())
 	if f.System && f.Data != usual.Proxy.DataDir && f.Data != systemData { // the file's own word
-		return nil, nil, usageError{fmt.Errorf("proxy.dataDir is %s, and a service of the system writes to %s only: remove the setting, or set that", f.Data, systemData)}
+		return nil, usageError{fmt.Errorf("proxy.dataDir is %s, and a service of the system writes to %s only: remove the setting, or set that", f.Data, systemData)}
 	}
 	if !f.Launchd && strings.ContainsAny(f.Binary, "\"'\\*?[") {
-		return nil, nil, usageError{fmt.Errorf("systemd runs no program with quotes, backslashes or patterns in its path: %s", f.Binary)}
+		return nil, usageError{fmt.Errorf("systemd runs no program with quotes, backslashes or patterns in its path: %s", f.Binary)}
 	}
 	if why := f.hidden(); why != "" {
-		return nil, nil, usageError{errors.New(why)}
+		return nil, usageError{errors.New(why)}
 	}
-	text, err := f.text()
-	return f, text, err
+	return f.text()
 }
 
 // systemData is where systemd keeps what a service of the system stores.
@@ -255,16 +268,6 @@ func (f *serviceFile) text() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-func (c *Service) dry(env *Env, f *serviceFile, text []byte) error {
-	if c.Action == "uninstall" {
-		fmt.Fprintf(env.Stdout, "would remove %s\n", f.Path)
-		return nil
-	}
-	fmt.Fprintf(env.Stderr, "would write %s\n", f.Path)
-	_, err := env.Stdout.Write(text)
-	return err
-}
-
 // ours returns what is installed; an error when it is somebody else's.
 func (c *Service) ours(path string) ([]byte, error) {
 	old, err := os.ReadFile(path)
@@ -320,6 +323,10 @@ func (c *Service) uninstall(env *Env, f *serviceFile) error {
 		return nil
 	} else if err != nil {
 		return err
+	}
+	if c.DryRun {
+		fmt.Fprintf(env.Stdout, "would remove %s\n", f.Path)
+		return nil
 	}
 	if err := os.Remove(f.Path); err != nil {
 		return fmt.Errorf("uninstall: %w%s", err, f.privileged())
@@ -383,10 +390,7 @@ func (f *serviceFile) next(env *Env, again bool) {
 // whether the system runs it.
 func (c *Service) status(env *Env, f *serviceFile, text []byte) error {
 	old, err := os.ReadFile(f.Path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return exitError{ExitFailed, fmt.Errorf("%s is not there: nearside service install", f.Path)}
-	case err != nil:
+	if err != nil {
 		return exitError{ExitFailed, err}
 	}
 	state := "as this command writes it"

@@ -188,6 +188,16 @@ func TestServiceIsInstalledAndRemoved(t *testing.T) {
 	}
 	expect("not as this command would write it now", ExitFailed, status...)
 	expect("systemctl --user restart nearside", ExitOK, install...)
+	// What is installed can be removed when nothing else is right any more.
+	broken := filepath.Join(r.home, "broken.json5")
+	if err := os.WriteFile(broken, []byte("{ proxy: { lisen: 1 } }"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	gone := []string{"uninstall", "--user", "--for", "systemd", "--binary", "/nowhere/nearside", "--config", broken}
+	expect("unknown key", ExitUsage, "status", "--user", "--for", "systemd", "--config", broken)
+	expect("is removed", ExitOK, gone...)
+	expect("is not there: nearside service install", ExitFailed, "status", "--user", "--for", "systemd", "--config", broken)
+	expect("is written", ExitOK, install...)
 	if err := os.WriteFile(path, []byte("[Service]\nExecStart=/bin/false\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
