@@ -23,6 +23,7 @@ type Found struct {
 	Version string
 	State   string // StateReady, StateLoading, …; empty with Err
 	Detail  string // why the state is not ready, for people
+	Keyed   bool   // it asks for a key, and was sent none
 	Models  []FoundModel
 	Slots   int // requests it serves at once; 0 when it does not say
 	// Simulated says that one of our own simulated backends imitates Kind.
@@ -242,6 +243,7 @@ func (a *asker) judge(ctx context.Context, f *Found, r reply, listed bool) {
 			say(StateMisconfigured, "the key is refused: see "+a.policy.setting("apiKey"))
 		} else {
 			say(StateMisconfigured, "it asks for a key: set "+a.policy.setting("apiKey"))
+			f.Keyed = true
 		}
 	case r.status >= 300 && r.status < 400:
 		say(StateMisconfigured, at+" redirects, and none is followed: write the final address in "+a.policy.setting("baseUrl"))

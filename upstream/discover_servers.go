@@ -412,7 +412,7 @@ func (a *asker) llamaCPP(ctx context.Context, f *Found) {
 		return
 	case http.StatusUnauthorized, http.StatusForbidden:
 		// Its model list is open to all, and says nothing about the key.
-		f.State, f.Detail = StateMisconfigured, "it asks for a key: set "+a.policy.setting("apiKey")
+		f.State, f.Detail, f.Keyed = StateMisconfigured, "it asks for a key: set "+a.policy.setting("apiKey"), !a.keyed
 		if a.keyed {
 			f.Detail = "the key is refused: see " + a.policy.setting("apiKey")
 		}

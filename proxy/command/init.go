@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -30,9 +28,12 @@ type Init struct {
 	Force            bool          `help:"Write over a file that exists; a copy of it is kept."`
 	NonInteractive   bool          `help:"Ask nothing, also on a terminal: take what is found and the flags."`
 	Yes              bool          `short:"y" help:"Take the suggested answer to every question."`
+	LAN              bool          `name:"lan" help:"Listen for proxies that announce themselves in this network (proxy.mdns). On a terminal each can be taken; elsewhere they are told."`
 	NoDiscovery      bool          `help:"Do not look for servers on this machine."`
 	NoProbe          bool          `help:"Ask no model for a word before its server is written down."`
 	Timeout          time.Duration `default:"5s" help:"How long a look at one server may take."`
+
+	browse func(context.Context, *config.Config, time.Duration) ([]neighbour, error) // nil for that of the network
 }
 
 // Help teaches what init does.
@@ -40,7 +41,8 @@ func (Init) Help() string {
 	return `Looks for model servers on this machine (LM Studio, Ollama, vLLM, llama.cpp, MLX, SGLang)
 and, when told, on others, asks each for one word, and writes a configuration with comments
 that says what was found. On a terminal it asks; elsewhere, and with --non-interactive, it
-takes what is found and the flags.
+takes what is found and the flags. For one more server in a configuration that is there
+already, "nearside onboard" prints the block.
 
 	nearside init
 	nearside init --host gpubox --yes
@@ -85,13 +87,16 @@ func (c *Init) Run(env *Env) error {
 	taken := map[string]bool{}
 	all, err := c.servers(ctx, env, p, taken)
 	if err == nil {
+		all, err = c.neighbours(ctx, env, p, taken, all)
+	}
+	if err == nil {
 		all, err = c.endpoints(ctx, env, p, taken, all)
 	}
 	if err != nil {
 		return err
 	}
 	if len(all) == 0 {
-		return exitError{ExitFailed, errors.New("no model server was found: start one, name a machine with --host, or an endpoint with --base-url")}
+		return exitError{ExitFailed, errors.New("no model server was found that can be used: start one, name a machine with --host, or an endpoint with --base-url")}
 	}
 	plan, err := c.plan(p, all)
 	if err != nil {
@@ -111,7 +116,7 @@ func (c *Init) Run(env *Env) error {
 	if err := c.save(env, out, text); err != nil {
 		return err
 	}
-	c.next(env, out, plan, file)
+	c.next(env, out, plan)
 	return nil
 }
 
@@ -129,167 +134,19 @@ func (c *Init) output(env *Env) (string, error) {
 		out = filepath.Join(dir, "nearside", "config.json5")
 	}
 	if _, err := os.Lstat(out); err == nil && !c.Force {
-		return "", usageError{fmt.Errorf("%s exists: --force writes over it and keeps a copy, --output names another; nearside config set changes single settings", out)}
+		return "", usageError{fmt.Errorf("%s exists: --force writes over it and keeps a copy, --output names another; nearside onboard prints a further server's block, nearside config set changes single settings", out)}
 	}
 	return out, nil
-}
-
-// servers finds those on this machine and on the hosts that are named.
-func (c *Init) servers(ctx context.Context, env *Env, p *prompts, taken map[string]bool) (all []*candidate, err error) {
-	usual := config.UsualAddresses()
-	var here []upstream.DiscoverAddress
-	if !c.NoDiscovery {
-		fmt.Fprintln(env.Stderr, "Looking for model servers on this machine …")
-		for _, a := range usual {
-			here = append(here, upstream.DiscoverAddress{URL: a.URL, Kind: a.Kind})
-		}
-	}
-	found := upstream.Discover(ctx, upstream.DiscoverOptions{Addresses: here, Timeout: c.Timeout, Dialer: env.Dialer})
-	if len(found) == 0 && !c.NoDiscovery {
-		fmt.Fprintln(env.Stderr, "  none is running here")
-	}
-	hosts := c.Host
-	if p.asks && len(hosts) == 0 {
-		line, err := p.ask("Other machines of yours with a model server (gpubox, 192.168.1.20:8000; empty for none)", "")
-		if err != nil {
-			return nil, err
-		}
-		hosts = strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == ',' })
-	}
-	for _, host := range hosts {
-		there, err := c.host(ctx, env, host, usual)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, there...)
-	}
-	if ctx.Err() != nil {
-		return nil, errStopped
-	}
-	for _, f := range found {
-		one, err := c.server(env, p, f, taken)
-		if err != nil {
-			return nil, err
-		}
-		if one != nil {
-			all = append(all, one)
-		}
-	}
-	return all, nil
-}
-
-// host looks at a machine that somebody named.
-func (c *Init) host(ctx context.Context, env *Env, host string, usual []config.DiscoveryAddress) ([]upstream.Found, error) {
-	var there []upstream.DiscoverAddress
-	add := func(at string, kind catalog.Kind) {
-		there = append(there, upstream.DiscoverAddress{URL: at, Kind: kind, AllowPrivate: catalog.PlaceOf(at) == catalog.PlacePrivate})
-	}
-	at := host
-	if !strings.Contains(at, "://") {
-		at = "http://" + at
-	}
-	u, err := url.Parse(at)
-	if err != nil || u.Hostname() == "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, usageError{fmt.Errorf("--host: %q is no host: gpubox, 192.168.1.20 or gpubox:8000", host)}
-	}
-	if !catalog.PlaceOf(at).Near() {
-		return nil, usageError{fmt.Errorf("--host: %s is not on your network; an endpoint on the internet is named with --base-url https://…", host)}
-	}
-	if u.Port() != "" {
-		add(at, catalog.KindUnknown)
-	} else {
-		for _, a := range usual {
-			port, err := url.Parse(a.URL)
-			if err == nil {
-				add(u.Scheme+"://"+net.JoinHostPort(u.Hostname(), port.Port()), a.Kind)
-			}
-		}
-	}
-	fmt.Fprintf(env.Stderr, "Looking at %s …\n", host)
-	found := upstream.Discover(ctx, upstream.DiscoverOptions{Addresses: there, Timeout: c.Timeout, Dialer: env.Dialer})
-	if len(found) == 0 && ctx.Err() == nil {
-		return nil, exitError{ExitFailed, fmt.Errorf("no model server answers at %s: is one running there, and does it listen on more than its own 127.0.0.1?", host)}
-	}
-	return found, nil
-}
-
-// server makes a candidate of a server that was found; nil when it is not wanted.
-func (c *Init) server(env *Env, p *prompts, f upstream.Found, taken map[string]bool) (*candidate, error) {
-	if f.Err != nil {
-		fmt.Fprintf(env.Stderr, "  %s: %v\n", f.URL, f.Err)
-		return nil, nil
-	}
-	look := &Onboard{URL: f.URL}
-	models, notes, err := look.models(&f)
-	name := kindName(f.Kind)
-	if err != nil {
-		fmt.Fprintf(env.Stderr, "  %s at %s has no models: load or pull one, and run this again\n", name, f.URL)
-		return nil, nil
-	}
-	fmt.Fprintf(env.Stderr, "  %s at %s, %s: %s\n", name, f.URL, f.State, modelNames(models))
-	for _, n := range notes {
-		fmt.Fprintln(env.Stderr, "    "+n)
-	}
-	use, err := p.yes("  Use it?", true)
-	if err != nil || !use {
-		return nil, err
-	}
-	id := foundID(f, map[string]bool{})
-	private := catalog.PlaceOf(f.URL) == catalog.PlacePrivate
-	if private {
-		if u, err := url.Parse(f.URL); err == nil {
-			host, _, _ := strings.Cut(u.Hostname(), ".")
-			if net.ParseIP(u.Hostname()) != nil {
-				host = u.Hostname()
-			}
-			id += "-" + strings.Trim(notInAName.ReplaceAllString(strings.ToLower(host), "-"), "-")
-		}
-	}
-	return &candidate{id: freeID(id, taken), base: f.URL, private: private, found: f, look: look, models: models}, nil
-}
-
-// freeID returns an id that no other provider has, and takes it.
-func freeID(id string, taken map[string]bool) string {
-	free := id
-	for n := 2; taken[free]; n++ {
-		free = fmt.Sprintf("%s-%d", id, n)
-	}
-	taken[free] = true
-	return free
-}
-
-// kindName is what people call a server's software.
-func kindName(k catalog.Kind) string {
-	if name := kindNames[k]; name != "" {
-		return name
-	}
-	return "A model server"
-}
-
-var kindNames = map[catalog.Kind]string{catalog.KindLMStudio: "LM Studio", catalog.KindOllama: "Ollama", catalog.KindVLLM: "vLLM", catalog.KindSGLang: "SGLang",
-	catalog.KindLlamaCPP: "llama.cpp", catalog.KindMLX: "MLX"}
-
-func modelNames(models []upstream.FoundModel) string {
-	const most = 5
-	var names []string
-	for i := range models {
-		if i == most {
-			names = append(names, fmt.Sprintf("%d more", len(models)-most))
-			break
-		}
-		names = append(names, models[i].ID)
-	}
-	return strings.Join(names, ", ")
 }
 
 // endpoints adds the custom one of the flags, or those that are told.
 func (c *Init) endpoints(ctx context.Context, env *Env, p *prompts, taken map[string]bool, all []*candidate) ([]*candidate, error) {
 	if c.BaseURL != "" {
-		one, err := c.endpoint(ctx, env, p, taken, &Onboard{URL: c.BaseURL, Model: c.Model, ID: c.ID, CustomImageInput: c.CustomImageInput, CustomTextInput: c.CustomTextInput}, c.APIKey)
+		one, err := c.endpoint(ctx, env, p, &Onboard{URL: c.BaseURL, Model: c.Model, ID: c.ID, CustomImageInput: c.CustomImageInput, CustomTextInput: c.CustomTextInput}, c.APIKey)
 		if err != nil {
 			return nil, err
 		}
-		return append(all, one), nil
+		return join(all, one, taken), nil
 	}
 	for p.asks {
 		at, err := p.ask("Base URL of another OpenAI-compatible endpoint (empty for none)", "")
@@ -304,7 +161,7 @@ func (c *Init) endpoints(ctx context.Context, env *Env, p *prompts, taken map[st
 		if err != nil {
 			return nil, err
 		}
-		one, err := c.endpoint(ctx, env, p, taken, &Onboard{URL: at, Model: strings.FieldsFunc(ids, func(r rune) bool { return r == ' ' || r == ',' })}, key)
+		one, err := c.endpoint(ctx, env, p, &Onboard{URL: at, Model: strings.FieldsFunc(ids, func(r rune) bool { return r == ' ' || r == ',' })}, key)
 		if errors.Is(err, errStopped) {
 			return nil, err
 		}
@@ -312,18 +169,18 @@ func (c *Init) endpoints(ctx context.Context, env *Env, p *prompts, taken map[st
 			fmt.Fprintf(env.Stderr, "  %v\n", err)
 			continue
 		}
-		all = append(all, one)
+		all = join(all, one, taken)
 	}
 	return all, nil
 }
 
 // endpoint looks at a custom endpoint.
-func (c *Init) endpoint(ctx context.Context, env *Env, p *prompts, taken map[string]bool, look *Onboard, key string) (*candidate, error) {
+func (c *Init) endpoint(ctx context.Context, env *Env, p *prompts, look *Onboard, key string) (*candidate, error) {
 	base, id, err := look.place()
 	if err != nil {
 		return nil, usageError{err}
 	}
-	one := &candidate{base: base, private: catalog.PlaceOf(base) == catalog.PlacePrivate, custom: true, look: look, images: map[string]bool{}}
+	one := &candidate{id: id, base: base, private: catalog.PlaceOf(base) == catalog.PlacePrivate, custom: true, look: look, images: map[string]bool{}}
 	if err := c.keyOf(env, p, one, key); err != nil {
 		return nil, err
 	}
@@ -343,7 +200,7 @@ func (c *Init) endpoint(ctx context.Context, env *Env, p *prompts, taken map[str
 	case f.Err != nil:
 		return nil, exitError{ExitFailed, fmt.Errorf("no model server can be asked at %s: %w", base, f.Err)}
 	case f.State == upstream.StateMisconfigured, f.State == upstream.StateFailing:
-		return nil, exitError{ExitFailed, fmt.Errorf("%s is not ready to be configured: %s", base, f.Detail)}
+		return nil, exitError{ExitFailed, fmt.Errorf("%s is not ready to be configured: %s", base, inFlags(f.Detail, id, "--api-key", "--base-url"))}
 	}
 	var notes []string
 	if one.models, notes, err = look.models(&one.found); err != nil {
@@ -367,7 +224,6 @@ func (c *Init) endpoint(ctx context.Context, env *Env, p *prompts, taken map[str
 			one.images[m.ID] = reads
 		}
 	}
-	one.id = freeID(id, taken)
 	return one, nil
 }
 
@@ -478,18 +334,20 @@ func (c *Init) save(env *Env, out string, text []byte) error {
 }
 
 // next says what was done and what to do now.
-func (c *Init) next(env *Env, out string, plan *initPlan, file *config.Config) {
+func (c *Init) next(env *Env, out string, plan *initPlan) {
 	with := ""
 	if found, err := config.Find("", env.Getenv); err != nil || !sameFile(found, out) {
 		with = " --config " + quoted(out)
 	}
 	fmt.Fprintf(env.Stdout, "%s is written: %s, default is %s\n", out, count(len(plan.all), "provider"), plan.primary)
-	base, _, err := listensAt(&file.Proxy)
+	to, err := (&Connect{ConfigFlag: ConfigFlag{Config: out}, Offline: true}).connection(env)
 	if err != nil {
 		return
 	}
-	to := &connection{base: base, model: connectModel{name: catalog.DefaultName}}
 	first, _ := curlSettings(to) // which cannot fail
+	if to.keyEnv != "" {         // keys outlive a configuration
+		first = "export " + to.keyEnv + "=…   # a client's key: nearside keys add NAME makes one\n" + first
+	}
 	fmt.Fprintf(env.Stdout, "\nNext:\n  nearside check%[1]s\n  nearside serve%[1]s\n  nearside connect%[1]s codex   # or claude, opencode, sdk-node, …: a client's settings\n\nA first request, once it runs:\n%[2]s", with, first)
 }
 

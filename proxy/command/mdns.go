@@ -130,6 +130,24 @@ type neighbour struct {
 	URL  string `json:"url"` // base URL for a provider
 }
 
+// shown is its name, as a terminal may have it.
+func (n neighbour) shown() string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, n.Name)
+}
+
+// id is what a provider of it is called.
+func (n neighbour) id() string {
+	if id := strings.Trim(notInAName.ReplaceAllString(strings.ToLower(n.Name), "-"), "-"); id != "" {
+		return id
+	}
+	return "nearside"
+}
+
 // browse asks the network for proxies, for as long as wait: by IPv4, since one that has
 // no IPv6 cannot be asked by it, and what has only that is not found.
 func browse(ctx context.Context, file *config.Config, wait time.Duration) ([]neighbour, error) {
@@ -187,12 +205,7 @@ func (c *Models) lan(ctx context.Context, env *Env, file *config.Config) error {
 	}
 	rows := [][]string{{"name", "address", "to use it"}}
 	for _, n := range all {
-		rows = append(rows, []string{strings.Map(func(r rune) rune {
-			if unicode.IsControl(r) {
-				return -1
-			}
-			return r
-		}, n.Name), n.URL, "nearside onboard " + n.URL + " --id " + strings.Trim(notInAName.ReplaceAllString(strings.ToLower(n.Name), "-"), "-")})
+		rows = append(rows, []string{n.shown(), n.URL, "nearside onboard " + n.URL + " --id " + n.id() + " --key-env NAME"})
 	}
 	table(env.Stdout, "", rows)
 	return nil

@@ -28,7 +28,8 @@ type Onboard struct {
 
 // Help teaches what onboard does.
 func (Onboard) Help() string {
-	return `Asks a model server what it is and which models it has, and prints the block of
+	return `For one more server in a configuration that is there already; "nearside init" writes the
+first one. Asks a model server what it is and which models it has, and prints the block of
 config.json5 for it: addresses, context windows, and whether the models read images. What
 the server does not say of images is inferred from a model's name; where that says nothing
 either, the model is taken for a text model and the block says so. No completion is asked for.
@@ -81,7 +82,7 @@ func (c *Onboard) Run(env *Env) error {
 	case found.Err != nil:
 		return exitError{ExitFailed, fmt.Errorf("no model server can be asked at %s: %w", base, found.Err)}
 	case found.State == upstream.StateMisconfigured, found.State == upstream.StateFailing:
-		return exitError{ExitFailed, fmt.Errorf("%s is not ready to be configured: %s", base, found.Detail)}
+		return exitError{ExitFailed, fmt.Errorf("%s is not ready to be configured: %s", base, inFlags(found.Detail, id, "--key-env", "the URL"))}
 	}
 	models, notes, err := c.models(&found)
 	if err != nil {
