@@ -114,6 +114,15 @@ func TestPagesOfOthersAreTurnedAway(t *testing.T) {
 	if out, _ := io.ReadAll(c); !strings.HasPrefix(string(out), "HTTP/1.1 403 ") {
 		t.Errorf("an absolute URI of another host: %.100s", out)
 	}
+	// A page writes what follows its own name: that names no host.
+	for _, target := range []string{"//localhost/proxy/status?x=http://a", "///localhost/proxy/status?://", "//" + p.addr + "/v1/models?x=://", "//localhost/healthz#://", "http://localhost/proxy/status"} {
+		c = p.dial()
+		fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: evil.example\r\nSec-Fetch-Site: same-origin\r\nConnection: close\r\n\r\n", target)
+		if out, _ := io.ReadAll(c); !strings.HasPrefix(string(out), "HTTP/1.1 403 ") || !strings.Contains(string(out), "host_refused") {
+			t.Errorf("%s under another name: %.200s", target, out)
+		}
+	}
+	f(200, "", "GET", "//v1/models?from=https://a", "")
 	// What passed once on a connection does not let the next request pass.
 	c = p.dial()
 	fmt.Fprintf(c, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /healthz HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")

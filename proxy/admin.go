@@ -56,7 +56,7 @@ func (s *Server) admin(level adminLevel, h fasthttp.RequestHandler) fasthttp.Req
 // foreign says whether a page of another origin asks.
 func foreign(ctx *fasthttp.RequestCtx) bool {
 	o := ctx.Request.Header.PeekCanonical(headerOrigin)
-	return len(o) > 0 && !sameOrigin(o, ctx.Host(), secure(ctx))
+	return len(o) > 0 && !sameOrigin(o, ctx.Request.Header.Host(), secure(ctx))
 }
 
 // may says whether the caller of a handler of the operators' is known, and why it

@@ -31,15 +31,19 @@ func (s *Server) guard(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 			c.arrived()
 		}
 		snap := s.snap.Load()
-		if host := ctx.Host(); c == nil || c.hostOf != snap || !bytes.Equal(host, c.host) {
-			if !ours(host, ctx.LocalIP(), s.hostname, snap.Config.Hosts) {
-				s.turnAway(ctx, &wire.Error{Status: 403, Type: "permission_error", Code: "host_refused",
-					Message: "this proxy is not called " + printable(host) + ": add the name to proxy.hosts, or use localhost or the address that it listens on"})
+		// The header's: ctx.Host is that of the request's target where that has one,
+		// and pages write targets.
+		host := ctx.Request.Header.Host()
+		if c == nil || c.hostOf != snap || !bytes.Equal(host, c.host) {
+			if !s.known(ctx, host, snap) {
 				return
 			}
 			if c != nil {
 				c.host, c.hostOf = append(c.host[:0], host...), snap
 			}
+		}
+		if target := ctx.Host(); !bytes.Equal(target, host) && !s.known(ctx, target, snap) {
+			return
 		}
 		if origin, site := fromPage(&ctx.Request.Header); len(origin) > 0 || len(site) > 0 {
 			if done := s.guardPage(ctx, &snap.Config, origin, site); done {
@@ -48,6 +52,16 @@ func (s *Server) guard(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 		}
 		next(ctx)
 	}
+}
+
+// known says whether a host is this proxy, and turns the request away where it is not.
+func (s *Server) known(ctx *fasthttp.RequestCtx, host []byte, snap *Snapshot) bool {
+	if ours(host, ctx.LocalIP(), s.hostname, snap.Config.Hosts) {
+		return true
+	}
+	s.turnAway(ctx, &wire.Error{Status: 403, Type: "permission_error", Code: "host_refused",
+		Message: "this proxy is not called " + printable(host) + ": add the name to proxy.hosts, or use localhost or the address that it listens on"})
+	return false
 }
 
 // fromPage returns the headers that only browsers send: the origin of the page,
@@ -70,7 +84,7 @@ func (s *Server) guardPage(ctx *fasthttp.RequestCtx, cfg *Config, origin, site [
 			return true
 		}
 		return false
-	case sameOrigin(origin, ctx.Host(), secure(ctx)):
+	case sameOrigin(origin, h.Host(), secure(ctx)):
 		return false
 	case len(h.PeekAll("Origin")) > 1 || !cfg.CORS.allows(origin):
 		s.turnAway(ctx, &wire.Error{Status: 403, Type: "permission_error", Code: "origin_refused",

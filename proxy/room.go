@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -71,7 +72,13 @@ const chunkedLength = -1
 // headerReceived bounds the body of a request by its head, before room is made
 // for it. What is not to come at all is allowed one byte, and what does not say its
 // length no large chunk, for which room is made at once; badHTTP says why.
+//
+// A target's slashes become one here: fasthttp takes "//name/v1/x?y=://" for the
+// address of a host called name, which no client means and a page could write.
 func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	if t := h.RequestURI(); bytes.HasPrefix(t, doubleSlash) {
+		h.SetRequestURIBytes(append([]byte("/"), bytes.TrimLeft(t, "/")...))
+	}
 	cfg := &s.snap.Load().Config
 	most := s.bodyMax(h)
 	switch n := h.ContentLength(); {
@@ -82,6 +89,8 @@ func (s *Server) headerReceived(h *fasthttp.RequestHeader) fasthttp.RequestConfi
 	}
 	return fasthttp.RequestConfig{MaxRequestBodySize: most}
 }
+
+var doubleSlash = []byte("//")
 
 // reserve counts a read into room that was made for a body. A body that goes on
 // where the last read ended is counted already.
