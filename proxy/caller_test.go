@@ -237,18 +237,31 @@ func TestStrangersAreBounded(t *testing.T) {
 	s.strangers.mu.Lock()
 	clear(s.strangers.place[:])
 	s.strangers.mu.Unlock()
-	for _, head := range []string{"Content-Length: 20000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1312D00\r\n"} {
+	large := func(key, head string, want int) {
+		t.Helper()
 		c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer c.Close()
 		go func() {
-			_, _ = io.WriteString(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nx-api-key: wrong\r\n"+head+strings.Repeat("x", 100<<10))
+			_, _ = io.WriteString(c, "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nx-api-key: "+key+"\r\n"+head+strings.Repeat("x", 100<<10))
 		}()
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
-		if err != nil || resp.StatusCode != 401 || !resp.Close {
-			t.Errorf("a body of 20 MB that has not come: %v %v", resp, err)
+		if err != nil || resp.StatusCode != want || !resp.Close {
+			t.Errorf("a large body that has not come, of %s: %v %v", key, resp, err)
 		}
-		c.Close()
+	}
+	const length, chunks = "Content-Length: 90000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"
+	for range 4 { // who has a key is no stranger for it
+		large("right-key", length, 413)
+		large("right-key", chunks+"55D4A80\r\n", 413)
+	}
+	large("wrong", "Content-Length: 20000000\r\n\r\n", 401)
+	large("wrong", chunks+"1312D00\r\n", 401)
+	n := 0
+	s.strangers.valid.Range(func(_, _ any) bool { n++; return true })
+	if n > 0 {
+		t.Errorf("%d heads are kept", n)
 	}
 }

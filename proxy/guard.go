@@ -30,6 +30,9 @@ func (s *Server) guard(next fasthttp.RequestHandler) fasthttp.RequestHandler {
 		if c != nil && c.owed != 0 || c != nil && c.reserved.Load() != 0 {
 			c.arrived()
 		}
+		if ctx.Request.Header.ContentLength() <= 0 { // it came in chunks, or there is none
+			s.strangers.noted(&ctx.Request.Header)
+		}
 		snap := s.snap.Load()
 		// The header's: ctx.Host is that of the request's target where that has one,
 		// and pages write targets.

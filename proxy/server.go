@@ -497,6 +497,7 @@ func (s *Server) badHTTP(ctx *fasthttp.RequestCtx, err error) {
 	var small *fasthttp.ErrSmallBuffer
 	var timeout net.Error
 	e, wait := badRequest("bad_http", "", "the request is not valid HTTP/1.1"), time.Duration(0)
+	known := s.strangers.noted(&ctx.Request.Header)
 	switch {
 	case errors.Is(err, errCrowded):
 		e, wait = overloaded(), retryAfterMin
@@ -512,7 +513,7 @@ func (s *Server) badHTTP(ctx *fasthttp.RequestCtx, err error) {
 		if c, ok := ctx.Conn().(*clientConn); ok {
 			c.lingers()
 		}
-		if _, ok := s.caller(ctx); !ok {
+		if _, ok := s.caller(ctx); !ok && !known {
 			s.unauthorized(ctx)
 			return
 		}

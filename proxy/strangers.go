@@ -16,6 +16,8 @@ type strangers struct {
 	once sync.Once
 	seed maphash.Seed
 
+	valid sync.Map // *fasthttp.RequestHeader, see note
+
 	mu    sync.Mutex // guards below
 	place [512]struct {
 		left float64
@@ -54,8 +56,33 @@ const strangerBytes = 64 << 10
 // bodyMax is how large the body of a request may be, of which the head has come.
 func (s *Server) bodyMax(h *fasthttp.RequestHeader) int {
 	cfg := &s.snap.Load().Config
-	if n := h.ContentLength(); n >= 0 && n <= strangerBytes || !cfg.Keys.Required() || presented(h, cfg.Keys) != nil {
+	n := h.ContentLength()
+	if n >= 0 && n <= strangerBytes || !cfg.Keys.Required() {
+		return cfg.Limits.BodyBytes
+	}
+	valid := presented(h, cfg.Keys) != nil
+	if n == chunkedLength {
+		s.strangers.note(h, valid)
+	}
+	if valid {
 		return cfg.Limits.BodyBytes
 	}
 	return min(strangerBytes, cfg.Limits.BodyBytes)
+}
+
+// note keeps of a head whether its key is valid while its body comes in chunks:
+// fasthttp empties the head when such a body is too large, and what is said then is
+// not the same to who has a key.
+func (s *strangers) note(h *fasthttp.RequestHeader, valid bool) {
+	if valid {
+		s.valid.Store(h, struct{}{})
+	} else {
+		s.valid.Delete(h)
+	}
+}
+
+// noted says whether that was kept of a head, once.
+func (s *strangers) noted(h *fasthttp.RequestHeader) bool {
+	_, ok := s.valid.LoadAndDelete(h)
+	return ok
 }
