@@ -56,6 +56,7 @@ func (x *exchange) reckon() (ask access.Ask) {
 	if n := x.env.MaxTokens; n > 0 {
 		out = min(out, int64(n))
 	}
+	out *= x.choices()
 	switch x.surface.path {
 	case "/embeddings", "/rerank", "/moderations":
 		out = 0
@@ -74,6 +75,22 @@ func (x *exchange) reckon() (ask access.Ask) {
 	}
 	return ask
 }
+
+// choices is how many answers the request asks for, each of which costs as much.
+func (x *exchange) choices() int64 {
+	most := int64(1)
+	for _, name := range [...]string{"n", "best_of"} {
+		if v, ok := x.env.Field(x.body, name); ok && x.form == "" {
+			if n, ok := wire.Int(v.Of(x.body)); ok {
+				most = max(most, min(n, choicesMax))
+			}
+		}
+	}
+	return most
+}
+
+// choicesMax is what is reckoned with at the most; OpenAI allows 128.
+const choicesMax = 1024
 
 // freeOnly leaves targets without a price in the plan, and says whether there is
 // any.

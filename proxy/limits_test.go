@@ -239,3 +239,21 @@ func TestAnAnswerThatWasNotCountedIsSpent(t *testing.T) {
 		t.Errorf("spent: %+v", u)
 	}
 }
+
+// Several answers to one request are several: they do not pass for one.
+func TestAnswersAreReckonedByTheirNumber(t *testing.T) {
+	_, base := grantServer(t, pricedChat, pricedChat, access.Grant{ID: "k", Limits: access.Limits{TokensPerMinute: 1000}})
+	f := func(more string, want int) {
+		t.Helper()
+		body := strings.Replace(chatFor("near/m"), "{", "{"+more, 1)
+		if status, _, said := ask(t, base+"/chat/completions", body, "x-api-key", "k-key"); status != want {
+			t.Errorf("%s: %d %s, want %d", body, status, said, want)
+		}
+	}
+	f("", 200) // 150 of 1000
+	f(`"n":20,`, 429)
+	f(`"n":1e300,`, 429)
+	f(`"n":-3,`, 200)
+	f(`"n":2,`, 200)
+	f(`"n":"20",`, 200) // the backend's to refuse
+}
