@@ -93,7 +93,7 @@ func TestSupportBundleHoldsNoSecret(t *testing.T) {
 	r.post("/v1/chat/completions", `{"model":"near/`+plant("passed")+`","messages":[{"role":"user","content":"hi"}]}`)
 	log := filepath.Join(dir, "log")
 	r.mu.Lock()
-	lines := r.stderr.String() + `{"level":"warn","message":"attempt","outcome":"status_500","reason":"` + plant("logged") + `","memory":{"rssBytes":7}}` + "\n" + plant("no-json") + "\n"
+	lines := r.stderr.String() + `{"level":"warn","message":"attempt","outcome":"status_500","reason":"` + plant("logged") + `","memory":{"rssBytes":7}}` + "\n" + `{"level":"info","message":"no valid key","path":"/v1/` + plant("nsk_in_a_path") + `/chat/completions"}` + "\n" + `{"path":"/v1/chat/completions"}` + "\n" + plant("no-json") + "\n"
 	r.mu.Unlock()
 	if err := os.WriteFile(log, []byte(lines), 0o600); err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func TestSupportBundleHoldsNoSecret(t *testing.T) {
 		"status.json":    {`"ref": "near/m"`, `"outcome": "status_500"`, near.url},
 		"exchanges.json": {`"outcome": "ok"`, `"ref": "near/m"`, `"class": "server_error"`, `"took_ns"`},
 		"metrics.txt":    {"nearside_exchanges_total{", "go_goroutines"},
-		"log.jsonl":      {`"outcome":"status_500"`, `"rssBytes":7`, `{"lines_left_out":1}`},
+		"log.jsonl":      {`"outcome":"status_500"`, `"rssBytes":7`, `"/v1/chat/completions"`, `{"lines_left_out":1}`},
 		"data.json":      {`"responses.db"`},
 		"learned.json":   {`"data"`},
 		"README.txt":     {"exchanges.json"},

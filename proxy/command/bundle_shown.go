@@ -15,7 +15,7 @@ import (
 // The words of ours that a bundle shows as they are, by the names of the fields they
 // stand in. What is not here is not shown: a new field is safe until somebody looks.
 var (
-	ownWords = []string{"abort_phase", "action", "class", "code", "dialect", "endpoint", "failureKind", "failure_kind", "kind", "level", "object", "outcome", "path", "phase",
+	ownWords = []string{"abort_phase", "action", "class", "code", "dialect", "endpoint", "failureKind", "failure_kind", "kind", "level", "object", "outcome", "phase",
 		"route", "source", "state", "status", "targets", "config_digest", "digest", "version", "message"}
 	ownTimes     = []string{"at", "since", "started", "time", "until", "expires"}
 	ownIDs       = []string{"id", "request", "request_id"}
@@ -27,6 +27,7 @@ var (
 
 var (
 	wordText  = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9 _./:%-]{0,79}$`)
+	pathText  = regexp.MustCompile(`^(/([a-z_]{1,16}|v1))+$`) // of a route; clients write others, and keys into them
 	timeText  = regexp.MustCompile(`^[0-9TZ:.+-]{10,40}$`)
 	idText    = regexp.MustCompile(`^(req|resp|conv)_[0-9a-f]{24,64}$`)
 	fieldText = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]{0,39}$`)
@@ -86,6 +87,8 @@ func (b *bundle) word(v, field string) string {
 		return ""
 	case slices.Contains(ownWords, field):
 		fits = wordText.MatchString(v)
+	case field == "path":
+		fits = pathText.MatchString(v)
 	case slices.Contains(ownTimes, field):
 		fits = timeText.MatchString(v)
 	case slices.Contains(ownNames, field):
