@@ -183,10 +183,13 @@ func TestAllowedNamesAndPages(t *testing.T) {
 	if got := p.ask("POST", cc, hello, "Content-Type", "text/plain", "Origin", page); got.status != 415 {
 		t.Errorf("an allowed page's text: %d", got.status)
 	}
-	for _, path := range []string{"/metrics", "/proxy/status", "/proxy/exchanges"} {
+	for _, path := range []string{"/metrics", "/proxy/status", "/proxy/exchanges", "/proxy/usage"} {
 		if got := p.ask("GET", path, "", "Origin", page); got.status != 403 || got.failure()["code"] != "origin_refused" {
 			t.Errorf("%s for a page: %d %.100s", path, got.status, got.body)
 		}
+	}
+	if got := p.ask("GET", "/readyz", "", "Origin", page); got.status != 200 || strings.Contains(got.body, "backends") {
+		t.Errorf("/readyz tells a page: %d %.200s", got.status, got.body)
 	}
 	for _, origin := range []string{"https://chat.example.com.evil.example", "http://chat.example.com", "vscode-webview://", "null"} {
 		if got := p.ask("POST", cc, hello, "Content-Type", jsonMedia, "Origin", origin); got.status != 403 {

@@ -32,9 +32,7 @@ const (
 func (s *Server) admin(level adminLevel, h fasthttp.RequestHandler) fasthttp.RequestHandler {
 	typed := s.jsonOnly(h)
 	return func(ctx *fasthttp.RequestCtx) {
-		if foreign(ctx) {
-			s.turnAway(ctx, &wire.Error{Status: 403, Type: "permission_error", Code: "origin_refused",
-				Message: "pages of other origins have no part in the operator's endpoints, proxy.cors.allowedOrigins or not"})
+		if s.fromElsewhere(ctx) {
 			return
 		}
 		known, e := s.may(ctx, level)
@@ -53,10 +51,22 @@ func (s *Server) admin(level adminLevel, h fasthttp.RequestHandler) fasthttp.Req
 	}
 }
 
-// foreign says whether a page of another origin asks.
-func foreign(ctx *fasthttp.RequestCtx) bool {
-	o := ctx.Request.Header.PeekCanonical(headerOrigin)
-	return len(o) > 0 && !sameOrigin(o, ctx.Request.Header.Host(), secure(ctx))
+// fromElsewhere turns pages of other origins away, whatever CORS allows them of the
+// rest, and says whether it has.
+func (s *Server) fromElsewhere(ctx *fasthttp.RequestCtx) bool {
+	if !ofAnother(ctx) {
+		return false
+	}
+	s.turnAway(ctx, &wire.Error{Status: 403, Type: "permission_error", Code: "origin_refused",
+		Message: "pages of other origins have no part in the operator's endpoints, proxy.cors.allowedOrigins or not"})
+	return true
+}
+
+// ofAnother says whether a page of another origin makes a request.
+func ofAnother(ctx *fasthttp.RequestCtx) bool {
+	h := &ctx.Request.Header
+	o := h.PeekCanonical(headerOrigin)
+	return len(o) > 0 && !sameOrigin(o, h.Host(), secure(ctx))
 }
 
 // may says whether the caller of a handler of the operators' is known, and why it
@@ -87,10 +97,10 @@ func fromHere(ctx *fasthttp.RequestCtx) bool {
 
 // shows says whether a caller sees at an endpoint that is everybody's what is
 // the operator's: never where the operator has an address of its own and this is
-// another.
+// another, nor a page of another origin.
 func (s *Server) shows(ctx *fasthttp.RequestCtx) bool {
 	c, _ := ctx.Conn().(*clientConn)
-	if s.apart && (c == nil || !c.admin) {
+	if s.apart && (c == nil || !c.admin) || ofAnother(ctx) {
 		return false
 	}
 	known, e := s.may(ctx, view)

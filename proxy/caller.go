@@ -2,6 +2,9 @@ package proxy
 
 import (
 	"bytes"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -89,6 +92,19 @@ func grantOf(ctx *fasthttp.RequestCtx) *access.Grant {
 	return g
 }
 
+// loggedPath is a path without what may be a key that somebody wrote there: any
+// long part but our own ids.
+func loggedPath(path []byte) string {
+	const most = 24
+	parts := strings.Split(printable(path), "/")
+	for i, p := range parts {
+		if kind, _, id := strings.Cut(p, "_"); len(p) > most && (!id || !slices.Contains([]string{"resp", "conv", "msg", "req"}, kind)) {
+			parts[i] = "<" + strconv.Itoa(len(p)) + " bytes>"
+		}
+	}
+	return strings.Join(parts, "/")
+}
+
 // unauthorized answers a request whose key is missing or not valid. Why it is not
 // is nobody's business: the answer is one and the same. Who comes too often hears
 // when to come again, and is not written down.
@@ -101,7 +117,10 @@ func (s *Server) unauthorized(ctx *fasthttp.RequestCtx) {
 				Message: "Too many requests without a valid API key came from this address (proxy.access.failuresPerMinute)."}, max(wait, retryAfterMin), true)
 			return
 		}
-		s.log.Info().Str("from", ctx.RemoteIP().String()).Str("method", printable(ctx.Method())).Str("path", printable(ctx.Path())).Msg("no valid key")
+		defer func() {
+			s.log.Info().Bytes("request", ctx.Response.Header.Peek("X-Request-Id")).Str("from", ctx.RemoteIP().String()).
+				Str("method", printable(ctx.Method())).Str("path", loggedPath(ctx.Path())).Msg("no valid key")
+		}()
 	}
 	ctx.Response.Header.Set("WWW-Authenticate", `Bearer realm="nearside"`)
 	e := &wire.Error{Status: 401, Type: "invalid_request_error", Code: "invalid_api_key",

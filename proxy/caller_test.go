@@ -159,6 +159,49 @@ func TestTheOperatorsSurfaceNeedsAnOperator(t *testing.T) {
 	}
 }
 
+// A page that may use the models has no part in what was used, with a key neither.
+func TestUsageIsForNoOtherPage(t *testing.T) {
+	s := &Server{meter: meter.New(meter.Options{}), log: zerolog.Nop()}
+	s.snap.Store(&Snapshot{Config: Config{Keys: keysOf(access.Grant{ID: "boss", Operator: true})}})
+	for origin, want := range map[string]bool{"": true, "http://localhost:4141": true, "https://chat.example.com": false} {
+		var ctx fasthttp.RequestCtx
+		ctx.Request.Header.SetHost("localhost:4141")
+		ctx.Request.Header.Set("X-Api-Key", "boss-key")
+		if origin != "" {
+			ctx.Request.Header.Set("Origin", origin)
+		}
+		done := false
+		s.admin(own, func(*fasthttp.RequestCtx) { done = true })(&ctx)
+		if done != want || !want && ctx.Response.StatusCode() != 403 {
+			t.Errorf("a page of %q: %v, %d", origin, done, ctx.Response.StatusCode())
+		}
+	}
+}
+
+// The log says which key asked, and of a refusal the request's id; never a key,
+// valid or not, wherever it was written.
+func TestTheLogNamesKeysAndShowsNone(t *testing.T) {
+	log := new(written)
+	backend := rawBackend(t, func(c net.Conn, _ string) bool { return sayHello(c, "") })
+	_, base := testServerOf(t, Options{Log: zerolog.New(log)}, func(cfg *Config, _ []upstream.Config) {
+		cfg.Keys, cfg.Access.Failures = keysOf(access.Grant{ID: "agent"}), 1e6
+	}, backend+"/v1")
+	const wrong = "nsk_abcdefgh_0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg"
+	call(t, "POST", base+"/v1/chat/completions", "x-api-key", "agent-key")
+	_, h, _ := call(t, "POST", base+"/v1/responses/"+wrong+"/cancel?key="+wrong, "x-api-key", wrong)
+	call(t, "GET", base+"/proxy/exchanges/"+wrong, "x-api-key", "agent-key")
+	for _, want := range []string{`"key":"agent"`, `"request":"` + h.Get("X-Request-Id") + `","from":"127.0.0.1","method":"POST","path":"/v1/responses/\u003c56 bytes\u003e/cancel"`} {
+		if want = strings.NewReplacer(`\u003c`, "<", `\u003e`, ">").Replace(want); !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %s:\n%s", want, log.String())
+		}
+	}
+	for _, never := range []string{wrong, "agent-key"} {
+		if strings.Contains(log.String(), never) {
+			t.Errorf("the log holds %s:\n%s", never, log.String())
+		}
+	}
+}
+
 // What one key stores no other sees: to it there is nothing (reliability, row 83).
 func TestStoredIsOfItsKey(t *testing.T) {
 	base := keyedServer(t, keysOf(access.Grant{ID: "mine"}, access.Grant{ID: "theirs", Operator: true})) + "/v1"

@@ -178,7 +178,7 @@ func (s *Server) signIn(ctx *fasthttp.RequestCtx) {
 	var asked struct {
 		Key string `json:"key"`
 	}
-	if foreign(ctx) {
+	if ofAnother(ctx) {
 		s.turnAway(ctx, forgery())
 		return
 	}
@@ -201,7 +201,7 @@ func (s *Server) signIn(ctx *fasthttp.RequestCtx) {
 
 // signOut answers POST /dashboard/logout.
 func (s *Server) signOut(ctx *fasthttp.RequestCtx) {
-	if foreign(ctx) || s.forged(ctx) {
+	if ofAnother(ctx) || s.forged(ctx) {
 		s.turnAway(ctx, forgery())
 		return
 	}

@@ -117,7 +117,8 @@ func (s *Server) guardPage(ctx *fasthttp.RequestCtx, cfg *Config, origin, site [
 // exposed are the headers of answers that an allowed page may read beside those
 // that every page may.
 const exposed = "x-request-id, request-id, retry-after, retry-after-ms, x-should-retry, x-nearside-model, x-nearside-provider, x-nearside-route, " +
-	"x-nearside-route-reason, x-nearside-attempts, x-nearside-endpoint, x-nearside-dropped, x-nearside-simulated, x-nearside-estimated"
+	"x-nearside-route-reason, x-nearside-attempts, x-nearside-endpoint, x-nearside-dropped, x-nearside-simulated, x-nearside-estimated, " +
+	"x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens"
 
 // follows says whether a request is a link that somebody follows to a page of
 // ours, which tells the page that it stands on nothing.
@@ -273,6 +274,6 @@ func (s *Server) turnAway(ctx *fasthttp.RequestCtx, e *wire.Error) {
 		ctx.SetBody(shaping.AppendMessagesError(nil, e, string(id)))
 	}
 	s.meter.Refused(e.Code)
-	s.log.Info().Bytes("request", id).Int("status", e.Status).Str("outcome", "rejected").Str("code", e.Code).Str("path", printable(ctx.Path())).
+	s.log.Info().Bytes("request", id).Int("status", e.Status).Str("outcome", "rejected").Str("code", e.Code).Str("path", loggedPath(ctx.Path())).
 		Stringer("client", ctx.RemoteAddr()).Msg("exchange")
 }

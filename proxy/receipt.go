@@ -174,6 +174,9 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	}
 	e.Str("request", r.ID).Str("dialect", r.Dialect).Str("requested", r.Requested).Str("model", r.Model).Str("route", r.Route).
 		Int("status", r.Status).Str("outcome", r.Outcome)
+	if r.Key != "" {
+		e.Str("key", r.Key)
+	}
 	if r.Endpoint != "" {
 		e.Str("endpoint", r.Endpoint)
 	}
