@@ -5,7 +5,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -68,6 +67,7 @@ type warmRow struct {
 	since, until   time.Time // of the state; until when it is wanted, zero for ever
 	next           time.Time // when it is looked after
 	busy           bool
+	gone           bool // from the configuration: what was loaded is given back, and it goes
 	fails          int
 	instances      map[string]string // what we have loaded and must unload, by address
 }
@@ -84,7 +84,12 @@ func (w *warming) apply(cfg map[string]Warm) {
 	now := time.Now()
 	for ref, row := range w.rows {
 		if _, ok := cfg[ref]; !ok {
-			delete(w.rows, ref)
+			if !row.busy && len(row.instances) == 0 {
+				delete(w.rows, ref)
+				continue
+			}
+			row.gone, row.knocked, row.next = true, time.Time{}, now
+			row.cfg = Warm{Every: row.cfg.Every, Load: row.cfg.Load}
 		} else if row.next.After(now) && row.state != warmReady {
 			row.next = now // what was amiss may be mended
 		}
@@ -98,7 +103,7 @@ func (w *warming) apply(cfg map[string]Warm) {
 		if c.Start && !row.cfg.Start {
 			row.begun = now
 		}
-		row.cfg, row.next = c, now
+		row.cfg, row.next, row.gone = c, now, false
 	}
 	w.kicked()
 }
@@ -265,6 +270,9 @@ func (w *warming) due(now time.Time) (all []warmDue, next time.Time) {
 		d := found[ref]
 		until, want, begins := row.wanted(used[ref], now)
 		switch {
+		case row.gone && len(row.instances) == 0:
+			delete(w.rows, ref)
+			continue
 		case !want && len(row.instances) == 0:
 			row.set(warmIdle, "", now)
 			row.next, row.until, row.fails = begins, time.Time{}, 0
@@ -341,6 +349,9 @@ func (w *warming) tend(ctx context.Context, d warmDue) {
 		row.fails = 0
 	}
 	row.next = now.Add(next)
+	if !d.want && state != warmBusy { // what is at an address that is not asked any more stays there
+		clear(row.instances)
+	}
 	if d.t != nil && state == warmFailed {
 		row.next = now.Add(min(warmBackoff<<min(row.fails-1, 10), warmBackoffMax))
 	}
@@ -363,13 +374,13 @@ func (w *warming) attend(ctx context.Context, d warmDue) (state, why string, nex
 	for _, place := range t.models() {
 		url := t.model.BaseURL
 		if place.at != nil {
-			if place.at.Drain {
-				continue
-			}
 			url = place.at.URL
 		}
 		if !d.want {
 			w.cool(ctx, d.row, t, url)
+			continue
+		}
+		if place.at != nil && place.at.Drain {
 			continue
 		}
 		busy, err := w.load(ctx, d, place, url)
@@ -495,51 +506,4 @@ func (w *warming) woke(provider string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.packets[provider]++
-}
-
-// gauges are what the metrics tell.
-func (w *warming) gauges() meter.Warm {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	out := meter.Warm{Models: make(map[string]string, len(w.rows)), Packets: maps.Clone(w.packets)}
-	for ref, row := range w.rows {
-		out.Models[ref] = row.state
-	}
-	for l, n := range w.loads {
-		l.Count = n
-		out.Loads = append(out.Loads, l)
-	}
-	return out
-}
-
-// StatusWarm is a model that is kept warm.
-type StatusWarm struct {
-	State string    `json:"state"` // idle, waiting, loading, warm, waking, failed
-	Why   string    `json:"why,omitempty"`
-	Since time.Time `json:"since"`
-	Until time.Time `json:"until,omitzero"` // it is wanted so long; not said where that is for ever, or not at all
-}
-
-// status is how a model is kept warm; nil where it is not.
-func (w *warming) status(ref string) *StatusWarm {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	row := w.rows[ref]
-	if row == nil {
-		return nil
-	}
-	return &StatusWarm{State: row.state, Why: row.why, Since: row.since, Until: row.until}
-}
-
-// Text says it in a few words.
-func (s *StatusWarm) Text(now time.Time) string {
-	switch {
-	case s == nil:
-		return "-"
-	case s.State == warmReady && s.Until.After(now):
-		return "warm for " + strconv.Itoa(int(s.Until.Sub(now).Minutes()+1)) + "m"
-	case s.Why != "":
-		return s.State + ": " + s.Why
-	}
-	return s.State
 }

@@ -195,6 +195,30 @@ func TestKnockLoadsWhenNobodyIsServed(t *testing.T) {
 	}
 }
 
+// A model whose setting is taken away is not left in memory for ever, and nothing turns
+// in circles for one that cannot be given back.
+func TestModelsThatAreNotKeptWarmAnyMoreAreGivenBack(t *testing.T) {
+	s, backend, _ := warmServer(t, sim.LMStudio, often(Warm{Start: true}), nil)
+	was := s.Snapshot()
+	apply := func(warm map[string]Warm) {
+		cfg := was.Config
+		cfg.Warm = warm
+		s.Apply(&Snapshot{Config: cfg, Backends: was.Backends, States: was.States, Catalog: was.Catalog})
+	}
+	gets(t, s, "p0/m", "warm")
+	apply(nil)
+	eventually(t, "it is given back", func() bool { return len(asked(backend, "/api/v1/models/unload")) == 1 })
+	eventually(t, "it is forgotten", func() bool { return s.warm.status("p0/m") == nil })
+
+	apply(was.Config.Warm)
+	gets(t, s, "p0/m", "warm")
+	s.warm.mu.Lock()
+	s.warm.rows["p0/m"].instances["http://elsewhere/v1"] = "m"
+	s.warm.mu.Unlock()
+	apply(nil)
+	eventually(t, "it is forgotten", func() bool { return s.warm.status("p0/m") == nil })
+}
+
 // A request is a knock at the further models of its chain: the next one is there
 // by the time that it is needed.
 func TestRequestLoadsTheNextOfItsChain(t *testing.T) {
