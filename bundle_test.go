@@ -68,7 +68,8 @@ func TestSupportBundleHoldsNoSecret(t *testing.T) {
 		return s
 	}
 	clientKey, operatorKey := plant("sk-client"), plant("sk-operator")
-	near := newBackend(t, whole(500, `{"error":{"message":"CUDA error in `+plant("backend-says")+`"}}`), chatWhole(plant("answer")))
+	near := newBackend(t, whole(500, `{"error":{"message":"CUDA error in `+plant("backend-says")+`","code":"you said: `+plant("code")+`","type":"of `+plant("type")+`"}}`), chatWhole(plant("answer")),
+		whole(400, `{"error":{"message":"no `+plant("refuses")+`","code":"you said: `+plant("refusal")+`","type":"of `+plant("kind")+`","param":"`+plant("param")+`"}}`))
 	hosted := plant("sk-hosted")
 	collector := newCollecting(t)
 	config := configOf(`// `+plant("comment")+`
@@ -88,6 +89,9 @@ func TestSupportBundleHoldsNoSecret(t *testing.T) {
 	r.key = operatorKey
 	for range 2 {
 		r.post("/v1/chat/completions", `{"model":"default","`+plant("field")+`":1,"messages":[{"role":"user","content":"`+plant("prompt")+`"}]}`, "Authorization", "Bearer "+clientKey)
+	}
+	if p := r.post("/v1/chat/completions", hello, "Authorization", "Bearer "+clientKey); p.status != 400 {
+		t.Fatalf("status %d: %s", p.status, p.body)
 	}
 	r.post("/v1/chat/completions", `{"model":"`+plant("model")+`","messages":[{"role":"user","content":"hi"}]}`)
 	r.post("/v1/chat/completions", `{"model":"near/`+plant("passed")+`","messages":[{"role":"user","content":"hi"}]}`)

@@ -19,7 +19,7 @@ func TestUsageIsAccounted(t *testing.T) {
 		return whole(200, `{"id":"x","object":"chat.completion","choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"`+text+`"}}],
 			"usage":{"prompt_tokens":1000,"completion_tokens":100,"total_tokens":1100,"prompt_tokens_details":{"cached_tokens":400}}}`)
 	}
-	near := newBackend(t, answer("near-secret-word"), whole(500, `{"error":{"message":"broken"}}`), whole(400, `{"error":{"message":"no","type":"invalid_request_error"}}`))
+	near := newBackend(t, answer("near-secret-word"), whole(500, `{"error":{"message":"broken"}}`), whole(400, `{"error":{"message":"no","type":"invalid_request_error","code":"you said near-secret-word"}}`))
 	far := newBackend(t, answer("far-secret-word"))
 	dir := t.TempDir()
 	r := start(t, configOf(`dataDir: `+strconv.Quote(dir)+`, providers: { far: { near: false } }`,

@@ -130,6 +130,22 @@ type Attempt struct {
 	tracing     *tracedAttempt // nil where it is not traced, or was not begun
 }
 
+// codeMax is how long a code is, and a little more.
+const codeMax = 64
+
+// shortCode is an error's code as receipts, ledger, traces and log have it. The client
+// gets a backend's as it was said; but some servers put sentences there, with what they
+// were asked, which is content.
+func shortCode(code string) string {
+	for i := range len(code) {
+		c := code[i]
+		if i == codeMax || (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' && c != '.' {
+			return "upstream_error"
+		}
+	}
+	return code
+}
+
 // settle tells the receipt to metrics, the ring of /proxy/exchanges and the
 // log, once. m is where the metrics' part is made; its Attempts are used again.
 func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {

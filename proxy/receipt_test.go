@@ -34,3 +34,23 @@ func TestReceiptIsWrittenInSnakeCase(t *testing.T) {
 		t.Errorf("%v\n got %s\nwant %s", err, list, want)
 	}
 }
+
+// TestCodesAreNoSentences: what a backend writes where its code belongs may be of the
+// prompt, and the ledger holds none of that.
+func TestCodesAreNoSentences(t *testing.T) {
+	f := func(said, want string) {
+		t.Helper()
+		if got := shortCode(said); got != want {
+			t.Errorf("%q is counted as %q, want %q", said, got, want)
+		}
+	}
+	f("", "")
+	f("model_not_found", "model_not_found")
+	f("1301", "1301")
+	f("InvalidParameter.Model-2", "InvalidParameter.Model-2")
+	f(strings.Repeat("a", codeMax), strings.Repeat("a", codeMax))
+	f(strings.Repeat("a", codeMax+1), "upstream_error")
+	f("you said: my secret", "upstream_error")
+	f("größe", "upstream_error")
+	f("a@b", "upstream_error")
+}

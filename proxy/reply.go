@@ -347,6 +347,7 @@ func (x *exchange) close() {
 	if !r.Stream {
 		gaps = nil
 	}
+	r.Code = shortCode(r.Code)
 	x.price()
 	x.account()
 	if x.traced != nil {
