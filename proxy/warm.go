@@ -446,7 +446,7 @@ func (w *warming) load(ctx context.Context, d warmDue, place *target, url string
 		place.state.Warming(place.state.LoadTime(), now)
 		defer func() { place.state.Warmed(err == nil, time.Now()) }()
 	}
-	opt := upstream.WarmOptions{Keep: d.keep}
+	opt := upstream.WarmOptions{Keep: d.keep, Again: d.cfg.Every}
 	if m.Provider.Source == catalog.FromConfig && m.ContextWindow > 0 {
 		opt.Context = m.Window().Effective
 	}

@@ -121,6 +121,12 @@ func TestLoadsAreAskedForWhereTheyMustBe(t *testing.T) {
 	if n := posts(backend); n != 0 {
 		t.Errorf("it was posted to %d times", n)
 	}
+	// As long as the proxy runs is not for ever: Ollama would keep it when we are gone.
+	s, backend, _ = warmServer(t, sim.Ollama, Warm{Start: true, Every: 5 * time.Minute, Load: time.Minute}, nil)
+	gets(t, s, "p0/m", "warm")
+	if got := asked(backend, "/api/generate"); len(got) != 1 || !strings.Contains(got[0], `"keep_alive":1200`) {
+		t.Errorf("it was asked %q, want to be kept for a while longer than until it is looked after again", got)
+	}
 	s, backend, _ = warmServer(t, sim.LMStudio, often(Warm{Start: true, Keep: 90 * time.Second}), []sim.Script{{Path: "/api/v1/models/load", Times: -1,
 		Steps: []sim.Step{sim.Reply(200, `{"error":"Unexpected endpoint or method. (POST /api/v1/models/load)"}`)}}})
 	gets(t, s, "p0/m", "warm")

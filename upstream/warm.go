@@ -26,6 +26,7 @@ type Warmth struct {
 // WarmOptions say how a model is loaded ahead of requests.
 type WarmOptions struct {
 	Keep    time.Duration // how long it is to stay when nobody asks it; 0 for as long as the server will
+	Again   time.Duration // how soon it is looked after again
 	Context int           // the window to load it with; 0 for the server's own
 }
 
@@ -153,15 +154,19 @@ func (a *asker) warmthOllama(ctx context.Context, id string) (Warmth, error) {
 	return w, nil
 }
 
+// ollamaKeepMin is how long Ollama keeps a model, at the least, that is kept for as long
+// as we run.
+const ollamaKeepMin = 10 * time.Minute
+
 // warmOllama sends an empty prompt, which loads, and says how long to keep it.
 // Below a second it would be unloaded at once.
 func (a *asker) warmOllama(ctx context.Context, id string, opt WarmOptions) error {
-	keep := int64(-1)
-	if opt.Keep > 0 {
-		keep = int64(math.Ceil(opt.Keep.Seconds()))
+	keep := opt.Keep
+	if keep == 0 { // for ever would be beyond our own end
+		keep = max(4*opt.Again, ollamaKeepMin)
 	}
 	body := wire.AppendString([]byte(`{"model":`), id)
-	body = append(strconv.AppendInt(append(body, `,"stream":false,"keep_alive":`...), keep, 10), '}')
+	body = append(strconv.AppendInt(append(body, `,"stream":false,"keep_alive":`...), int64(math.Ceil(keep.Seconds())), 10), '}')
 	_, err := a.tells(a.ask(ctx, http.MethodPost, a.root+"/api/generate", body))
 	return err
 }
