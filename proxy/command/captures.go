@@ -19,9 +19,9 @@ import (
 
 // Captures looks at the bodies that were kept.
 type Captures struct {
-	List  CapturesList  `cmd:"" help:"List what was kept, the newest first."`
-	Show  CapturesShow  `cmd:"" help:"Print the request and the answer of one exchange."`
-	Clear CapturesClear `cmd:"" help:"Remove what was kept."`
+	List  CapturesList  `cmd:"" group:"Commands:" help:"List what was kept, the newest first."`
+	Show  CapturesShow  `cmd:"" group:"Commands:" help:"Print the request and the answer of one exchange."`
+	Clear CapturesClear `cmd:"" group:"Commands:" help:"Remove what was kept."`
 }
 
 // Help teaches what captures does.

@@ -34,38 +34,38 @@ type Env struct {
 	Dialer  upstream.Dialer
 }
 
-// CLI is the command line.
+// CLI is the command line, by what somebody is about.
 type CLI struct {
-	Serve    Serve         `cmd:"" default:"withargs" help:"Run the proxy (the default command)."`
-	Check    Check         `cmd:"" help:"Check the configuration and say what it means."`
-	Models   Models        `cmd:"" help:"List the models that can be asked, and why others cannot."`
-	Explain  Explain       `cmd:"" help:"Show where a request would go and what would be changed in it."`
-	Probe    Probe         `cmd:"" help:"Ask one model for one tiny completion."`
-	Init     Init          `cmd:"" help:"Find model servers and write a first configuration."`
-	Config   ConfigCommand `cmd:"" help:"Print a setting of the configuration, change it or take it away."`
-	Connect  Connect       `cmd:"" help:"Print a client's settings for this proxy."`
-	Onboard  Onboard       `cmd:"" help:"Look at a model server and write the configuration for it."`
-	Sim      Sim           `cmd:"" help:"Run a simulated model server."`
-	Bench    Bench         `cmd:"" help:"Measure what the proxy costs beside a bare relay."`
-	Status   Status        `cmd:"" help:"Show what state the backends of a running proxy are in."`
-	Pause    Pause         `cmd:"" help:"Have a running proxy send no new requests to a backend."`
-	Drain    Drain         `cmd:"" help:"As pause, and wait until nothing is under way there."`
-	Resume   Resume        `cmd:"" help:"End pause and drain."`
-	Reset    Reset         `cmd:"" help:"Have a running proxy forget how a backend failed."`
-	Usage    Usage         `cmd:"" help:"Print who used what, what it cost, and what near answers saved."`
-	Keys     Keys          `cmd:"" help:"Make, list and end the keys of clients."`
-	Captures Captures      `cmd:"" help:"Look at the requests and answers that were kept of some keys."`
-	Doctor   Doctor        `cmd:"" help:"Look for what is the matter, and say what mends it."`
-	Service  Service       `cmd:"" help:"Install the proxy as a service of systemd or launchd."`
+	Serve   Serve         `cmd:"" default:"withargs" group:"Run:" help:"Run the proxy (the default command)."`
+	Init    Init          `cmd:"" group:"Run:" help:"Find model servers and write a first configuration."`
+	Connect Connect       `cmd:"" group:"Run:" help:"Print a client's settings for this proxy."`
+	Service Service       `cmd:"" group:"Run:" help:"Install the proxy as a service of systemd or launchd."`
+	Config  ConfigCommand `cmd:"" group:"Run:" help:"Print a setting of the configuration, change it or take it away."`
+	Onboard Onboard       `cmd:"" group:"Run:" help:"Look at one more model server and print the configuration for it."`
 
-	Health Health `cmd:"" help:"Ask a running proxy whether it is well."`
+	Check         Check         `cmd:"" group:"Understand:" help:"Check the configuration and say what it means."`
+	Doctor        Doctor        `cmd:"" group:"Understand:" help:"Look for what is the matter, and say what mends it."`
+	Status        Status        `cmd:"" group:"Understand:" help:"Show what state the backends of a running proxy are in."`
+	Models        Models        `cmd:"" group:"Understand:" help:"List the models that can be asked, and why others cannot."`
+	Probe         Probe         `cmd:"" group:"Understand:" help:"Ask one model for one tiny completion."`
+	Explain       Explain       `cmd:"" group:"Understand:" help:"Show where a request would go and what would be changed in it."`
+	Health        Health        `cmd:"" group:"Understand:" help:"Ask a running proxy whether it is well."`
+	SupportBundle SupportBundle `cmd:"" group:"Understand:" help:"Gather what others need to help, without secrets."`
 
-	TLS TLS `cmd:"" name:"tls" help:"Make certificates of a local authority."`
+	Pause  Pause  `cmd:"" group:"Take a hand:" help:"Have a running proxy send no new requests to a backend."`
+	Drain  Drain  `cmd:"" group:"Take a hand:" help:"As pause, and wait until nothing is under way there."`
+	Resume Resume `cmd:"" group:"Take a hand:" help:"End pause and drain."`
+	Reset  Reset  `cmd:"" group:"Take a hand:" help:"Have a running proxy forget how a backend failed."`
 
-	SupportBundle SupportBundle `cmd:"" help:"Gather what others need to help, without secrets."`
+	Keys     Keys     `cmd:"" group:"Share:" help:"Make, list and end the keys of clients."`
+	TLS      TLS      `cmd:"" group:"Share:" name:"tls" help:"Make certificates of a local authority."`
+	Usage    Usage    `cmd:"" group:"Share:" help:"Print who used what, what it cost, and what near answers saved."`
+	Captures Captures `cmd:"" group:"Share:" help:"Look at the requests and answers that were kept of some keys."`
 
-	Version    Version    `cmd:"" help:"Print the version."`
-	Completion Completion `cmd:"" help:"Print a completion script for your shell."`
+	Sim        Sim        `cmd:"" group:"Try out, and others:" help:"Run a simulated model server."`
+	Bench      Bench      `cmd:"" group:"Try out, and others:" help:"Measure what the proxy costs beside a bare relay."`
+	Version    Version    `cmd:"" group:"Try out, and others:" help:"Print the version."`
+	Completion Completion `cmd:"" group:"Try out, and others:" help:"Print a completion script for your shell."`
 }
 
 // Exit codes, documented in --help and docs/cli.md.
@@ -79,9 +79,10 @@ const (
 const description = `A local-first, OpenAI-compatible reverse proxy: your own machines first, hosted providers second.
 
 	nearside                                 run it: finds LM Studio, Ollama, MLX, vLLM, … by itself
-	nearside check                           what does my configuration mean?
-	nearside models                          what can I ask for?
-	nearside probe lmstudio/qwen3-4b         does that model answer?
+	nearside init                            write a first configuration
+	nearside connect codex                   settings for a client: claude, opencode, sdk-node, …
+	nearside doctor                          what is the matter?
+	nearside keys add laptop --operator      a key, for clients on other machines
 	nearside explain request.json            where would this go, and what would change?
 
 Exit codes: 0 all went well; 1 it was tried and failed; 2 bad flags or configuration; 3 (probe) an answer without text.`

@@ -14,10 +14,10 @@ import (
 
 // ConfigCommand looks at the configuration's settings and changes them.
 type ConfigCommand struct {
-	Get   ConfigGet   `cmd:"" help:"Print what the configuration says at a path."`
-	Set   ConfigSet   `cmd:"" help:"Write a value at a path; comments and layout stay."`
-	Unset ConfigUnset `cmd:"" help:"Take away what stands at a path."`
-	Path  ConfigPath  `cmd:"" help:"Print which file is the configuration."`
+	Get   ConfigGet   `cmd:"" group:"Commands:" help:"Print what the configuration says at a path."`
+	Set   ConfigSet   `cmd:"" group:"Commands:" help:"Write a value at a path; comments and layout stay."`
+	Unset ConfigUnset `cmd:"" group:"Commands:" help:"Take away what stands at a path."`
+	Path  ConfigPath  `cmd:"" group:"Commands:" help:"Print which file is the configuration."`
 }
 
 // Help teaches what a path is.

@@ -17,10 +17,10 @@ import (
 
 // Keys makes and ends the keys of clients.
 type Keys struct {
-	Add    KeysAdd    `cmd:"" help:"Make a key and show it, once."`
-	List   KeysList   `cmd:"" help:"List the keys, what they may and what they have used."`
-	Revoke KeysRevoke `cmd:"" help:"End a key."`
-	Rotate KeysRotate `cmd:"" help:"Change a key for another that may the same."`
+	Add    KeysAdd    `cmd:"" group:"Commands:" help:"Make a key and show it, once."`
+	List   KeysList   `cmd:"" group:"Commands:" help:"List the keys, what they may and what they have used."`
+	Revoke KeysRevoke `cmd:"" group:"Commands:" help:"End a key."`
+	Rotate KeysRotate `cmd:"" group:"Commands:" help:"Change a key for another that may the same."`
 }
 
 // Help teaches what keys does.

@@ -21,8 +21,8 @@ import (
 
 // TLS makes certificates of a local authority.
 type TLS struct {
-	Init   TLSInit   `cmd:"" help:"Make a local authority and a certificate for this proxy, or renew the certificate."`
-	Client TLSClient `cmd:"" help:"Make a certificate for a client (proxy.tls.clientCA)."`
+	Init   TLSInit   `cmd:"" group:"Commands:" help:"Make a local authority and a certificate for this proxy, or renew the certificate."`
+	Client TLSClient `cmd:"" group:"Commands:" help:"Make a certificate for a client (proxy.tls.clientCA)."`
 }
 
 // Help teaches what tls does.
