@@ -95,6 +95,23 @@ func known(t *testing.T, page, name, line string) {
 	}
 }
 
+// A page that the README does not lead to is read by nobody.
+func TestReadmeLeadsToEveryPage(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatal(pages, err)
+	}
+	for _, page := range pages {
+		if !strings.Contains(string(readme), "("+page+")") {
+			t.Errorf("the README does not link %s", page)
+		}
+	}
+}
+
 // The commands of the page on keys do what it says, one after the other.
 func TestTheKeysPageIsRun(t *testing.T) {
 	t.Parallel()
