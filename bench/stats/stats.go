@@ -4,7 +4,6 @@ package stats
 
 import (
 	"math"
-	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -84,65 +83,6 @@ func Of(all []time.Duration) Summary {
 		h.Add(d)
 	}
 	return h.Summary()
-}
-
-// Interval holds a figure, and where the true one lies with 95 %.
-type Interval struct {
-	Value float64 `json:"value"`
-	Low   float64 `json:"low"`
-	High  float64 `json:"high"`
-}
-
-// Sure says whether the interval leaves out 0.
-func (i Interval) Sure() bool { return i.Low > 0 || i.High < 0 }
-
-// resamples of a bootstrap.
-const resamples = 2000
-
-// Difference is the difference of a figure (b less a) between two sets of rounds, each
-// the figures of one round: by bootstrap over rounds when they are paired (the same
-// number of them), else over both sets.
-func Difference(a, b [][]float64, figure func([]float64) float64, seed uint64) Interval {
-	rnd := rand.New(rand.NewPCG(seed, 0x6e656172))
-	flat := func(r [][]float64) []float64 { return slices.Concat(r...) }
-	if len(a) == 0 || len(b) == 0 || len(flat(a)) == 0 || len(flat(b)) == 0 {
-		nan := math.NaN()
-		return Interval{nan, nan, nan}
-	}
-	value := figure(flat(b)) - figure(flat(a))
-	all := make([]float64, 0, resamples)
-	var pa, pb []float64
-	for range resamples {
-		pa, pb = pa[:0], pb[:0]
-		paired := len(a) == len(b)
-		for range len(a) {
-			i := rnd.IntN(len(a))
-			pa = again(pa, a[i], rnd)
-			if paired {
-				pb = again(pb, b[i], rnd)
-			}
-		}
-		for range len(b) {
-			if paired {
-				break
-			}
-			pb = again(pb, b[rnd.IntN(len(b))], rnd)
-		}
-		if len(pa) > 0 && len(pb) > 0 {
-			all = append(all, figure(pb)-figure(pa))
-		}
-	}
-	slices.Sort(all)
-	at := func(q float64) float64 { return all[min(int(q*float64(len(all))), len(all)-1)] }
-	return Interval{value, at(0.025), at(0.975)}
-}
-
-// again draws as many from p as there are, with putting back.
-func again(dst, p []float64, rnd *rand.Rand) []float64 {
-	for range len(p) {
-		dst = append(dst, p[rnd.IntN(len(p))])
-	}
-	return dst
 }
 
 // Percentile is the figure that a share q of values do not exceed (nearest rank).
