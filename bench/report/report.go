@@ -28,7 +28,14 @@ type Report struct {
 	Targets     []*measure.Target `json:"targets"`
 	Rows        []Row             `json:"rows"`
 	Spans       []harness.Span    `json:"spans"`
-	Samples     []measure.Sample  `json:"samples"`
+	Samples     []measure.Sample  `json:"samples,omitempty"`
+
+	Digest      string            `json:"digest"` // of plan and binary
+	Machine     Machine           `json:"machine"`
+	Servers     map[string]string `json:"servers,omitempty"` // what targets say they are
+	Definitions []Definition      `json:"definitions"`
+	Summary     []Summary         `json:"summary"`     // rows in the words of vLLM's benchmark
+	Differences []Difference      `json:"differences"` // of each target to the first
 
 	Goal       *harness.Goal        `json:"goal,omitempty"`
 	Own        *harness.Own         `json:"own,omitempty"`
@@ -48,16 +55,23 @@ type Row struct {
 	TPOT       stats.Summary `json:"tpot"`
 	E2E        stats.Summary `json:"e2e"`
 
-	Busy          time.Duration `json:"busy_ns"`                      // sum of the spans
-	Goodput       float64       `json:"goodput_per_second,omitempty"` // requests that met the goal each by itself; 0 without one
-	RequestRate   float64       `json:"requests_per_second"`
-	OutputRate    float64       `json:"output_tokens_per_second"`  // of the system
-	DecodeRate    float64       `json:"decode_tokens_per_second"`  // median of requests
-	PrefillRate   float64       `json:"prefill_tokens_per_second"` // median of requests
-	Input, Output int64         `json:"-"`
-	Cached        float64       `json:"cached_share"`
-	Counted       int           `json:"counted_here,omitempty"` // requests whose tokens we counted
-	Cost          float64       `json:"cost_usd,omitempty"`
+	Busy        time.Duration `json:"busy_ns"`                      // sum of the spans
+	Goodput     float64       `json:"goodput_per_second,omitempty"` // requests that met the goal each by itself; 0 without one
+	RequestRate float64       `json:"requests_per_second"`
+	OutputRate  float64       `json:"output_tokens_per_second"`  // of the system
+	DecodeRate  float64       `json:"decode_tokens_per_second"`  // median of requests
+	PrefillRate float64       `json:"prefill_tokens_per_second"` // median of requests
+	Input       int64         `json:"input_tokens"`
+	Output      int64         `json:"output_tokens"`
+	Cached      float64       `json:"cached_share"`
+	Counted     int           `json:"counted_here,omitempty"` // requests whose tokens we counted
+	Cost        float64       `json:"cost_usd,omitempty"`
+
+	Simulated  bool              `json:"simulated,omitempty"`
+	PeakOutput float64           `json:"peak_output_tokens_per_second"`
+	PeakUnder  int               `json:"peak_concurrency"`
+	Rounds     int               `json:"rounds"`
+	Spread     map[Measure]Range `json:"spread,omitempty"` // of the medians of rounds: milliseconds, or a second
 }
 
 // Meta is what a report says of the run beside its result.
@@ -66,13 +80,17 @@ type Meta struct {
 	Flags             []string
 	Seed              uint64
 	Targets           []*measure.Target
-	Goal              *harness.Goal // nil without one
+	Digest            string
+	Machine           Machine
+	Servers           map[string]string // by target; what it says of itself
+	Goal              *harness.Goal     // nil without one
 }
 
 // Of makes the report of a result.
 func Of(res *harness.Result, m Meta) *Report {
 	r := &Report{Schema: Schema, Version: m.Version, Began: res.Began, Took: res.Took, Interrupted: res.Interrupted, Flags: m.Flags, Seed: m.Seed, Workload: m.Workload,
-		Targets: m.Targets, Spans: res.Spans, Samples: res.Samples, Goal: m.Goal, Own: res.Own, Saturation: res.Saturation}
+		Targets: m.Targets, Spans: res.Spans, Samples: res.Samples, Goal: m.Goal, Own: res.Own, Saturation: res.Saturation,
+		Digest: m.Digest, Machine: m.Machine, Servers: m.Servers, Definitions: Definitions()}
 	slices.SortStableFunc(r.Samples, func(a, b measure.Sample) int { return int(a.Due - b.Due) })
 	type key struct{ target, step string }
 	var order []key
@@ -106,6 +124,13 @@ func Of(res *harness.Result, m Meta) *Report {
 		}
 		r.Rows = append(r.Rows, row)
 	}
+	all := cells(r.Samples, r.Spans)
+	for i, c := range all { // in the order of the rows
+		row := &r.Rows[i]
+		row.Rounds, row.Spread = len(c.rounds), c.spread()
+		row.PeakOutput, row.PeakUnder = c.peaks(r.Spans)
+	}
+	r.Summary, r.Differences = r.summaries(), against(all)
 	return r
 }
 
@@ -124,6 +149,7 @@ func rowOf(all []*measure.Sample) Row {
 	var cached int64
 	for _, s := range all {
 		row.Requests++
+		row.Simulated = row.Simulated || s.Simulated
 		row.Cost += s.Cost
 		if s.Kind != measure.OK {
 			if row.Failed == nil {

@@ -1,7 +1,9 @@
 package command
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -11,11 +13,11 @@ import (
 // Bench measures.
 type Bench struct {
 	benchRun
+	benchReport
 
 	Overhead bool `help:"What the proxy costs beside a bare relay: processor time, memory, added delay, departures."`
 	Rounds   int  `default:"5" aliases:"repeats" help:"How often everything is repeated, targets in turn; 15 where differences under 1.3 matter."`
 	Quick    bool `help:"Short tests and few streams: shows that it works, not what it costs."`
-	JSON     bool `name:"json" help:"Print the figures as JSON."`
 	Check    bool `help:"End with 1 when a figure is beyond what is acceptable."`
 
 	// The processes that --overhead starts of this same binary.
@@ -37,6 +39,16 @@ What is sent when:
 	--saturate --goal 'ttft:p95<500ms,itl:p99<50ms' --between 0.5..32
 	                                 the highest rate that meets a goal
 
+What is written:
+	--json run.json --csv run.csv    every request's times
+	--html run.html                  a page with plots that works offline
+	--markdown                       the tables for pasting
+	--definitions                    what each measure is
+
+What changed between two runs, beyond noise:
+	nearside bench compare before.json after.json
+	nearside bench compare before.json after.json --fail-on 'ttft:p50>5%,errors>1%'
+
 With --overhead it starts this binary three times on 127.0.0.1 (a simulated backend, a relay that parses
 nothing, and the proxy with its defaults), measures relay and proxy in turn, and prints
 the figures beside what they may be. It needs Linux and a machine that does nothing else.
@@ -45,7 +57,8 @@ the figures beside what they may be. It needs Linux and a machine that does noth
 	nearside bench --overhead --rounds 15 --json
 	nearside bench --overhead --quick --check
 
-Exit codes: 0 measured; 1 it failed, or with --check a figure is too high; 2 bad flags.`
+Exit codes: 0 measured; 1 it failed, with --check a figure is too high, or with --fail-on something
+got worse; 2 bad flags or files.`
 }
 
 // Run measures until it is done or stopped.
@@ -56,8 +69,14 @@ func (c *Bench) Run(env *Env) error {
 	case bench.ChildBare:
 		return bench.ServeBare(env.Stdout, c.Upstream, env.Stop)
 	}
+	if len(c.Targets) > 0 && c.Targets[0] == "compare" {
+		return c.compare(env, c.Targets[1:])
+	}
+	if err := c.check(); err != nil {
+		return usageError{fmt.Errorf("bench: %w", err)}
+	}
 	if !c.Overhead {
-		return c.measure(env, c.JSON)
+		return c.measure(env)
 	}
 	if len(c.Targets) > 0 {
 		return usageError{fmt.Errorf("bench: --overhead takes no targets")}
@@ -78,10 +97,11 @@ func (c *Bench) Run(env *Env) error {
 	if err != nil {
 		return err
 	}
-	if c.JSON {
-		err = env.json(report)
-	} else {
-		err = report.Write(env.Stdout)
+	if c.JSON != "" {
+		err = c.JSON.write(env, func(w io.Writer) error { return writeJSON(w, report) })
+	}
+	if c.JSON != "-" {
+		err = errors.Join(err, report.Write(env.Stdout))
 	}
 	if err != nil || !c.Check {
 		return err

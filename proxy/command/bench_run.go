@@ -25,7 +25,10 @@ type benchRun struct {
 	benchLoad
 }
 
-func (c *Bench) measure(env *Env, asJSON bool) error {
+func (c *Bench) measure(env *Env) error {
+	if len(c.Targets) == 0 && c.Definitions {
+		return benchreport.WriteDefinitions(env.Stdout)
+	}
 	if len(c.Targets) == 0 {
 		return usageError{fmt.Errorf("bench: say what to measure: targets (URL#model), or --overhead")}
 	}
@@ -47,13 +50,12 @@ func (c *Bench) measure(env *Env, asJSON bool) error {
 	}
 	ctx, end := env.context()
 	defer end()
-	res, err := harness.Run(ctx, plan, nil)
+	meta := c.meta(ctx, env, plan)
+	watcher, unwatch := c.watch(env, plan)
+	res, err := harness.Run(ctx, plan, watcher)
+	unwatch()
 	if err != nil {
 		return err
 	}
-	rep := benchreport.Of(res, benchreport.Meta{Version: env.Version, Workload: plan.Source.Name(), Seed: c.Seed, Targets: plan.Targets, Goal: plan.Goal})
-	if asJSON {
-		return env.json(rep)
-	}
-	return rep.WriteTable(env.Stdout)
+	return c.write(env, benchreport.Of(res, meta))
 }

@@ -63,7 +63,7 @@ type CLI struct {
 	Captures Captures `cmd:"" group:"Share:" help:"Look at the requests and answers that were kept of some keys."`
 
 	Sim        Sim        `cmd:"" group:"Try out, and others:" help:"Run a simulated model server."`
-	Bench      Bench      `cmd:"" group:"Try out, and others:" help:"Measure what the proxy costs beside a bare relay."`
+	Bench      Bench      `cmd:"" group:"Try out, and others:" help:"Measure how fast targets answer, and what the proxy costs."`
 	Version    Version    `cmd:"" group:"Try out, and others:" help:"Print the version."`
 	Completion Completion `cmd:"" group:"Try out, and others:" help:"Print a completion script for your shell."`
 }
@@ -187,12 +187,14 @@ func (e *Env) context() (context.Context, func()) {
 }
 
 // json prints v, indented.
-func (e *Env) json(v any) error {
+func (e *Env) json(v any) error { return writeJSON(e.Stdout, v) }
+
+func writeJSON(w io.Writer, v any) error {
 	out, err := json.MarshalIndentWithOption(v, "", "  ", json.DisableHTMLEscape())
 	if err != nil {
 		return fmt.Errorf("BUG: write JSON: %w", err)
 	}
-	_, err = e.Stdout.Write(append(out, '\n'))
+	_, err = w.Write(append(out, '\n'))
 	return err
 }
 
