@@ -175,20 +175,23 @@ func against(all []*cell) []Difference {
 	return out
 }
 
-// largest are the differences that were told, by how large they are; of each target and
-// step no more than one for a measure.
-func largest(all []Difference, most int) []*Difference {
+// largest are the differences that were told, by how large they are: a few of each
+// target, and none of a target's measures twice.
+func largest(all []Difference) []*Difference {
+	const each, most = 3, 9
 	var told []*Difference
 	for i := range all {
-		if d := &all[i]; d.Verdict != Untold && d.Verdict != Unknown {
+		if d := &all[i]; d.Verdict != Untold && d.Verdict != Unknown && d.Measure != TPOT && d.Measure != Request {
 			told = append(told, d)
 		}
 	}
 	slices.SortStableFunc(told, func(a, b *Difference) int { return cmp.Compare(math.Abs(b.Percent()), math.Abs(a.Percent())) })
 	var kept []*Difference
+	of := map[string]int{}
 	for _, d := range told {
-		if len(kept) < most && !slices.ContainsFunc(kept, func(k *Difference) bool { return k.Target == d.Target && k.Step == d.Step && k.Measure == d.Measure }) {
+		if len(kept) < most && of[d.Target] < each && !slices.ContainsFunc(kept, func(k *Difference) bool { return k.Target == d.Target && k.Measure == d.Measure }) {
 			kept = append(kept, d)
+			of[d.Target]++
 		}
 	}
 	return kept

@@ -27,10 +27,10 @@ func (r *Report) WriteHTML(w io.Writer) error {
 		Report: r, When: r.Began.UTC().Format("2 January 2006, 15:04 UTC"), Took: r.Took.Round(100 * time.Millisecond).String(), Notices: r.notices(), Facts: r.facts(), Told: r.beyondNoise(), Definitions: Definitions()}
 	for _, t := range r.Targets {
 		n := r.series(t.Name)
-		p := &plot{width: 14, height: 14}
-		fmt.Fprint(&p.b, `<svg viewBox="0 0 14 14" aria-hidden="true">`)
+		p := &plot{}
+		fmt.Fprint(&p.b, `<svg viewBox="0 0 10 10" aria-hidden="true">`)
 		p.group(n)
-		p.dot(n, "solid", 7, 7, "")
+		p.dot(n, "solid", 5, 5, "")
 		p.ungroup()
 		v.Legend = append(v.Legend, legend{r.name(t.Name), template.HTML(p.svg())})
 	}
@@ -42,11 +42,12 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	if f := r.timeline(); f != nil {
 		v.Timeline = []figured{*f}
 	}
-	for _, g := range r.grids(false) {
+	for _, g := range r.grids() {
 		if len(g.rows) > 0 {
 			v.Grids = append(v.Grids, g)
 		}
 	}
+	v.Further = r.differences(false)
 	var b bytes.Buffer
 	if err := page.Execute(&b, v); err != nil {
 		return fmt.Errorf("BUG: write a page: %w", err)
@@ -63,7 +64,7 @@ type pageData struct {
 	Facts                    [][2]string
 	Legend                   []legend
 	ByLoad, Shapes, Timeline []figured
-	Grids                    []*grid
+	Grids, Further           []*grid
 	Definitions              []Definition
 }
 
@@ -86,9 +87,9 @@ func (g *grid) Class(i int) string {
 	return "number"
 }
 
-// beyondNoise are the differences that were told, the largest first, in a sentence each.
+// beyondNoise are the largest differences that were told, in a sentence each.
 func (r *Report) beyondNoise() (all []string) {
-	for _, d := range largest(r.Differences, 5) {
+	for _, d := range largest(r.Differences) {
 		all = append(all, fmt.Sprintf("%s is %s than %s at %s: %s %s → %s %s (%s %%, 95 %% interval %s)", r.name(d.Target), worded(d), r.name(d.Base), d.Step, d.String(), figure(d.A), figure(d.B), d.Unit, signed(d.Percent()), d.interval()))
 	}
 	return all

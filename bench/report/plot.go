@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"html"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -26,7 +27,7 @@ type axis struct {
 }
 
 func newPlot(title, says string, width, height float64) *plot {
-	p := &plot{width: width, height: height, left: 46, right: 12, top: 10, bottom: 40}
+	p := &plot{width: width, height: height, left: 52, right: 12, top: 10, bottom: 40}
 	fmt.Fprintf(&p.b, `<svg viewBox="0 0 %g %g" role="img" aria-label="%s">`, width, height, html.EscapeString(title+": "+says))
 	return p
 }
@@ -52,24 +53,20 @@ func (p *plot) py(v float64) float64 {
 // ticks are round values, few enough to be read.
 func (a *axis) ticks(most int) (at []float64) {
 	if a.log {
+		steps := []float64{1, 2, 5}
+		if a.high < 12*a.low {
+			steps = []float64{1, 1.5, 2, 3, 4, 5, 7}
+		}
 		for e := math.Floor(math.Log10(a.low)); e <= math.Ceil(math.Log10(a.high)); e++ {
-			for _, m := range []float64{1, 2, 5} {
+			for _, m := range steps {
 				if v := m * math.Pow(10, e); v >= a.low*0.999 && v <= a.high*1.001 {
 					at = append(at, v)
 				}
 			}
 		}
-		for step := 2; len(at) > most && step < 10; step++ { // powers of ten alone, then fewer
-			kept := at[:0:0]
-			for _, v := range at {
-				if l := math.Log10(v); math.Abs(l-math.Round(l)) < 1e-9 {
-					kept = append(kept, v)
-				}
-			}
-			if len(kept) < 2 || len(kept) == len(at) {
-				break
-			}
-			at = kept
+		tens := slices.DeleteFunc(slices.Clone(at), func(v float64) bool { l := math.Log10(v); return math.Abs(l-math.Round(l)) > 1e-9 })
+		if len(at) > most && len(tens) > 1 {
+			return tens
 		}
 		return at
 	}
@@ -98,7 +95,7 @@ func between(values []float64, title string) axis {
 	case high == 0:
 		return axis{0, 1, false, nil, title}
 	case high > 30*low:
-		return axis{low * 0.9, high * 1.15, true, nil, title}
+		return axis{low * 0.9, high * 1.15, true, nil, title + " (log)"}
 	}
 	return axis{0, high * 1.08, false, nil, title}
 }

@@ -252,7 +252,7 @@ func (r *Report) gaps() (all []figured) {
 		if high < 3*low {
 			low, high = low/1.3, high*1.3
 		}
-		p.x = axis{low, high, true, nil, "ITL, ms"}
+		p.x = axis{low, high, true, nil, "ITL, ms (log)"}
 		const bins = 56
 		f.Numbers = &grid{title: f.Title, keys: 1, head: []string{"target", "gaps", "p1", "p10", "p50", "p90", "p99", "p99.9", "longest"}}
 		shares := map[string][]float64{}

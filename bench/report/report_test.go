@@ -100,7 +100,7 @@ func result(rounds, requests int, seed uint64, drift float64, steps []string, al
 
 func fixed() *report.Report {
 	return report.Of(result(3, 10, 1, 0.01, []string{"c=1", "c=4"}, made{name: "http://127.0.0.1:8000/v1#qwen3-8b", factor: 1},
-		made{name: `mlx "box" <script>alert(1)</script> | *`, factor: 1.3, failing: 5, counted: true, simulated: true}))
+		made{name: `mlx "box" <script>alert(1)</script> | *`, factor: 1.3, failing: 4, counted: true, simulated: true}))
 }
 
 // Every form of a report is what people and their tools read: what changes in it is to

@@ -21,7 +21,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	for _, n := range r.notices() {
 		fmt.Fprintln(b, wrapped(n, columns))
 	}
-	for _, g := range r.grids(true) {
+	for _, g := range r.grids() {
 		g.text(b, columns)
 	}
 	b.WriteString(r.remarks())
@@ -51,7 +51,7 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 	for _, n := range r.notices() {
 		fmt.Fprintf(b, "\n> %s\n", marked(n))
 	}
-	for _, g := range r.grids(true) {
+	for _, g := range r.grids() {
 		g.markdown(b)
 	}
 	for line := range strings.Lines(r.remarks()) {
@@ -108,9 +108,9 @@ func (r *Report) notices() (all []string) {
 	return all
 }
 
-// grids are the tables of a report. short leaves out differences in what is seldom asked.
-func (r *Report) grids(short bool) []*grid {
-	return append(append([]*grid{r.latencies(), r.rates(), r.spreads()}, r.differences(short)...), r.failed())
+// grids are the tables of a report.
+func (r *Report) grids() []*grid {
+	return append(append([]*grid{r.latencies(), r.rates(), r.spreads()}, r.differences(true)...), r.failed())
 }
 
 // mark is put behind the name of a simulated target.
@@ -205,7 +205,8 @@ func often(a Aspect) bool {
 	return true
 }
 
-// differences are a table for each target but the first.
+// differences are a table for each target but the first; short leaves out what is seldom
+// asked.
 func (r *Report) differences(short bool) (all []*grid) {
 	var g *grid
 	last := ""
