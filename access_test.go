@@ -215,11 +215,32 @@ func TestKeysThatAreNotMade(t *testing.T) {
 	f(2, "over already", "add", "a", "--expires", "2020-01-01")
 	f(2, "no date", "add", "a", "--expires", "soon")
 	f(1, "less than 0", "add", "a", "--daily-usd=-1")
+	for _, odd := range []string{"--daily-usd=NaN", "--monthly-usd=inf", "--weight=inf", "--weight=nan"} {
+		f(1, "no finite number", "add", "a", odd)
+	}
 	f(1, "longer than 64", "add", strings.Repeat("a", 65))
 	f(1, "no key with the id", "revoke", "nobody")
 	f(1, "proxy.keys", "rotate", "house")
 	f(0, "house", "list")
 	if out := mustRun(t, "keys", "list", "--json", "--config", path); strings.Contains(out, sumOf("house-key")[:12]) {
 		t.Errorf("a hash is listed\n%s", out)
+	}
+}
+
+// A key that may ask for what there is not can ask for nothing: check says so, since
+// its client only hears that there is no such model.
+func TestCheckNamesWhatKeysCannotReach(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "config.json5")
+	text := fmt.Sprintf(`{proxy: {dataDir: %q, aliases: {"gpt-*": "near/m"}, keys: {agent: {sha256: %q, models: ["defualt", "near/*", "far/*", "near/m", "gpt-5", "default", "*"], defaultChain: "nothing"}}},
+		models: {providers: {near: {baseUrl: "http://127.0.0.1:1/v1", models: [{id: "m"}]}}}}`, t.TempDir(), sumOf("agent-key"))
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, _ := runBinary("check", "--config", path)
+	for what, want := range map[string]int{`may ask for "defualt"`: 1, `may ask for "far/*"`: 1, "may ask for": 2, `default means for the key agent: model "nothing" not found`: 1} {
+		if got := strings.Count(out, what); got != want {
+			t.Errorf("%s stands there %d times, want %d\n%s", what, got, want, out)
+		}
 	}
 }

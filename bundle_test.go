@@ -135,7 +135,7 @@ func TestSupportBundleHoldsNoSecret(t *testing.T) {
 		"exchanges.json": {`"outcome": "ok"`, `"ref": "near/m"`, `"class": "server_error"`, `"took_ns"`},
 		"metrics.txt":    {"nearside_exchanges_total{", "go_goroutines"},
 		"log.jsonl":      {`"outcome":"status_500"`, `"rssBytes":7`, `"/v1/chat/completions"`, `{"lines_left_out":1}`},
-		"data.json":      {`"responses.db"`},
+		"data.json":      {`"responses.db"`, `"keys"`},
 		"learned.json":   {`"data"`},
 		"README.txt":     {"exchanges.json"},
 	} {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -165,6 +166,8 @@ func (k *Kept) wrong() error {
 		return fmt.Errorf("its label is longer than %d bytes or cannot be printed", labelMax)
 	case k.RequestsPerMinute < 0, k.TokensPerMinute < 0, k.Concurrent < 0, k.DailyUSD < 0, k.DailyTokens < 0, k.MonthlyUSD < 0, k.MonthlyTokens < 0, k.Weight < 0:
 		return errors.New("a limit is less than 0")
+	case !finite(k.DailyUSD), !finite(k.MonthlyUSD), !finite(k.Weight):
+		return errors.New("a limit is no finite number; without one there is none")
 	}
 	if k.Previous != "" {
 		if _, ok := sumOf(k.Previous); !ok {
@@ -173,6 +176,8 @@ func (k *Kept) wrong() error {
 	}
 	return nil
 }
+
+func finite(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }
 
 func validID(id string) bool {
 	if len(id) == 0 || len(id) > 64 {

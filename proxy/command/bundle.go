@@ -191,7 +191,7 @@ func (b *bundle) data(dir string) {
 			continue
 		}
 		name := e.Name()
-		if !slices.Contains([]string{storeFile, storeFile + "-wal", storeFile + "-shm", ledgerFile, ledgerFile + "-wal", ledgerFile + "-shm", sealKeyFile, usedFile, "keys.json"}, name) {
+		if !slices.Contains([]string{storeFile, storeFile + "-wal", storeFile + "-shm", ledgerFile, ledgerFile + "-wal", ledgerFile + "-shm", sealKeyFile, usedFile, "keys", tlsFolder, captureDir}, name) {
 			name = "<another>"
 		}
 		list = append(list, entry{name, info.Size(), info.Mode().String()})

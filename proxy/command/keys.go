@@ -383,8 +383,28 @@ func reportKeys(w io.Writer, file *config.Config, snap *proxy.Snapshot) {
 		table(w, "  ", rows)
 	}
 	for _, g := range snap.Config.Keys.Grants() {
+		for _, m := range g.Models {
+			if !meant(snap, m) {
+				fmt.Fprintf(w, "  warning: the key %s may ask for %q, which is no chain, alias or model here\n", g.Name(), m)
+			}
+		}
 		if _, err := snap.Catalog.Resolve(g.DefaultChain, catalog.ResolveOptions{Ready: snap.Ready}); g.DefaultChain != "" && err != nil {
 			fmt.Fprintf(w, "  warning: what default means for the key %s: %v\n", g.Name(), err)
 		}
 	}
+}
+
+// meant says whether what a key lists of models is anything: a name, or a pattern of
+// names.
+func meant(snap *proxy.Snapshot, model string) bool {
+	if !strings.Contains(model, "*") {
+		_, err := snap.Catalog.Resolve(model, catalog.ResolveOptions{Ready: snap.Ready})
+		return err == nil
+	}
+	for _, e := range snap.Catalog.List() {
+		if catalog.Matches(strings.ToLower(strings.TrimSpace(model)), strings.ToLower(e.ID)) {
+			return true
+		}
+	}
+	return false
 }
