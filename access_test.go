@@ -232,13 +232,13 @@ func TestKeysThatAreNotMade(t *testing.T) {
 func TestCheckNamesWhatKeysCannotReach(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "config.json5")
-	text := fmt.Sprintf(`{proxy: {dataDir: %q, aliases: {"gpt-*": "near/m"}, keys: {agent: {sha256: %q, models: ["defualt", "near/*", "far/*", "near/m", "gpt-5", "default", "*"], defaultChain: "nothing"}}},
+	text := fmt.Sprintf(`{proxy: {dataDir: %q, aliases: {"gpt-*": "near/m"}, keys: {agent: {sha256: %q, models: ["nosuch", "near/*", "far/*", "near/m", "gpt-5", "default", "*"], defaultChain: "nothing"}}},
 		models: {providers: {near: {baseUrl: "http://127.0.0.1:1/v1", models: [{id: "m"}]}}}}`, t.TempDir(), sumOf("agent-key"))
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, _ := runBinary("check", "--config", path)
-	for what, want := range map[string]int{`may ask for "defualt"`: 1, `may ask for "far/*"`: 1, "may ask for": 2, `default means for the key agent: model "nothing" not found`: 1} {
+	for what, want := range map[string]int{`may ask for "nosuch"`: 1, `may ask for "far/*"`: 1, "may ask for": 2, `default means for the key agent: model "nothing" not found`: 1} {
 		if got := strings.Count(out, what); got != want {
 			t.Errorf("%s stands there %d times, want %d\n%s", what, got, want, out)
 		}

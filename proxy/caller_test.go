@@ -129,11 +129,25 @@ var past1970 = time.Unix(1, 0)
 // The operators' surface is theirs; a key that may see all looks on.
 func TestTheOperatorsSurfaceNeedsAnOperator(t *testing.T) {
 	base := keyedServer(t, keysOf(access.Grant{ID: "boss", Operator: true}, access.Grant{ID: "onlooker", SeesAll: true}, access.Grant{ID: "agent"}))
-	for _, path := range []string{"/metrics", "/proxy/status", "/proxy/learned", "/proxy/exchanges"} {
+	for _, path := range []string{"/metrics", "/proxy/status", "/proxy/learned"} {
 		for id, want := range map[string]int{"boss": 200, "onlooker": 200, "agent": 403, "nobody": 401} {
 			if status, _, body := call(t, "GET", base+path, "x-api-key", id+"-key"); status != want {
 				t.Errorf("%s as %s: %d %s, want %d", path, id, status, body, want)
 			}
+		}
+	}
+	// A key sees of the last exchanges its own.
+	if status, _, body := call(t, "GET", base+"/proxy/exchanges", "x-api-key", "agent-key"); status != 200 || !strings.Contains(body, `"data":[]`) {
+		t.Errorf("no exchange yet: %d %s", status, body)
+	}
+	_, h, _ := call(t, "POST", base+"/v1/chat/completions", "x-api-key", "boss-key")
+	call(t, "POST", base+"/v1/chat/completions", "x-api-key", "agent-key")
+	for id, want := range map[string]int{"boss": 2, "onlooker": 2, "agent": 1} {
+		if _, _, body := call(t, "GET", base+"/proxy/exchanges", "x-api-key", id+"-key"); strings.Count(body, `"started"`) != want || !strings.Contains(body, `"key":"agent"`) {
+			t.Errorf("%s sees %s, want %d", id, body, want)
+		}
+		if status, _, body := call(t, "GET", base+"/proxy/exchanges/"+h.Get("X-Request-Id"), "x-api-key", id+"-key"); (status == 200) != (id != "agent") {
+			t.Errorf("%s asks for the boss's: %d %s", id, status, body)
 		}
 	}
 	if _, _, body := call(t, "GET", base+"/readyz"); strings.Contains(body, "backends") {

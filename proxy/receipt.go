@@ -377,7 +377,7 @@ func (g *ring) last(n int) []*Receipt {
 func (g *ring) lastOf(n int, sees func(*Receipt) bool) []*Receipt {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var all []*Receipt
+	all := []*Receipt{} // none is [] to who asks
 	for i := range g.kept {
 		r := g.kept[(g.next-1-i+2*len(g.kept))%len(g.kept)]
 		if r == nil || len(all) == n {
