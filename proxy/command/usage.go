@@ -16,6 +16,7 @@ import (
 
 	"github.com/goccy/go-json"
 
+	"nearside/proxy/access"
 	"nearside/proxy/ledger"
 )
 
@@ -33,6 +34,8 @@ type Usage struct {
 	URL     string        `xor:"from" placeholder:"URL" help:"Ask the proxy that runs there instead of reading a file."`
 	Auth    string        `placeholder:"KEY" help:"With --url: a key of that proxy. It sees what it has used itself, an operator's all. Without it $$NEARSIDE_KEY."`
 	Timeout time.Duration `default:"15s" help:"With --url: how long the answer may take."`
+
+	names map[string]string // of keys by their ids, where the file of keys is at hand
 }
 
 // Help teaches what usage does.
@@ -111,6 +114,12 @@ func (c *Usage) from(env *Env) (usageSource, error) {
 			return nil, err
 		}
 		path = filepath.Join(file.Proxy.DataDir, ledgerFile)
+		if kept, err := access.ReadFile(keysPath(file)); err == nil { // nearside check says what is wrong with it
+			c.names = map[string]string{}
+			for i := range kept.Keys {
+				c.names[kept.Keys[i].ID] = kept.Keys[i].Label
+			}
+		}
 	}
 	l, err := ledger.OpenReader(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -152,7 +161,10 @@ func (c *Usage) table(env *Env, u *ledger.Usage) {
 	rows := [][]string{head}
 	line := func(s *ledger.Sum, group []string) {
 		cells := make([]string, 0, len(head))
-		for _, g := range group {
+		for i, g := range group {
+			if name := c.names[g]; name != "" && u.By[i] == "key" {
+				g = name + " (" + g + ")"
+			}
 			cells = append(cells, orDash(printableText(g)))
 		}
 		rows = append(rows, append(cells, number(s.Exchanges), number(s.Failed), number(s.Far), number(s.Input), number(s.Cached), number(s.Output), dollars(s.Cost), dollars(s.Saved)))
