@@ -129,7 +129,7 @@ var past1970 = time.Unix(1, 0)
 // The operators' surface is theirs; a key that may see all looks on.
 func TestTheOperatorsSurfaceNeedsAnOperator(t *testing.T) {
 	base := keyedServer(t, keysOf(access.Grant{ID: "boss", Operator: true}, access.Grant{ID: "onlooker", SeesAll: true}, access.Grant{ID: "agent"}))
-	for _, path := range []string{"/metrics", "/proxy/status", "/proxy/learned"} {
+	for _, path := range []string{"/metrics", "/proxy/status", "/proxy/learned", "/proxy/config"} {
 		for id, want := range map[string]int{"boss": 200, "onlooker": 200, "agent": 403, "nobody": 401} {
 			if status, _, body := call(t, "GET", base+path, "x-api-key", id+"-key"); status != want {
 				t.Errorf("%s as %s: %d %s, want %d", path, id, status, body, want)
