@@ -35,6 +35,13 @@ type Plan struct {
 	// Slow and SlowEvery make a client that cannot keep up; see measure.Options.
 	Slow      int
 	SlowEvery time.Duration
+
+	// DownAfter is how many connections in a row must fail for a target to be left out
+	// from there on; 5 when 0.
+	DownAfter int
+	// CostMax ends the run before more USD than that are spent on priced targets; 0 for
+	// no bound.
+	CostMax float64
 }
 
 // Result is what was measured.
@@ -46,6 +53,10 @@ type Result struct {
 	Spans       []Span           `json:"spans"`
 	Own         *Own             `json:"own,omitempty"`        // what the harness itself can do, where that was measured
 	Saturation  []Saturation     `json:"saturation,omitempty"` // one for each target and round of a search
+
+	Down    []Down  `json:"down,omitempty"`    // targets that could not be connected to any more
+	Stopped string  `json:"stopped,omitempty"` // why it ended before its plan did, beside an interrupt
+	Cost    float64 `json:"cost_usd,omitempty"`
 }
 
 // Span is one step of one target in one round.
@@ -126,6 +137,7 @@ func Run(ctx context.Context, p *Plan, w Watcher) (*Result, error) {
 			}
 		}
 	}
+	res.Cost = r.guard.spent
 	res.Took, res.Interrupted = time.Since(res.Began), ctx.Err() != nil
 	return res, nil
 }
@@ -140,6 +152,8 @@ type run struct {
 
 	mu  sync.Mutex // guards res
 	res *Result
+
+	guard guard
 }
 
 // seed is one for the arrivals of a step: the same for all targets of a round.
@@ -149,6 +163,11 @@ func seed(plan uint64, round, step int) uint64 {
 
 // step runs one level of load and returns its samples, which are the run's.
 func (r *run) step(ctx context.Context, t *measure.Target, round int, s load.Step, warm bool) (Span, []measure.Sample) {
+	begins, leave, ok := r.guard.enter(ctx, t)
+	defer leave()
+	if !ok {
+		return Span{}, nil
+	}
 	if r.cool && r.plan.Cool > 0 {
 		select {
 		case <-time.After(r.plan.Cool):
@@ -164,7 +183,7 @@ func (r *run) step(ctx context.Context, t *measure.Target, round int, s load.Ste
 		r.watch.Begin(span)
 	}
 	before, used := len(r.res.Samples), cpu()
-	out := s.Run(ctx, r.client.Now, func(ctx context.Context, n int, due time.Duration) {
+	out := s.Run(begins, r.client.Now, func(_ context.Context, n int, due time.Duration) {
 		r.session(ctx, t, round, &s, n, due, warm)
 	}, func(_ context.Context, n int, due time.Duration) {
 		r.add(&measure.Sample{Target: t.Name, Round: round + 1, Step: s.Label, Index: n, Warmup: warm, Workload: r.plan.Source.Name(), Turn: 1, Due: due, End: due,
@@ -225,7 +244,12 @@ func (r *run) session(ctx context.Context, t *measure.Target, round int, s *load
 		if err != nil {
 			sample.Kind, sample.Error = measure.Refused, err.Error()
 		} else {
+			held, ok := r.hold(t, &sample, body)
+			if !ok {
+				return
+			}
 			before = r.client.Ask(ctx, t, body, &sample, w)
+			r.settle(t, &sample, held)
 		}
 		if sample.Kind != measure.OK {
 			before = nil

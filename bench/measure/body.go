@@ -44,6 +44,11 @@ type object = map[string]any
 
 // Body is the request that asks a target for p.
 func (p *Prompt) Body(t *Target) ([]byte, error) {
+	if t.Whole && p.Stream {
+		whole := *p
+		whole.Stream = false
+		p = &whole
+	}
 	b := object{"model": t.Model}
 	switch t.Dialect {
 	case Responses:

@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"nearside/shaping/wire"
@@ -19,9 +21,11 @@ import (
 
 // Client asks targets. It is safe for concurrent use; Close lets its connections go.
 type Client struct {
-	http  *http.Client
 	epoch time.Time
 	opt   Options
+
+	mu    sync.Mutex // guards the connections of each way to reach a target
+	https map[*Reach]*http.Client
 }
 
 // Options are what a Client is given. Zero values mean the defaults.
@@ -55,13 +59,48 @@ func New(opt Options) *Client {
 	if opt.Conns <= 0 {
 		opt.Conns = 1024
 	}
+	return &Client{epoch: opt.Epoch, opt: opt, https: map[*Reach]*http.Client{}}
+}
+
+// to returns the connections of a way to reach targets.
+func (c *Client) to(t *Target) *http.Client {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.https[t.Reach]
+	if h != nil {
+		return h
+	}
+	opt := &c.opt
 	tr := &http.Transport{DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext, TLSClientConfig: opt.TLS, MaxIdleConns: 0, MaxIdleConnsPerHost: opt.Conns,
 		IdleConnTimeout: time.Minute, DisableCompression: true, DisableKeepAlives: opt.Fresh, ForceAttemptHTTP2: false, TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}
-	return &Client{epoch: opt.Epoch, opt: opt, http: &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	if r := t.Reach; r != nil {
+		if r.TLS != nil {
+			tr.TLSClientConfig = r.TLS
+		}
+		if r.Proxy != nil {
+			tr.Proxy = http.ProxyURL(r.Proxy)
+		}
+		if r.Dial != nil {
+			tr.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+				ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+				defer cancel()
+				return r.Dial(ctx, network, address)
+			}
+		}
+	}
+	h = &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	c.https[t.Reach] = h
+	return h
 }
 
 // Close lets the idle connections go.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range c.https {
+		h.CloseIdleConnections()
+	}
+}
 
 // Now is the time since the beginning of the run.
 func (c *Client) Now() time.Duration { return time.Since(c.epoch) }
@@ -134,7 +173,7 @@ func (r *reading) ask(ctx context.Context, t *Target, body []byte) error {
 	}
 	s := r.s
 	s.Sent = r.c.Now()
-	resp, err := r.c.http.Do(req)
+	resp, err := r.c.to(t).Do(req)
 	s.Reused = reused
 	if err != nil {
 		return err
@@ -143,7 +182,8 @@ func (r *reading) ask(ctx context.Context, t *Target, body []byte) error {
 	s.Head, s.Status = r.c.Now(), resp.StatusCode
 	r.answer.Head = resp.Header
 	s.Simulated = resp.Header.Get("X-Nearside-Simulated") == "1"
-	s.Route = resp.Header.Get("X-Nearside-Route")
+	s.Route, s.Provider, s.Attempts = resp.Header.Get("X-Nearside-Route"), resp.Header.Get("X-Nearside-Provider"), resp.Header.Get("X-Nearside-Attempts")
+	r.queued(resp.Header.Get("X-Nearside-Queue"))
 	kind := resp.Header.Get("Content-Type")
 	if resp.StatusCode != http.StatusOK {
 		p, _ := io.ReadAll(io.LimitReader(resp.Body, refusalMax))
@@ -186,6 +226,10 @@ func (r *reading) settle(ctx context.Context, t *Target, err error) {
 	default:
 		s.Kind = Broken
 	}
+	var u *url.Error
+	if errors.As(err, &u) { // whom was asked is said elsewhere
+		err = u.Err
+	}
 	s.Error = err.Error()
 	if len(s.Error) > errorText {
 		s.Error = s.Error[:errorText]
@@ -201,7 +245,11 @@ func (r *reading) counts(t *Target) {
 	if s.Output == 0 && s.Events > 0 {
 		s.Counted, s.Output = true, int64(s.Events)
 	}
-	if p := t.Prices; p != nil {
-		s.Cost = (float64(s.Input-s.Cached)*p.Input + float64(s.Cached)*p.Cached + float64(s.Output)*p.Output) / 1e6
+	if t.Priced() && s.Status == http.StatusOK {
+		u := r.usage
+		if !r.told { // as it was planned, which is better than nothing
+			u = wire.Usage{Input: int64(s.Asked), Output: s.Output}
+		}
+		s.Cost = t.Costs(u)
 	}
 }

@@ -4,10 +4,15 @@
 package measure
 
 import (
+	"context"
+	"crypto/tls"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"time"
+
+	"nearside/shaping/wire"
 )
 
 // Dialect is what a target is asked in.
@@ -49,11 +54,64 @@ type Target struct {
 	Limit string `json:"limit,omitempty"`
 	// Exact says that the server takes ignore_eos and min_tokens.
 	Exact bool `json:"exact_lengths,omitempty"`
+	// Whole asks for whole answers, whatever the prompt says.
+	Whole bool `json:"whole,omitempty"`
+	// Path is where the dialect is spoken below the base URL; the usual one when empty.
+	Path string `json:"path,omitempty"`
+	// Via is the running proxy that it is asked through; empty for none.
+	Via string `json:"via,omitempty"`
+	// Charge is what a usage costs in USD; by Prices when nil.
+	Charge func(wire.Usage) float64 `json:"-"`
+	// Reach is how connections to it are made; as to anybody when nil.
+	Reach *Reach `json:"-"`
+}
+
+// Reach is how connections to a target are made.
+type Reach struct {
+	Dial  func(ctx context.Context, network, address string) (net.Conn, error) // nil for a plain one
+	TLS   *tls.Config
+	Proxy *url.URL // nil for none
+}
+
+// Priced says whether asking costs something.
+func (t *Target) Priced() bool {
+	p := t.Prices
+	return t.Charge != nil || p != nil && (p.Input > 0 || p.Output > 0)
+}
+
+// Costs is what a usage costs in USD; 0 where nobody knows.
+func (t *Target) Costs(u wire.Usage) float64 {
+	if t.Charge != nil {
+		return t.Charge(u)
+	}
+	p := t.Prices
+	if p == nil {
+		return 0
+	}
+	return (float64(u.Input-u.Cached)*p.Input + float64(u.Cached)*p.Cached + float64(u.Output)*p.Output) / 1e6
+}
+
+// Expected is what a request of so many tokens costs, with nothing cached.
+func (t *Target) Expected(input, output int64) float64 {
+	return t.Costs(wire.Usage{Input: input, Output: output})
+}
+
+// Here says whether the target's server runs on this machine, as far as its address
+// tells: what its machine says of itself is then of it.
+func (t *Target) Here() bool {
+	u, err := url.Parse(t.BaseURL)
+	if err != nil || t.Via != "" {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // Prices are in USD for a million tokens.
 type Prices struct {
-	Input, Output, Cached float64
+	Input  float64 `json:"input"`
+	Output float64 `json:"output"`
+	Cached float64 `json:"cached"`
 }
 
 // Check says what is wrong with a target.
@@ -75,8 +133,21 @@ func (t *Target) Check() error {
 
 // address is where the target is asked.
 func (t *Target) address() string {
-	base := strings.TrimRight(t.BaseURL, "/")
-	return base + t.Dialect.path()
+	path := t.Path
+	if path == "" {
+		path = t.Dialect.path()
+	}
+	return t.at(path)
+}
+
+// at is an address below the base URL, whose query stays behind it.
+func (t *Target) at(path string) string {
+	base, query, ok := strings.Cut(t.BaseURL, "?")
+	base = strings.TrimRight(base, "/") + path
+	if ok {
+		base += "?" + query
+	}
+	return base
 }
 
 // Kind is how a request failed; empty when it did not.
@@ -142,6 +213,8 @@ type Sample struct {
 	Cost      float64 `json:"cost_usd,omitempty"`
 	Simulated bool    `json:"simulated,omitempty"` // the answer says so itself
 	Route     string  `json:"route,omitempty"`     // of a Nearside in between: near or far
+	Provider  string  `json:"provider,omitempty"`  // of a Nearside in between: who answered
+	Attempts  string  `json:"attempts,omitempty"`  // of a Nearside in between: whom it tried, and how that went
 
 	// What the server itself says it took, where it does.
 	Server *ServerTimes `json:"server,omitempty"`
@@ -152,7 +225,13 @@ type ServerTimes struct {
 	Queue   time.Duration `json:"queue_ns,omitempty"`
 	Prefill time.Duration `json:"prefill_ns,omitempty"`
 	Decode  time.Duration `json:"decode_ns,omitempty"`
+	Load    time.Duration `json:"load_ns,omitempty"`  // of the model
+	Proxy   time.Duration `json:"proxy_ns,omitempty"` // in the queue of a Nearside in between
 }
+
+// Counts says whether the sample is of the measured ones: no warm-up, and not cut off by
+// the harness itself, which is no failure of the target's.
+func (s *Sample) Counts() bool { return !s.Warmup && s.Kind != Cancelled }
 
 // TTFT is the time to the first token, from when the request should have been sent;
 // 0 when there was none.

@@ -209,10 +209,7 @@ type chatAnswer struct {
 		Message delta  `json:"message"`
 		Finish  string `json:"finish_reason"`
 	} `json:"choices"`
-	Timings *struct { // llama.cpp
-		Prompt  float64 `json:"prompt_ms"`
-		Predict float64 `json:"predicted_ms"`
-	} `json:"timings"`
+	serverSays
 }
 
 func (r *reading) delta(d *delta, whole bool) {
@@ -240,7 +237,7 @@ func (r *reading) chatEvent(p []byte) error {
 	if len(a.Error) > 0 && string(a.Error) != "null" {
 		return said(p)
 	}
-	r.timings(&a)
+	r.timings(&a.serverSays)
 	if len(a.Choices) == 0 {
 		return nil
 	}
@@ -249,13 +246,6 @@ func (r *reading) chatEvent(p []byte) error {
 		r.s.Finish, r.finish = f, true
 	}
 	return nil
-}
-
-func (r *reading) timings(a *chatAnswer) {
-	if t := a.Timings; t != nil {
-		ms := func(f float64) time.Duration { return time.Duration(f * float64(time.Millisecond)) }
-		r.s.Server = &ServerTimes{Prefill: ms(t.Prompt), Decode: ms(t.Predict)}
-	}
 }
 
 type responsesItem struct {
@@ -398,7 +388,7 @@ func (r *reading) chatWhole(p []byte) error {
 	if err := json.Unmarshal(p, &a); err != nil || len(a.Choices) == 0 {
 		return failed(Malformed, "an answer without choices: %.80q", p)
 	}
-	r.timings(&a)
+	r.timings(&a.serverSays)
 	r.delta(&a.Choices[0].Message, true)
 	r.s.Finish = a.Choices[0].Finish
 	return nil

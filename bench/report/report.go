@@ -40,6 +40,9 @@ type Report struct {
 	Goal       *harness.Goal        `json:"goal,omitempty"`
 	Own        *harness.Own         `json:"own,omitempty"`
 	Saturation []harness.Saturation `json:"saturation,omitempty"`
+	Down       []harness.Down       `json:"down,omitempty"`
+	Stopped    string               `json:"stopped,omitempty"` // why it ended before its plan did, beside an interrupt
+	Cost       float64              `json:"cost_usd,omitempty"`
 }
 
 // Row are the figures of one target at one step, over all rounds, without warm-up.
@@ -90,7 +93,8 @@ type Meta struct {
 func Of(res *harness.Result, m Meta) *Report {
 	r := &Report{Schema: Schema, Version: m.Version, Began: res.Began, Took: res.Took, Interrupted: res.Interrupted, Flags: m.Flags, Seed: m.Seed, Workload: m.Workload,
 		Targets: m.Targets, Spans: res.Spans, Samples: res.Samples, Goal: m.Goal, Own: res.Own, Saturation: res.Saturation,
-		Digest: m.Digest, Machine: m.Machine, Servers: m.Servers, Definitions: Definitions()}
+		Digest: m.Digest, Machine: m.Machine, Servers: m.Servers, Definitions: Definitions(),
+		Down: res.Down, Stopped: res.Stopped, Cost: res.Cost}
 	slices.SortStableFunc(r.Samples, func(a, b measure.Sample) int { return int(a.Due - b.Due) })
 	type key struct{ target, step string }
 	var order []key
@@ -98,7 +102,7 @@ func Of(res *harness.Result, m Meta) *Report {
 	for i := range r.Samples {
 		s := &r.Samples[i]
 		r.Simulated = r.Simulated || s.Simulated
-		if s.Warmup {
+		if !s.Counts() {
 			continue
 		}
 		k := key{s.Target, s.Step}

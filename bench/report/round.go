@@ -32,7 +32,7 @@ func cells(samples []measure.Sample, spans []harness.Span) []*cell {
 	var all []*cell
 	for i := range samples {
 		s := &samples[i]
-		if s.Warmup {
+		if !s.Counts() {
 			continue
 		}
 		k := key{s.Target, s.Step}

@@ -77,6 +77,7 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 func (r *Report) remarks() string {
 	var b strings.Builder
 	r.writeLoad(&b)
+	r.writeTargets(&b)
 	lines := strings.Split(b.String(), "\n")
 	for i := range lines {
 		lines[i] = printable(lines[i])
