@@ -94,7 +94,7 @@ func (c *Client) said(ctx context.Context, t *Target, url string) ([]byte, http.
 	for k, v := range t.Headers {
 		req.Header.Set(k, v)
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.to(t).Do(req)
 	if err != nil {
 		return nil, nil
 	}

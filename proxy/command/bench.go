@@ -30,6 +30,9 @@ func (Bench) Help() string {
 	return `Asks targets by turns, and says when their tokens came.
 
 	nearside bench 'http://127.0.0.1:8000/v1#qwen3-8b' 'http://127.0.0.1:8080/v1#qwen3-8b-4bit'
+	nearside bench mlx=mlx/qwen3-8b vllm=gpubox/qwen3-8b     models of the configuration, by names
+	nearside bench direct=gpubox/qwen3-8b through=via:gpubox/qwen3-8b
+	nearside bench 'openai/gpt-5.4?dialect=responses' --dry-run
 
 What is sent when:
 	--concurrency 1,2,4,8            so many at a time
@@ -57,8 +60,10 @@ the figures beside what they may be. It needs Linux and a machine that does noth
 	nearside bench --overhead --rounds 15 --json
 	nearside bench --overhead --quick --check
 
-Exit codes: 0 measured; 1 it failed, with --check a figure is too high, or with --fail-on something
-got worse; 2 bad flags or files.`
+Ctrl-C ends a run and prints what was measured until then.
+
+Exit codes: 0 measured; 1 it failed or was stopped, with --check a figure is too high, or with
+--fail-on something got worse; 2 bad flags or files, or a priced target without --yes.`
 }
 
 // Run measures until it is done or stopped.

@@ -1,7 +1,9 @@
 package command
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,14 +15,13 @@ import (
 
 // benchRun are the flags of a run.
 type benchRun struct {
-	Targets []string `arg:"" optional:"" help:"What to ask: URL#model."`
+	benchTargets
+	benchBefore
 
-	Dialect measure.Dialect `default:"chat" enum:"chat,responses,messages" help:"What to ask in."`
-	Whole   bool            `help:"Ask for whole answers instead of streams."`
-	Input   int             `default:"256" help:"Tokens of a prompt."`
-	Output  int             `default:"128" help:"Tokens of an answer."`
-	Seed    uint64          `default:"1" help:"What prompts and arrivals follow from."`
-	Timeout time.Duration   `default:"10m" help:"How long a request may take."`
+	Input   int           `default:"256" help:"Tokens of a prompt."`
+	Output  int           `default:"128" help:"Tokens of an answer."`
+	Seed    uint64        `default:"1" help:"What prompts and arrivals follow from."`
+	Timeout time.Duration `default:"10m" help:"How long a request may take."`
 
 	benchLoad
 }
@@ -30,32 +31,63 @@ func (c *Bench) measure(env *Env) error {
 		return benchreport.WriteDefinitions(env.Stdout)
 	}
 	if len(c.Targets) == 0 {
-		return usageError{fmt.Errorf("bench: say what to measure: targets (URL#model), or --overhead")}
-	}
-	plan := &harness.Plan{Rounds: c.Rounds, Timeout: c.Timeout, Seed: c.Seed,
-		Source: &workload.Synthetic{Input: c.Input, Output: c.Output, Stream: !c.Whole, Exact: true, Seed: c.Seed}}
-	for _, name := range c.Targets {
-		base, model, ok := strings.Cut(name, "#")
-		if !ok {
-			return usageError{fmt.Errorf("bench: %q is no URL#model", name)}
-		}
-		t := &measure.Target{Name: name, BaseURL: base, Model: model, Dialect: c.Dialect}
-		if err := t.Check(); err != nil {
-			return usageError{err}
-		}
-		plan.Targets = append(plan.Targets, t)
-	}
-	if err := c.plan(plan, c.Whole); err != nil {
-		return usageError{fmt.Errorf("bench: %w", err)}
+		return usageError{fmt.Errorf("bench: say what to measure: targets (REF, via:REF or URL#MODEL), or --overhead")}
 	}
 	ctx, end := env.context()
 	defer end()
+	targets, err := c.find(ctx, env)
+	if err != nil {
+		return err
+	}
+	plan := &harness.Plan{Targets: targets, Rounds: c.Rounds, Timeout: c.Timeout, Seed: c.Seed,
+		Source: &workload.Synthetic{Input: c.Input, Output: c.Output, Stream: true, Exact: true, Seed: c.Seed}}
+	whole := !slices.ContainsFunc(targets, func(t *measure.Target) bool { return !t.Whole })
+	if err := c.plan(plan, whole); err != nil {
+		return usageError{fmt.Errorf("bench: %w", err)}
+	}
+	goes, err := c.before(ctx, env, plan)
+	if err != nil || !goes {
+		return err
+	}
 	meta := c.meta(ctx, env, plan)
+	meta.Goal = plan.Goal
 	watcher, unwatch := c.watch(env, plan)
 	res, err := harness.Run(ctx, plan, watcher)
 	unwatch()
 	if err != nil {
 		return err
 	}
-	return c.write(env, benchreport.Of(res, meta))
+	return errors.Join(c.write(env, benchreport.Of(res, meta)), after(res))
+}
+
+// after is the error of a run that did not measure all that it was to. What it did
+// measure was told.
+func after(res *harness.Result) error {
+	switch {
+	case res.Interrupted:
+		return exitError{ExitFailed, errors.New("stopped before all was measured: the figures are of what was")}
+	case res.Stopped != "":
+		return exitError{ExitFailed, fmt.Errorf("stopped before all was measured: %s", res.Stopped)}
+	}
+	answered, asked, why := map[string]bool{}, map[string]int{}, map[string]string{}
+	for i := range res.Samples {
+		s := &res.Samples[i]
+		asked[s.Target]++
+		if s.Kind == measure.OK {
+			answered[s.Target] = true
+		} else if why[s.Target] == "" {
+			why[s.Target] = s.Error
+		}
+	}
+	var all []string
+	for target, n := range asked {
+		if !answered[target] {
+			all = append(all, fmt.Sprintf("%s answered none of %s: %s", target, count(n, "request"), printableText(why[target])))
+		}
+	}
+	if len(all) > 0 {
+		slices.Sort(all)
+		return exitError{ExitFailed, fmt.Errorf("bench: %s", strings.Join(all, "; "))}
+	}
+	return nil
 }
