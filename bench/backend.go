@@ -3,6 +3,8 @@ package bench
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,11 +19,30 @@ const (
 	backendQuick  = "quick"  // a short answer, whole or streamed, at once
 	backendFlood  = "flood"  // a thousand tokens at once
 	backendPaced  = "paced"  // a token every ten milliseconds
-	backendHeld   = "held"   // a token every two seconds
+	backendHeld   = "held"   // a token every half second
 	backendFlow   = "flow"   // as paced, for those who leave
 	backendSilent = "silent" // takes the request and never answers
 	backendStall  = "stall"  // one token, then nothing
+	backendAll    = "all"    // several of the above, by the names of its models
 )
+
+// modelStream is a model of backendAll: a short stream with time between its tokens.
+const modelStream = "stream"
+
+// shared are the models of backendAll, which stands behind proxies that have one
+// backend. Its tests are those that need no script.
+func shared() map[string]sim.Timing {
+	return map[string]sim.Timing{
+		modelStream:  {Tokens: streamTokens, PerToken: streamEvery},
+		backendQuick: {Tokens: quickTokens},
+		backendFlood: {Tokens: floodTokens},
+		backendPaced: {Tokens: pacedTokens, PerToken: pacedEvery},
+		backendHeld:  {Tokens: heldTokens, PerToken: heldEvery},
+	}
+}
+
+// sharedModels are their names.
+func sharedModels() []string { return slices.Sorted(maps.Keys(shared())) }
 
 const (
 	quickTokens = 32
@@ -29,7 +50,10 @@ const (
 	pacedTokens = 3000
 	pacedEvery  = 10 * time.Millisecond
 	heldTokens  = 300
-	heldEvery   = 2 * time.Second
+	heldEvery   = 500 * time.Millisecond
+
+	streamTokens = 12
+	streamEvery  = time.Millisecond
 )
 
 // backends returns the options and script of each.
@@ -43,6 +67,7 @@ func backends() []backend {
 		{name: backendHeld, opt: timed(sim.Timing{Tokens: heldTokens, PerToken: heldEvery})},
 		{name: backendFlow, opt: told(sim.Timing{Tokens: pacedTokens, PerToken: pacedEvery})},
 		{name: backendSilent, opt: told(sim.Timing{Tokens: quickTokens}), script: []sim.Step{sim.Hold()}},
+		{name: backendAll, opt: sim.Options{Each: shared(), Models: sharedModels(), Mark: true, Keep: -1}},
 		{name: backendStall, opt: told(sim.Timing{Tokens: quickTokens}), script: []sim.Step{sim.Begin(), sim.UpTo("content"), sim.Hold()}},
 	}
 }
@@ -64,7 +89,10 @@ type note struct {
 
 // ServeSim runs the backends until stop and tells on w, a line of JSON each,
 // where they listen, and then who came and who left.
-func ServeSim(w io.Writer, stop <-chan struct{}) error {
+//
+// The backend that proxies of others stand before listens on addr; on a free port when
+// that is empty.
+func ServeSim(w io.Writer, addr string, stop <-chan struct{}) error {
 	var mu sync.Mutex // one line at a time
 	tell := func(n note) {
 		line, err := json.Marshal(n)
@@ -85,7 +113,11 @@ func ServeSim(w io.Writer, stop <-chan struct{}) error {
 		if b.script != nil {
 			s.Push(sim.Script{Name: b.name, Steps: b.script, Times: -1})
 		}
-		u, err := s.Start("")
+		at := ""
+		if b.name == backendAll {
+			at = addr
+		}
+		u, err := s.Start(at)
 		if err != nil {
 			return fmt.Errorf("backend %s: %w", b.name, err)
 		}

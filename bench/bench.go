@@ -24,13 +24,19 @@ type Options struct {
 	Progress io.Writer // gets a line for each round; may be nil
 	Version  string    // of the binary, for the report
 
+	Config  string        // a configuration that the proxy is to have beneath what is measured; empty for its defaults
+	Key     string        // what the proxy is asked with, where the configuration wants one
+	Against []Other       // other proxies in front of the same backend
+	Listen  string        // where that backend listens for them; a free port when empty
+	Wait    time.Duration // for the others to answer
+
 	sizes *sizes // tests make them smaller still
 }
 
 // DefaultRounds is how often Overhead repeats everything when it is not told.
 const DefaultRounds = 5
 
-// RoundsMax bounds a run, which takes about 40 s a round.
+// RoundsMax bounds a run, which takes about a minute a round.
 const RoundsMax = 100
 
 // sizes are how long and how wide the tests of one round are.
@@ -47,6 +53,7 @@ type sizes struct {
 	held    int           // streams held
 	still   time.Duration // before memory is read
 	leaves  int           // of each phase
+	asks    int           // of each kind of request, one at a time, to each peer
 	unheard time.Duration // a leave that the bare relay does not hand on for so long is given up
 }
 
@@ -55,9 +62,10 @@ func sizesOf(o *Options) sizes {
 		return *o.sizes
 	}
 	s := sizes{test: 1200 * time.Millisecond, warm: 200 * time.Millisecond, settle: 150 * time.Millisecond, conns: 64, large: 8, flood: 8, paced: 50,
-		rate: 200, open: 2 * time.Second, held: 1000, still: 1500 * time.Millisecond, leaves: 9, unheard: 500 * time.Millisecond}
+		rate: 200, open: 2 * time.Second, held: 1000, still: 1500 * time.Millisecond, leaves: 9, asks: 100, unheard: 500 * time.Millisecond}
 	if o.Quick {
 		s.test, s.warm, s.open, s.held, s.still, s.leaves = 300*time.Millisecond, 50*time.Millisecond, 500*time.Millisecond, 100, 300*time.Millisecond, 3
+		s.asks = 20
 		s.unheard = 200 * time.Millisecond
 	}
 	return s
@@ -80,15 +88,22 @@ func Overhead(ctx context.Context, opt Options) (*Report, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	r := &runner{opt: opt, sizes: sizesOf(&opt), dir: dir, machine: machine(), bodies: map[string][]byte{}, samples: map[string][]sample{}}
+	r := &runner{opt: opt, sizes: sizesOf(&opt), dir: dir, machine: machine(), bodies: map[string][]byte{}, samples: map[string][]sample{}, added: map[addedKey][]addedRound{}}
 	defer r.stop()
 	started := time.Now()
 	if err := r.start(ctx); err != nil {
 		return nil, err
 	}
+	if err := r.join(ctx); err != nil {
+		return nil, err
+	}
 	for n := range opt.Rounds {
 		began := time.Now()
 		if err := r.round(ctx, n); err != nil {
+			if ctx.Err() != nil && n > 0 { // what whole rounds have is worth as much as it was
+				r.cut(n)
+				return r.report(started), nil
+			}
 			return nil, fmt.Errorf("round %d: %w", n+1, err)
 		}
 		if opt.Progress != nil {

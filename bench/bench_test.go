@@ -4,6 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -12,6 +20,8 @@ import (
 	"unicode/utf8"
 
 	"go.uber.org/goleak"
+
+	"nearside/upstream/sim"
 )
 
 // Everything is real but the amounts: the binary, its three roles, the sockets.
@@ -20,7 +30,7 @@ func TestOverheadMeasuresTheBinary(t *testing.T) {
 		t.Log("no schedstat here: Overhead says so instead of measuring")
 		return
 	}
-	defer goleak.VerifyNone(t)
+	t.Cleanup(func() { goleak.VerifyNone(t) })
 	binary := filepath.Join(t.TempDir(), "nearside")
 	if out, err := exec.Command("go", "build", "-o", binary, "nearside").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
@@ -28,15 +38,23 @@ func TestOverheadMeasuresTheBinary(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var progress bytes.Buffer
-	report, err := Overhead(ctx, Options{Binary: binary, Rounds: 2, Version: "test", Progress: &progress, sizes: &sizes{
-		test: 60 * time.Millisecond, warm: 10 * time.Millisecond, settle: 10 * time.Millisecond, conns: 4, large: 2, flood: 2, paced: 4, rate: 200,
-		open: 100 * time.Millisecond, held: 20, still: 60 * time.Millisecond, leaves: 1, unheard: 20 * time.Millisecond}})
+	backend := addressOf(t)
+	slow := relay(t, backend, delay)
+	config := filepath.Join(t.TempDir(), "own.json5")
+	if err := os.WriteFile(config, []byte(`{ proxy: { keys: { bench: { sha256: "492d192a1fce70c01700535c0c0e67ee68b9eac9fa14317bd17c13769930f3ad" } } } }`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	report, err := Overhead(ctx, Options{Binary: binary, Rounds: 2, Version: "test", Progress: &progress, Config: config, Key: "k-bench-1234567890",
+		Against: []Other{{Name: "slow", URL: "http://" + slow + "/v1", PID: os.Getpid()}}, Listen: backend, sizes: &sizes{
+			test: 60 * time.Millisecond, warm: 10 * time.Millisecond, settle: 10 * time.Millisecond, conns: 4, large: 2, flood: 2, paced: 4, rate: 200,
+			open: 100 * time.Millisecond, held: 20, still: 60 * time.Millisecond, leaves: 1, asks: 6, unheard: 20 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Count(progress.String(), "\n"); got != 2 {
-		t.Errorf("progress %q: want a line for each round", progress.String())
+	if got := strings.Count(progress.String(), "\n"); got != 3 {
+		t.Errorf("progress %q: want where the backend is, and a line for each round", progress.String())
 	}
+	added(t, report)
 	if len(report.Figures) != len(budgets) {
 		t.Errorf("%d figures, want %d", len(report.Figures), len(budgets))
 	}
@@ -51,6 +69,89 @@ func TestOverheadMeasuresTheBinary(t *testing.T) {
 	}
 	if p, err := json.Marshal(report); err != nil || !bytes.Contains(p, []byte(`"firstAcceptable":"1.6×"`)) {
 		t.Errorf("as JSON: %v\n%s", err, p)
+	}
+}
+
+// delay is what the slow relay adds to each request.
+const delay = 30 * time.Millisecond
+
+// addressOf is a port of this machine that was free a moment ago.
+func addressOf(t *testing.T) string {
+	u, err := sim.Refused()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimPrefix(u, "http://")
+}
+
+// relay stands before a backend and hands requests on late.
+func relay(t *testing.T, backend string, late time.Duration) string {
+	t.Helper()
+	back := &httputil.ReverseProxy{FlushInterval: -1, ErrorLog: log.New(io.Discard, "", 0), Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(&url.URL{Scheme: "http", Host: backend}) },
+		Transport: &http.Transport{MaxIdleConnsPerHost: 100, IdleConnTimeout: time.Second}}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Whole, for the backend may answer before the last of it was looked at, which the
+		// library takes for an error.
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		time.Sleep(late)
+		back.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		s.Close()
+		back.Transport.(*http.Transport).CloseIdleConnections()
+	})
+	return strings.TrimPrefix(s.URL, "http://")
+}
+
+// added checks what each peer adds: a proxy that hands requests on late shows up with
+// about that, and nobody else does.
+func added(t *testing.T, r *Report) {
+	t.Helper()
+	seen := map[string]int{}
+	for _, a := range r.Added {
+		seen[a.Peer]++
+		if a.P50 == nil || a.P90 == nil || a.P99 == nil || len(a.Direct) != 3 || a.Direct[0] <= 0 {
+			t.Errorf("%+v: not measured", a)
+			continue
+		}
+		if a.Measure != measureFirst {
+			continue
+		}
+		late := float64(delay.Microseconds())
+		switch got := a.P50.Median; {
+		case a.Peer == "slow" && (got < late*0.8 || got > late*4):
+			t.Errorf("%s, %s: the slow relay adds %.0f µs, want about %.0f", a.Test, a.Measure, got, late)
+		case a.Peer != "slow" && got > late*0.8:
+			t.Errorf("%s, %s: %s adds %.0f µs", a.Test, a.Measure, a.Peer, got)
+		}
+	}
+	// first and end of each of four kinds but the whole one's first, the gaps of one, and
+	// first and end beside slow streams.
+	for _, name := range []string{"bare", "nearside", "slow"} {
+		if want := 2*3 + 1 + 1 + 2; seen[name] != want {
+			t.Errorf("%s has %d rows, want %d", name, seen[name], want)
+		}
+	}
+	if len(r.Memory) != 3 || r.Memory[1].Requests == 0 || r.Memory[1].Tokens == 0 || r.Memory[1].Request == nil || r.Memory[1].MostMiB < r.Memory[1].MiB {
+		t.Errorf("memory: %+v", r.Memory)
+	}
+	var b bytes.Buffer
+	if err := r.Write(&b); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(b.String()) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 140 && !strings.HasPrefix(line, "  ") {
+			t.Errorf("%d columns: %s", n, line)
+		}
+	}
+	for _, want := range []string{"beside other proxies", "beside 20 slow streams", "nearside with ", "slow: "} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
 	}
 }
 

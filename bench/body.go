@@ -10,10 +10,15 @@ import (
 // about size bytes, the messages first as the official Python client writes
 // them, and the headers such a client has.
 func request(model string, size int, stream bool) []byte {
+	return requestTo("/v1/chat/completions", "local", "", model, size, stream)
+}
+
+// requestTo is a request to a path of its own, with a key and further header lines.
+func requestTo(path, key, lines, model string, size int, stream bool) []byte {
 	b := body(model, size, stream)
-	return fmt.Appendf(nil, "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json\r\n"+
+	return fmt.Appendf(nil, "POST "+path+" HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json\r\n"+
 		"Content-Type: application/json\r\nUser-Agent: OpenAI/Python 2.8.0\r\nX-Stainless-Lang: python\r\nX-Stainless-Package-Version: 2.8.0\r\n"+
-		"X-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\nX-Stainless-Retry-Count: 0\r\nAuthorization: Bearer local\r\nContent-Length: %d\r\n\r\n%s", len(b), b)
+		"X-Stainless-OS: Linux\r\nX-Stainless-Arch: x64\r\nX-Stainless-Retry-Count: 0\r\nAuthorization: Bearer %s\r\n%sContent-Length: %d\r\n\r\n%s", key, lines, len(b), b)
 }
 
 // body returns a chat request's JSON of size bytes, give or take the frame of

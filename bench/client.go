@@ -25,6 +25,7 @@ type client struct {
 	br     *bufio.Reader
 	events *counter // gets the number of events as they arrive; may be nil
 	last   byte     // of the body so far
+	buf    []byte   // of chunkBytes
 }
 
 func dial(addr string) (*client, error) {
@@ -109,19 +110,34 @@ func (c *client) head() (chunked bool, length int, err error) {
 
 // chunk reads one chunk and returns its size; 0 is the end of the body.
 func (c *client) chunk() (int, error) {
+	n, err := c.size()
+	if err != nil {
+		return 0, err
+	}
+	if err := c.take(n); err != nil {
+		return 0, fmt.Errorf("read chunk: %w", err)
+	}
+	_, err = c.br.Discard(2)
+	return n, err
+}
+
+// size reads the line before a chunk.
+func (c *client) size() (int, error) {
 	line, err := c.br.ReadSlice('\n')
 	if err != nil {
 		return 0, fmt.Errorf("read chunk: %w", err)
 	}
-	n, err := strconv.ParseUint(string(bytes.TrimSpace(line)), 16, 31)
+	digits, _, _ := bytes.Cut(line, []byte(";"))
+	n, err := strconv.ParseUint(string(bytes.TrimSpace(digits)), 16, 31)
 	if err != nil {
 		return 0, fmt.Errorf("read chunk: %w", err)
 	}
-	if err := c.take(int(n)); err != nil {
-		return 0, fmt.Errorf("read chunk: %w", err)
-	}
-	_, err = c.br.Discard(2)
-	return int(n), err
+	return int(n), nil
+}
+
+func (c *client) full(p []byte) error {
+	_, err := io.ReadFull(c.br, p)
+	return err
 }
 
 // take reads n bytes of the body and counts the events that end in them.

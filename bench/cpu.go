@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -69,9 +70,23 @@ func resident(pid int) (int64, error) {
 	return parseResident(p)
 }
 
-func parseResident(status []byte) (int64, error) {
+// residents returns a process's memory in bytes, now and at its most (VmRSS, VmHWM).
+func residents(pid int) (now, most int64, err error) {
+	p, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, 0, err
+	}
+	if now, err = parseResident(p); err == nil {
+		most, err = parseStatus(p, "VmHWM:")
+	}
+	return now, most, err
+}
+
+func parseResident(status []byte) (int64, error) { return parseStatus(status, "VmRSS:") }
+
+func parseStatus(status []byte, name string) (int64, error) {
 	for line := range bytes.Lines(status) {
-		rest, ok := bytes.CutPrefix(line, []byte("VmRSS:"))
+		rest, ok := bytes.CutPrefix(line, []byte(name))
 		if !ok {
 			continue
 		}
@@ -85,5 +100,5 @@ func parseResident(status []byte) (int64, error) {
 		}
 		return n << 10, nil
 	}
-	return 0, errors.New("no VmRSS in the process's status")
+	return 0, fmt.Errorf("no %s in the process's status", strings.TrimSuffix(name, ":"))
 }

@@ -14,6 +14,7 @@ const (
 	figurePaced      = "CPU µs, token, paced"
 	figureFlood      = "CPU µs, token, flooded"
 	figureAdded      = "added p50 µs, 200 req/s"
+	figureSlow       = "CPU µs, token, slow"
 	figureHeld       = "KiB per held stream"
 	figureIdle       = "MiB resident, idle"
 	figureLeavePlain = "leave ms, plain waiting"
@@ -26,7 +27,7 @@ const (
 type bound struct {
 	limit float64
 	ratio bool
-	text  string // in place of a limit that cannot be checked here
+	text  string // in place of a limit that cannot be checked here; of a first one where nothing is promised
 }
 
 func (b bound) String() string {
@@ -54,6 +55,7 @@ var budgets = []budget{
 	{figure100K, times(1.8), times(1.4)},
 	{figure1M, times(2), times(1.6)},
 	{figurePaced, times(1.3), times(1.1)},
+	{figureSlow, bound{text: "–"}, bound{text: "–"}},
 	{figureFlood, times(1), bound{text: "1.3× nginx"}},
 	{figureAdded, flat(200), times(1.5)},
 	{figureHeld, flat(60), flat(40)},

@@ -57,9 +57,12 @@ var leavePhases = []struct {
 // leave measures how long after a client's close its backend knows.
 func (r *runner) leave(ctx context.Context, n int) error {
 	for _, ph := range leavePhases {
-		req := r.request(ph.backend, 1<<10, ph.stream)
 		var s sample
 		for _, p := range r.pair(n) {
+			if p.other != nil { // its backend would have to be another for each phase
+				continue
+			}
+			req := r.ask(p, ph.backend, 1<<10, ph.stream)
 			trials, give, to := r.sizes.leaves, clientPatience, &s.ours
 			if p == r.bare {
 				give, to = r.sizes.unheard, &s.bare

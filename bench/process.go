@@ -44,10 +44,10 @@ type process struct {
 
 // spawn starts the binary. Its log is read all the time and thrown away but for
 // the end; the caller reads out.
-func spawn(ctx context.Context, name, binary string, args ...string) (*process, error) {
+func spawn(ctx context.Context, name, binary string, env []string, args ...string) (*process, error) {
 	p := &process{name: name, cmd: exec.CommandContext(ctx, binary, args...), log: &tail{}}
 	p.cmd.Stderr = p.log
-	p.cmd.Env = append(os.Environ(), "NEARSIDE_CONFIG=", "NO_COLOR=1")
+	p.cmd.Env = append(append(os.Environ(), "NEARSIDE_CONFIG=", "NO_COLOR=1"), env...)
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = endWithin
 	endWithParent(p.cmd)
@@ -153,8 +153,8 @@ func (t *tail) String() string {
 }
 
 // startSim starts the backends.
-func startSim(ctx context.Context, binary string, each func(note)) (*process, map[string]string, error) {
-	p, err := spawn(ctx, "the simulated backend", binary, "bench", "--child="+ChildSim)
+func startSim(ctx context.Context, binary, listen string, each func(note)) (*process, map[string]string, error) {
+	p, err := spawn(ctx, "the simulated backend", binary, nil, "bench", "--child="+ChildSim, "--backend-listen="+listen)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -177,7 +177,7 @@ func startBare(ctx context.Context, binary string, backends map[string]string) (
 	for name, addr := range backends {
 		args = append(args, "--upstream="+name+"="+addr)
 	}
-	p, err := spawn(ctx, "the bare relay", binary, args...)
+	p, err := spawn(ctx, "the bare relay", binary, nil, args...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -189,9 +189,13 @@ func startBare(ctx context.Context, binary string, backends map[string]string) (
 	return p, addrs, nil
 }
 
+// includeRoots names further folders that a configuration may include files of.
+const includeRoots = "OPENCLAW_INCLUDE_ROOTS"
+
 // startProxy starts the proxy as users run it, each backend a provider. Only
-// the search for servers that happen to run on this machine is off.
-func startProxy(ctx context.Context, binary, dir string, backends map[string]string) (*process, map[string]string, error) {
+// the search for servers that happen to run on this machine is off. beneath is a
+// configuration that ours stands above; empty for none.
+func startProxy(ctx context.Context, binary, dir, beneath string, backends map[string]string) (*process, map[string]string, error) {
 	type model struct {
 		ID            string `json:"id"`
 		ContextWindow int    `json:"contextWindow"`
@@ -201,14 +205,36 @@ func startProxy(ctx context.Context, binary, dir string, backends map[string]str
 		API     string  `json:"api"`
 		Models  []model `json:"models"`
 	}
+	const window = 10_000_000 // the 1 MB prompt must fit
 	providers := map[string]provider{}
 	for name, addr := range backends {
-		providers[name] = provider{"http://" + addr + "/v1", "openai-completions", []model{{"m", 10_000_000}}} // the 1 MB prompt must fit
+		models := []model{{"m", window}}
+		if name == backendAll {
+			models = nil
+			for _, m := range sharedModels() {
+				models = append(models, model{m, window})
+			}
+		}
+		providers[name] = provider{"http://" + addr + "/v1", "openai-completions", models}
 	}
-	cfg, err := json.Marshal(map[string]any{
+	all := map[string]any{
 		"models": map[string]any{"mode": "replace", "providers": providers},
 		"proxy":  map[string]any{"discovery": map[string]any{"enabled": false}, "dataDir": filepath.Join(dir, "data")},
-	})
+	}
+	var env []string
+	if beneath != "" {
+		at, err := filepath.Abs(beneath)
+		if err != nil {
+			return nil, nil, err
+		}
+		all["$include"] = at
+		roots := filepath.Dir(at)
+		if more := os.Getenv(includeRoots); more != "" {
+			roots += string(filepath.ListSeparator) + more
+		}
+		env = append(env, includeRoots+"="+roots)
+	}
+	cfg, err := json.Marshal(all)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -216,7 +242,7 @@ func startProxy(ctx context.Context, binary, dir string, backends map[string]str
 	if err := os.WriteFile(path, cfg, 0o600); err != nil {
 		return nil, nil, err
 	}
-	p, err := spawn(ctx, "the proxy", binary, "serve", "--config", path, "--listen", "127.0.0.1:0")
+	p, err := spawn(ctx, "the proxy", binary, env, "serve", "--config", path, "--listen", "127.0.0.1:0")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -224,6 +250,9 @@ func startProxy(ctx context.Context, binary, dir string, backends map[string]str
 		l, err := p.line()
 		if err != nil {
 			return nil, nil, p.failed(err)
+		}
+		if strings.Contains(l, "listens on https://") {
+			return nil, nil, p.failed(errors.New("its configuration has TLS, which would be measured too: leave proxy.tls out"))
 		}
 		_, rest, ok := strings.Cut(l, "listens on http://")
 		if !ok {

@@ -19,7 +19,13 @@ type Report struct {
 	Machine Machine   `json:"machine"`
 	Rounds  int       `json:"rounds"`
 	Quick   bool      `json:"quick"`
+	Stopped bool      `json:"stopped,omitempty"` // before all rounds were done
 	Figures []Figure  `json:"figures"`
+
+	Config string   `json:"config,omitempty"`  // what the proxy was configured with; empty for its defaults
+	Others []string `json:"against,omitempty"` // the other proxies
+	Added  []Added  `json:"added"`
+	Memory []Memory `json:"memory"`
 }
 
 // Machine is where it was measured.
@@ -34,13 +40,14 @@ type Machine struct {
 
 // Figure is one line of the report.
 type Figure struct {
-	Name    string  `json:"name"`
-	Bare    *spread `json:"bare"` // nil where some round had none
-	Ours    *spread `json:"nearside"`
-	Ratio   *spread `json:"ratio"`
-	First   string  `json:"firstAcceptable"`
-	Goal    string  `json:"goal"`
-	Verdict string  `json:"verdict"` // goal, acceptable, unclear or exceeded
+	Name    string             `json:"name"`
+	Bare    *spread            `json:"bare"` // nil where some round had none
+	Ours    *spread            `json:"nearside"`
+	Ratio   *spread            `json:"ratio"`
+	Others  map[string]*spread `json:"others,omitempty"`
+	First   string             `json:"firstAcceptable"`
+	Goal    string             `json:"goal"`
+	Verdict string             `json:"verdict"` // goal, acceptable, unclear or exceeded; – where nothing was promised
 }
 
 // Verdicts. A budget is met when the interval's upper end is, and broken when
@@ -50,6 +57,7 @@ const (
 	VerdictFirst    = "acceptable"
 	VerdictUnclear  = "unclear"
 	VerdictExceeded = "exceeded"
+	VerdictNone     = "–" // nothing was promised
 )
 
 func (r *runner) report(started time.Time) *Report {
@@ -57,6 +65,16 @@ func (r *runner) report(started time.Time) *Report {
 		Machine: r.machine, Rounds: r.opt.Rounds, Quick: r.opt.Quick}
 	for _, b := range budgets {
 		out.Figures = append(out.Figures, figure(b, r.samples[b.figure]))
+	}
+	out.Config, out.Stopped = r.opt.Config, r.stopped
+	for _, p := range r.others {
+		out.Others = append(out.Others, p.name)
+	}
+	out.Added = r.addedRows()
+	for _, p := range append([]*peer{r.bare, r.ours}, r.others...) {
+		if len(p.memory) > 0 {
+			out.Memory = append(out.Memory, memoryOf(p))
+		}
 	}
 	return out
 }
@@ -77,6 +95,18 @@ func figure(b budget, all []sample) Figure {
 	f := Figure{Name: b.figure, First: b.first.String(), Goal: b.goal.String(), Bare: finite(bare), Ours: finite(ours), Ratio: finite(ratio)}
 	if f.Bare == nil {
 		f.Ratio = nil
+	}
+	others := map[string][]float64{}
+	for _, s := range all {
+		for name, v := range s.others {
+			others[name] = append(others[name], v)
+		}
+	}
+	for name, values := range others {
+		if f.Others == nil {
+			f.Others = map[string]*spread{}
+		}
+		f.Others[name] = finite(values)
 	}
 	f.Verdict = verdict(b, f)
 	return f
@@ -101,6 +131,8 @@ func verdict(b budget, f Figure) string {
 		return f.Ours
 	}
 	switch s := of(b.first); {
+	case b.first.text != "":
+		return VerdictNone
 	case s == nil || s.Low > b.first.limit:
 		return VerdictExceeded
 	case s.High > b.first.limit:
@@ -135,6 +167,12 @@ func (r *Report) Write(w io.Writer) error {
 	if r.Quick {
 		b.WriteString("; --quick: too short to be believed")
 	}
+	if r.Stopped {
+		b.WriteString("; stopped early")
+	}
+	if r.Config != "" {
+		b.WriteString("; nearside with " + r.Config)
+	}
 	b.WriteString("\n\n")
 	rows := [][]string{{"median [min–max] of rounds", "bare", "nearside", "ratio", "first", "goal", "verdict"}}
 	for _, f := range r.Figures {
@@ -142,6 +180,9 @@ func (r *Report) Write(w io.Writer) error {
 	}
 	columns(&b, rows)
 	fmt.Fprintf(&b, "\nRatios are taken within each round. –: not seen at the backend, or nothing to divide by.\n")
+	r.writeOthers(&b)
+	r.writeAdded(&b)
+	r.writeMemory(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
 }

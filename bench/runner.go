@@ -4,19 +4,55 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 )
 
 // peer is one process under test, or the backend itself.
 type peer struct {
 	name  string
 	p     *process
+	pid   int               // 0 where it is not known
 	addrs map[string]string // host:port by backend
+
+	other *Other // another's proxy; nil for what was started here
+	path  string
+
+	requests, tokens int64    // that it was measured with
+	memory           []memory // at the end of each round
 }
 
-func (p *peer) to(backend string) target { return target{p.addrs[backend], p.p.pid()} }
+// at is where a backend is asked through the peer.
+func (p *peer) at(backend string) string {
+	if p.other != nil || backend == modelStream {
+		backend = backendAll
+	}
+	return p.addrs[backend]
+}
+
+func (p *peer) to(backend string) target { return target{p.at(backend), p.pid} }
 
 // sample is one figure of one round.
-type sample struct{ direct, bare, ours float64 }
+type sample struct {
+	direct, bare, ours float64
+	others             map[string]float64
+}
+
+func (r *runner) put(s *sample, p *peer, v float64) {
+	switch {
+	case p == r.direct:
+		s.direct = v
+	case p.other != nil:
+		if s.others == nil {
+			s.others = map[string]float64{}
+		}
+		s.others[p.name] = v
+	case p.name == r.bare.name:
+		s.bare = v
+	default:
+		s.ours = v
+	}
+}
 
 // runner holds what one run started and measured.
 type runner struct {
@@ -26,21 +62,35 @@ type runner struct {
 	direct *peer
 	bare   *peer
 	ours   *peer
+	others []*peer
 	leaves leaveBook
 
 	machine Machine // before anything was started
 
 	bodies  map[string][]byte
 	samples map[string][]sample // by figure
+	added   map[addedKey][]addedRound
+	stopped bool
+}
+
+// cut leaves what the first n rounds measured.
+func (r *runner) cut(n int) {
+	r.stopped, r.opt.Rounds = true, n
+	for k, all := range r.samples {
+		r.samples[k] = all[:min(n, len(all))]
+	}
+	for k, all := range r.added {
+		r.added[k] = all[:min(n, len(all))]
+	}
 }
 
 // start starts the backend and one process of each peer.
 func (r *runner) start(ctx context.Context) error {
-	p, addrs, err := startSim(ctx, r.opt.Binary, r.leaves.note)
+	p, addrs, err := startSim(ctx, r.opt.Binary, r.opt.Listen, r.leaves.note)
 	if err != nil {
 		return err
 	}
-	r.direct = &peer{"backend", p, addrs}
+	r.direct = &peer{name: "backend", p: p, pid: p.pid(), addrs: addrs}
 	if r.bare, err = r.startBare(ctx); err != nil {
 		return err
 	}
@@ -53,7 +103,7 @@ func (r *runner) startBare(ctx context.Context) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &peer{"bare", p, addrs}, nil
+	return &peer{name: "bare", p: p, pid: p.pid(), addrs: addrs}, nil
 }
 
 func (r *runner) startOurs(ctx context.Context) (*peer, error) {
@@ -61,11 +111,11 @@ func (r *runner) startOurs(ctx context.Context) (*peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, addrs, err := startProxy(ctx, r.opt.Binary, dir, r.direct.addrs)
+	p, addrs, err := startProxy(ctx, r.opt.Binary, dir, r.opt.Config, r.direct.addrs)
 	if err != nil {
 		return nil, err
 	}
-	return &peer{"nearside", p, addrs}, nil
+	return &peer{name: "nearside", p: p, pid: p.pid(), addrs: addrs}, nil
 }
 
 // stop ends what start started.
@@ -78,36 +128,64 @@ func (r *runner) stop() {
 }
 
 // pair returns the peers in the order of a round: who goes first changes, so
-// that neither always has the warmer machine.
+// that none always has the warmer machine.
 func (r *runner) pair(round int) []*peer {
-	if round%2 == 1 {
-		return []*peer{r.ours, r.bare}
-	}
-	return []*peer{r.bare, r.ours}
+	all := append([]*peer{r.bare, r.ours}, r.others...)
+	n := round % len(all)
+	all = append(all[n:len(all):len(all)], all[:n]...)
+	return all
 }
 
-// request returns the bytes of a request, made once.
-func (r *runner) request(backend string, size int, stream bool) []byte {
-	key := fmt.Sprint(backend, size, stream)
+// ask returns the bytes of a request to a peer, made once.
+func (r *runner) ask(p *peer, backend string, size int, stream bool) []byte {
+	key := fmt.Sprint(p.name, backend, size, stream)
 	if r.bodies[key] == nil {
-		r.bodies[key] = request(backend+"/m", size, stream)
+		r.bodies[key] = r.compose(p, backend, size, stream)
 	}
 	return r.bodies[key]
 }
 
-// compare measures one figure for both peers.
+func (r *runner) compose(p *peer, backend string, size int, stream bool) []byte {
+	switch {
+	case p.other != nil:
+		lines := ""
+		for _, h := range p.other.Header {
+			lines += h + "\r\n"
+		}
+		key := "local"
+		if slices.ContainsFunc(p.other.Header, func(h string) bool { return strings.HasPrefix(strings.ToLower(h), "authorization:") }) {
+			key = ""
+		}
+		return requestTo(p.path, key, lines, p.other.Prefix+backend, size, stream)
+	case p.name != "nearside":
+		if backend == modelStream {
+			return request(backend, size, stream)
+		}
+		return request(backend+"/m", size, stream)
+	}
+	model := backend + "/m"
+	if backend == modelStream {
+		model = backendAll + "/" + backend
+	}
+	key := r.opt.Key
+	if key == "" {
+		key = "local"
+	}
+	return requestTo("/v1/chat/completions", key, "", model, size, stream)
+}
+
+// compare measures one figure for all peers whose process is known.
 func (r *runner) compare(ctx context.Context, round int, figure string, f func(*peer) (float64, error)) error {
 	var s sample
 	for _, p := range r.pair(round) {
+		if p.pid == 0 {
+			continue
+		}
 		v, err := f(p)
 		if err != nil {
 			return fmt.Errorf("%s, %s: %w", figure, p.name, err)
 		}
-		if p == r.bare {
-			s.bare = v
-		} else {
-			s.ours = v
-		}
+		r.put(&s, p, v)
 		if err := pause(ctx, r.sizes.settle); err != nil {
 			return err
 		}
@@ -119,26 +197,33 @@ func (r *runner) compare(ctx context.Context, round int, figure string, f func(*
 // round measures every figure once.
 func (r *runner) round(ctx context.Context, n int) error {
 	z := r.sizes
-	loop := func(figure, backend string, conns, size int, stream bool, each float64) error {
-		req := r.request(backend, size, stream)
+	loop := func(figure, backend string, conns, size int, stream bool, tokens int) error {
 		return r.compare(ctx, n, figure, func(p *peer) (float64, error) {
-			s, err := closedLoop(ctx, p.to(backend), conns, z.warm, z.test, req)
+			s, err := closedLoop(ctx, p.to(backend), conns, z.warm, z.test, r.ask(p, backend, size, stream))
+			p.requests += s.done
+			each := 1.0
+			if stream {
+				each = float64(tokens)
+				p.tokens += s.done * int64(tokens)
+			}
 			return s.each() / each, err
 		})
 	}
 	for _, f := range []func() error{
-		func() error { return loop(figure1K, backendQuick, z.conns, 1<<10, false, 1) },
-		func() error { return loop(figure100K, backendQuick, z.large, 100<<10, false, 1) },
-		func() error { return loop(figure1M, backendQuick, z.large, 1<<20, false, 1) },
+		func() error { return loop(figure1K, backendQuick, z.conns, 1<<10, false, 0) },
+		func() error { return loop(figure100K, backendQuick, z.large, 100<<10, false, 0) },
+		func() error { return loop(figure1M, backendQuick, z.large, 1<<20, false, 0) },
 		func() error {
-			req := r.request(backendPaced, 1<<10, true)
 			return r.compare(ctx, n, figurePaced, func(p *peer) (float64, error) {
-				s, err := pacedStreams(ctx, p.to(backendPaced), z.paced, z.warm, z.test, req)
+				s, err := pacedStreams(ctx, p.to(backendPaced), z.paced, z.warm, z.test, r.ask(p, backendPaced, 1<<10, true))
+				p.requests += int64(z.paced)
+				p.tokens += s.done
 				return s.each(), err
 			})
 		},
 		func() error { return loop(figureFlood, backendFlood, z.flood, 1<<10, true, floodTokens) },
-		func() error { return r.added(ctx, n) },
+		func() error { return r.open(ctx, n) },
+		func() error { return r.latencies(ctx, n) },
 		func() error { return r.memory(ctx, n) },
 		func() error { return r.leave(ctx, n) },
 	} {
@@ -146,80 +231,23 @@ func (r *runner) round(ctx context.Context, n int) error {
 			return err
 		}
 	}
-	return nil
+	return r.remember()
 }
 
-// added measures the median of 200 requests a second, with and without a peer.
-func (r *runner) added(ctx context.Context, n int) error {
-	req := r.request(backendQuick, 1<<10, false)
+// open measures the median of 200 requests a second, with and without a peer.
+func (r *runner) open(ctx context.Context, n int) error {
 	var s sample
 	for _, p := range append([]*peer{r.direct}, r.pair(n)...) {
-		h, err := openLoop(ctx, p.addrs[backendQuick], r.sizes.rate, r.sizes.open, req)
+		h, err := openLoop(ctx, p.at(backendQuick), r.sizes.rate, r.sizes.open, r.ask(p, backendQuick, 1<<10, false))
 		if err != nil {
 			return fmt.Errorf("%s, %s: %w", figureAdded, p.name, err)
 		}
 		us := float64(h.ValueAtQuantile(50)) / 1e3
-		switch p {
-		case r.direct:
-			s.direct = us
-		case r.bare:
-			s.bare = us - s.direct
-		default:
-			s.ours = us - s.direct
+		if p != r.direct {
+			us -= s.direct
 		}
+		r.put(&s, p, us)
 	}
 	r.samples[figureAdded] = append(r.samples[figureAdded], s)
 	return nil
-}
-
-// memory measures fresh processes: what an earlier test left would count.
-func (r *runner) memory(ctx context.Context, n int) error {
-	var idle, held sample
-	starts := []func(context.Context) (*peer, error){r.startBare, r.startOurs}
-	for i := range starts {
-		p, err := starts[(i+n)%2](ctx)
-		if err != nil {
-			return err
-		}
-		before, per, err := r.hold(ctx, p)
-		p.p.kill()
-		if err != nil {
-			return fmt.Errorf("%s, %s: %w", figureHeld, p.name, err)
-		}
-		if p.name == r.bare.name {
-			idle.bare, held.bare = before, per
-		} else {
-			idle.ours, held.ours = before, per
-		}
-	}
-	r.samples[figureIdle] = append(r.samples[figureIdle], idle)
-	r.samples[figureHeld] = append(r.samples[figureHeld], held)
-	return nil
-}
-
-// hold returns a fresh peer's memory in MiB, and in KiB for each held stream.
-func (r *runner) hold(ctx context.Context, p *peer) (idle, per float64, err error) {
-	if err := pause(ctx, r.sizes.still/3); err != nil {
-		return 0, 0, err
-	}
-	before, err := resident(p.p.pid())
-	if err != nil {
-		return 0, 0, err
-	}
-	s, err := openStreams(p.addrs[backendHeld], r.sizes.held, r.request(backendHeld, 1<<10, true), 1)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer s.close()
-	if err := pause(ctx, r.sizes.still); err != nil {
-		return 0, 0, err
-	}
-	after, err := resident(p.p.pid())
-	if err != nil {
-		return 0, 0, err
-	}
-	if broken := s.broken.Load(); broken != nil {
-		return 0, 0, *broken
-	}
-	return float64(before) / (1 << 20), float64(after-before) / (1 << 10) / float64(r.sizes.held), nil
 }

@@ -1,11 +1,7 @@
 package command
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 
 	"nearside/bench"
 )
@@ -15,10 +11,9 @@ type Bench struct {
 	benchRun
 	benchReport
 
-	Overhead bool `help:"What the proxy costs beside a bare relay: processor time, memory, added delay, departures."`
-	Rounds   int  `default:"5" aliases:"repeats" help:"How often everything is repeated, targets in turn; 15 where differences under 1.3 matter."`
-	Quick    bool `help:"Short tests and few streams: shows that it works, not what it costs."`
-	Check    bool `help:"End with 1 when a figure is beyond what is acceptable."`
+	benchOverhead
+
+	Rounds int  `default:"5" aliases:"repeats" help:"How often everything is repeated, targets in turn; 15 where differences under 1.3 matter."`
 
 	// The processes that --overhead starts of this same binary.
 	Child    string   `hidden:"" enum:",sim,bare" default:"" help:"Run as a process of --overhead."`
@@ -53,12 +48,15 @@ What changed between two runs, beyond noise:
 	nearside bench compare before.json after.json --fail-on 'ttft:p50>5%,errors>1%'
 
 With --overhead it starts this binary three times on 127.0.0.1 (a simulated backend, a relay that parses
-nothing, and the proxy with its defaults), measures relay and proxy in turn, and prints
-the figures beside what they may be. It needs Linux and a machine that does nothing else.
+nothing, and the proxy with its defaults), measures them in turn, and prints
+the figures beside what they may be, and what each adds to what a client sees. Other proxies
+before the same backend join the rounds (--against). It needs Linux and a machine that does nothing else.
 
 	nearside bench --overhead
 	nearside bench --overhead --rounds 15 --json
 	nearside bench --overhead --quick --check
+	nearside bench --overhead --config config.json5        with a configuration of your own
+	nearside bench --overhead --against other=http://127.0.0.1:4000/v1 --backend-listen 127.0.0.1:8901
 
 Ctrl-C ends a run and prints what was measured until then.
 
@@ -70,7 +68,7 @@ Exit codes: 0 measured; 1 it failed or was stopped, with --check a figure is too
 func (c *Bench) Run(env *Env) error {
 	switch c.Child {
 	case bench.ChildSim:
-		return bench.ServeSim(env.Stdout, env.Stop)
+		return bench.ServeSim(env.Stdout, c.BackendListen, env.Stop)
 	case bench.ChildBare:
 		return bench.ServeBare(env.Stdout, c.Upstream, env.Stop)
 	}
@@ -86,33 +84,5 @@ func (c *Bench) Run(env *Env) error {
 	if len(c.Targets) > 0 {
 		return usageError{fmt.Errorf("bench: --overhead takes no targets")}
 	}
-	if c.Rounds < 1 || c.Rounds > bench.RoundsMax {
-		return usageError{fmt.Errorf("--rounds: from 1 to %d", bench.RoundsMax)}
-	}
-	binary, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find this binary: %w", err)
-	}
-	ctx, end := env.context()
-	defer end()
-	report, err := bench.Overhead(ctx, bench.Options{Binary: binary, Rounds: c.Rounds, Quick: c.Quick, Progress: env.Stderr, Version: env.Version})
-	if ctx.Err() != nil {
-		return errStopped
-	}
-	if err != nil {
-		return err
-	}
-	if c.JSON != "" {
-		err = c.JSON.write(env, func(w io.Writer) error { return writeJSON(w, report) })
-	}
-	if c.JSON != "-" {
-		err = errors.Join(err, report.Write(env.Stdout))
-	}
-	if err != nil || !c.Check {
-		return err
-	}
-	if over := report.Exceeded(); len(over) > 0 {
-		return fmt.Errorf("beyond what is acceptable: %s", strings.Join(over, "; "))
-	}
-	return nil
+	return c.overhead(env)
 }

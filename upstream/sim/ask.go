@@ -329,8 +329,8 @@ func (s *Server) compose(a *ask) *reply {
 			text = s.goOn(a, text)
 		}
 		r.words = words(text)
-		if o.Timing.Tokens > 0 {
-			r.words = filler(o.Timing.Tokens)
+		if n := s.timing(r.model).Tokens; n > 0 {
+			r.words = filler(n)
 		}
 	}
 	full := "length"

@@ -27,12 +27,13 @@ const fastMax = 64
 // answers share their id.
 func (s *Server) quick(body []byte, dialect string) *plan {
 	o := &s.opt
-	if o.Timing.Tokens <= 0 || o.Timing.Load > 0 || o.Timing.Prefill > 0 || o.Reply != "" || o.Reasoning != "" || len(s.kit.quirks) > 0 {
+	if o.Reply != "" || o.Reasoning != "" || len(s.kit.quirks) > 0 || len(o.Each) == 0 && !o.Timing.fast() {
 		return nil
 	}
 	key := fastKey{dialect: dialect}
 	limit, ok := peek(body, &key)
-	if !ok || key.model == "" || limit > 0 && limit < o.Timing.Tokens || limit == 0 && dialect == dialectMessages || len(o.Models) > 0 && !s.knows(key.model) {
+	t := s.timing(key.model)
+	if !ok || key.model == "" || !t.fast() || limit > 0 && limit < t.Tokens || limit == 0 && dialect == dialectMessages || len(o.Models) > 0 && !s.knows(key.model) {
 		return nil
 	}
 	s.fast.mu.Lock()
@@ -42,12 +43,15 @@ func (s *Server) quick(body []byte, dialect string) *plan {
 		made = s.make(key)
 	}
 	p := *made
-	s.timed(&p, key.model, 0, o.Timing.Tokens)
+	s.timed(&p, key.model, 0, t.Tokens)
 	return &p
 }
 
+// fast says whether answers of this timing need not be composed for each request.
+func (t *Timing) fast() bool { return t.Tokens > 0 && t.Load <= 0 && t.Prefill <= 0 }
+
 func (s *Server) make(key fastKey) *plan {
-	n := s.opt.Timing.Tokens
+	n := s.timing(key.model).Tokens
 	r := &reply{model: key.model, created: s.now(), words: filler(n), finish: "stop", prompt: 100, tokens: n}
 	var p *plan
 	messages := key.dialect == dialectMessages

@@ -47,7 +47,7 @@ func (s *Server) loads(path string, body []byte) *plan {
 // load takes a model into memory and says how long that takes.
 func (s *Server) load(id string) time.Duration {
 	if s.firstUse(id) {
-		return s.opt.Timing.Load
+		return s.timing(id).Load
 	}
 	return 0
 }

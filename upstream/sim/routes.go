@@ -161,9 +161,19 @@ func (s *Server) failure(status int, typ, message string) *plan {
 	return s.json(status, s.kit.errorBody(status, typ, message))
 }
 
+// timing is how slowly a model answers.
+func (s *Server) timing(model string) *Timing {
+	if len(s.opt.Each) > 0 {
+		if t, ok := s.opt.Each[model]; ok {
+			return &t
+		}
+	}
+	return &s.opt.Timing
+}
+
 // timed sets how slowly an answer comes.
 func (s *Server) timed(p *plan, model string, prompt, tokens int) {
-	t := &s.opt.Timing
+	t := s.timing(model)
 	p.works, p.lines = true, s.queueing > 0
 	if t.Load > 0 && s.firstUse(model) {
 		p.wait += t.Load
@@ -191,7 +201,8 @@ func (s *Server) told(h *head, body []byte, dialect string) *plan {
 		return p
 	}
 	r := s.compose(a)
-	r.reads, r.writes = s.opt.Timing.reads(r.prompt-r.cached.read), time.Duration(max(r.tokens-1, 0))*s.opt.Timing.PerToken
+	t := s.timing(r.model)
+	r.reads, r.writes = t.reads(r.prompt-r.cached.read), time.Duration(max(r.tokens-1, 0))*t.PerToken
 	if a.stream {
 		p = s.typed(200, "text/event-stream", "")
 		p.headers = append(append([]string(nil), s.kit.sse...), p.headers...)

@@ -29,9 +29,10 @@ type Options struct {
 	Models  []string // listed models, ids as they are; empty lists one of the profile's and, on Generic and Anthropic, takes every name
 
 	Timing  Timing
-	Context int    // tokens of the context window; 32768 when 0
-	Slots   int    // requests at a time; further ones wait in their order. When 0 it claims to have 4 and none waits
-	Key     string // when set, requests need "Authorization: Bearer <Key>"; where Messages are spoken x-api-key will do
+	Each    map[string]Timing // of models that have a timing of their own, but for Batch
+	Context int               // tokens of the context window; 32768 when 0
+	Slots   int               // requests at a time; further ones wait in their order. When 0 it claims to have 4 and none waits
+	Key     string            // when set, requests need "Authorization: Bearer <Key>"; where Messages are spoken x-api-key will do
 
 	Reply     string // the text of every answer; an echo of the request when empty
 	Reasoning string // the thinking before every answer; see Server for when there is some without it
@@ -356,5 +357,5 @@ func (s *Server) firstUse(model string) bool {
 func (s *Server) isLoaded(model string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.condition() == IsReady && (s.opt.Timing.Load == 0 || s.loaded[model])
+	return s.condition() == IsReady && (s.timing(model).Load == 0 || s.loaded[model])
 }

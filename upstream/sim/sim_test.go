@@ -215,3 +215,13 @@ func TestChunkedRequestsAndExpectAreRead(t *testing.T) {
 		io.WriteString(c, post(hello))
 	}
 }
+
+// A model may have a timing of its own, beside those of the server.
+func TestModelsHaveTheirOwnTiming(t *testing.T) {
+	r := start(t, Options{Timing: Timing{Tokens: 2}, Each: map[string]Timing{"long": {Tokens: 7}, "own": {}}})
+	for model, want := range map[string]string{"m": `"completion_tokens":2`, "long": `"completion_tokens":7`, "own": "This is a simulated answer"} {
+		if got := r.chat(strings.Replace(hello, `"m"`, `"`+model+`"`, 1)); !strings.Contains(strings.ReplaceAll(got.body, " ", ""), strings.ReplaceAll(want, " ", "")) {
+			t.Errorf("%s: %+v, want %s", model, got, want)
+		}
+	}
+}
