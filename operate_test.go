@@ -125,7 +125,7 @@ func TestPauseEndpoint(t *testing.T) {
 	if text, code := runBinary("pause", "gpu@right", "--url", r.base); code != 0 {
 		t.Fatalf("exit %d: %s", code, text)
 	}
-	if p := r.post("/v1/chat/completions", hello); p.status != 503 || !strings.Contains(p.body, "paused") {
+	if p := r.post("/v1/chat/completions", hello); p.status != 503 || !strings.Contains(p.body, "nearside resume gpu@left, nearside resume gpu@right") {
 		t.Errorf("with both paused: %d %s", p.status, p.body)
 	}
 	if text, code := runBinary("resume", "gpu@left", "--url", r.base); code != 0 {

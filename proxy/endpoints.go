@@ -109,17 +109,25 @@ func (t *target) stand(now time.Time) *target {
 }
 
 // drains says why a target is not asked although nothing fails: all its
-// endpoints are being drained. Empty where that is not so.
+// endpoints are being drained or paused. Empty where that is not so.
 func (t *target) drains() string {
 	if t.places == nil {
 		return ""
 	}
+	id, resume := t.model.Provider.ID, ""
 	for _, p := range t.places {
-		if !p.at.Drains() {
+		switch {
+		case p.at.Drain:
+		case p.at.Drains():
+			resume += ", nearside resume " + id + "@" + p.at.Name
+		default:
 			return ""
 		}
 	}
-	return fmt.Sprintf("all its endpoints are drained or paused (proxy.providers.%s.endpoints, nearside resume %s@…)", t.model.Provider.ID, t.model.Provider.ID)
+	if resume != "" {
+		return fmt.Sprintf("all its endpoints are drained or paused (proxy.providers.%s.endpoints%s)", id, resume)
+	}
+	return fmt.Sprintf("all its endpoints are drained (proxy.providers.%s.endpoints)", id)
 }
 
 // allOut adds to the reason why a target is skipped that none of its endpoints
