@@ -54,3 +54,36 @@ func TestBenchLoadPageIsTrue(t *testing.T) {
 		}
 	})
 }
+
+// Every command that the page shows for reports and for comparing does what it says.
+func TestBenchReportPageIsTrue(t *testing.T) {
+	opt := sim.Options{Models: []string{"qwen3-8b"}, Mark: true, Keep: -1, Timing: sim.Timing{FirstToken: 2 * time.Millisecond, Tokens: 4}}
+	given := map[string]string{" --json before": " --rounds 3 --requests 4 --json before", " --json after": " --rounds 3 --requests 4 --json after", "--concurrency 1,4 --json run": "--rounds 1 --concurrency 1,4 --json run", "ttft:p50>50%,errors>1%": "e2e:p50>5000%,errors>1%"}
+	for _, port := range []string{"8000", "8080"} {
+		s := sim.New(opt)
+		defer s.Close()
+		u, err := s.Start("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		given["http://127.0.0.1:"+port] = u
+	}
+	for _, title := range []string{"Reading a report", "Comparing"} {
+		runPage(t, section(t, "docs/bench.md", title), given, nil, func(line, out string, code int) {
+			says := "Latency in milliseconds"
+			switch {
+			case strings.Contains(line, "compare"):
+				says = " comparisons tell a difference beyond noise."
+			case strings.Contains(line, "--html"):
+				says = "written: run.html"
+			case strings.Contains(line, "--markdown"):
+				says = "" // in the file
+			case strings.Contains(line, "--definitions"):
+				says = "TTFT: time to the first token"
+			}
+			if code != 0 || !strings.Contains(out, says) {
+				t.Errorf("%s: %d, want %q in\n%s", line, code, says, out)
+			}
+		})
+	}
+}

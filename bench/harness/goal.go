@@ -85,6 +85,15 @@ func (g *Goal) String() string {
 // MarshalText is String.
 func (g *Goal) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
 
+// UnmarshalText is ParseGoal.
+func (g *Goal) UnmarshalText(p []byte) error {
+	v, err := ParseGoal(string(p))
+	if err == nil && v != nil {
+		*g = *v
+	}
+	return err
+}
+
 func (b Bound) String() string { return fmt.Sprintf("%s<%v", b.name(), b.Below) }
 
 func (b Bound) name() string {

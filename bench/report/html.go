@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -47,7 +48,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 			v.Grids = append(v.Grids, g)
 		}
 	}
-	v.Further = r.differences(false)
+	v.Further, v.Remarks = r.differences(false), strings.TrimSpace(r.remarks())
 	var b bytes.Buffer
 	if err := page.Execute(&b, v); err != nil {
 		return fmt.Errorf("BUG: write a page: %w", err)
@@ -65,6 +66,7 @@ type pageData struct {
 	Legend                   []legend
 	ByLoad, Shapes, Timeline []figured
 	Grids, Further           []*grid
+	Remarks                  string
 	Definitions              []Definition
 }
 

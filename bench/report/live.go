@@ -200,7 +200,7 @@ func (l *Live) End(sp harness.Span) {
 // in a search.
 func (l *Live) progress(now time.Time) float64 {
 	all := len(l.plan.Steps) * len(l.plan.Targets) * l.plan.Rounds
-	if all == 0 {
+	if all == 0 || l.plan.Search != nil {
 		return -1
 	}
 	part := 0.0

@@ -92,11 +92,12 @@ func kilobytes(text string) uint64 {
 func Digest(p *harness.Plan) string {
 	plan := struct {
 		Targets, Source, Steps any
+		Search, Goal           any
 		Name                   string
 		Rounds, Warmup         int
 		Cool, Timeout          int64
 		Seed                   uint64
-	}{p.Targets, p.Source, p.Steps, p.Source.Name(), p.Rounds, p.Warmup, p.Cool.Nanoseconds(), p.Timeout.Nanoseconds(), p.Seed}
+	}{p.Targets, p.Source, p.Steps, p.Search, p.Goal, p.Source.Name(), p.Rounds, p.Warmup, p.Cool.Nanoseconds(), p.Timeout.Nanoseconds(), p.Seed}
 	h := sha256.New()
 	text, err := json.Marshal(plan)
 	if err != nil { // a source that cannot be written is known by its name

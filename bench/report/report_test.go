@@ -52,7 +52,7 @@ func result(rounds, requests int, seed uint64, drift float64, steps []string, al
 			if round == 0 { // a warm-up that counts for nothing
 				s := measure.Sample{Target: m.name, Round: 1, Step: steps[0], Warmup: true, Due: now, Sent: now, FirstToken: now + time.Second, LastToken: now + time.Second, End: now + time.Second, Output: 1, Events: 1, Simulated: m.simulated}
 				res.Samples = append(res.Samples, s)
-				res.Spans = append(res.Spans, harness.Span{Target: m.name, Round: 1, Step: steps[0], Begin: now, End: s.End, Warmup: true})
+				res.Spans = append(res.Spans, harness.Span{Target: m.name, Round: 1, Step: steps[0], Begin: now, End: s.End, Warmup: true, Intended: 1})
 				now = s.End
 			}
 			for k, step := range steps {
@@ -90,7 +90,7 @@ func result(rounds, requests int, seed uint64, drift float64, steps []string, al
 					res.Samples = append(res.Samples, s)
 				}
 				now = end
-				res.Spans = append(res.Spans, harness.Span{Target: m.name, Round: round + 1, Step: step, Begin: begin, End: end})
+				res.Spans = append(res.Spans, harness.Span{Target: m.name, Round: round + 1, Step: step, Begin: begin, End: end, Intended: requests})
 			}
 		}
 	}
@@ -138,16 +138,19 @@ func TestFormsOfAReport(t *testing.T) {
 	}
 }
 
-// trimmed leaves of the JSON the summary, the differences and two samples.
+// trimmed leaves of the JSON what other packages do not add to.
 func trimmed(t *testing.T, text string) string {
 	t.Helper()
 	var all map[string]any
 	if err := json.Unmarshal([]byte(text), &all); err != nil {
 		t.Fatal(err)
 	}
-	all["samples"] = all["samples"].([]any)[:2]
-	all["spans"] = all["spans"].([]any)[:2]
-	all["rows"] = all["rows"].([]any)[:1]
+	for _, k := range []string{"samples", "spans", "rows"} {
+		if n := len(all[k].([]any)); n == 0 {
+			t.Errorf("no %s", k)
+		}
+		delete(all, k)
+	}
 	all["definitions"] = all["definitions"].([]any)[:1]
 	all["differences"] = all["differences"].([]any)[:2]
 	all["summary"] = all["summary"].([]any)[:2]
@@ -330,5 +333,31 @@ func TestSpreadIsOfRounds(t *testing.T) {
 	s := report.Of(res, report.Meta{}).Rows[0].Spread
 	if s[report.TTFT] != (report.Range{Low: 10, High: 30}) || s[report.E2E] != (report.Range{Low: 20, High: 60}) {
 		t.Errorf("%+v", s)
+	}
+}
+
+// The page on the command has the definitions that reports print.
+func TestPageHasTheDefinitions(t *testing.T) {
+	const page = "../../docs/bench.md"
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows strings.Builder
+	rows.WriteString("| measure | is |\n|---|---|\n")
+	for _, d := range report.Definitions() {
+		rows.WriteString("| " + strings.ReplaceAll(d.Name, "*", `\*`) + " | " + strings.ReplaceAll(d.Is, "*", `\*`) + " |\n")
+	}
+	before, rest, ok := strings.Cut(string(text), "| measure | is |\n")
+	if !ok {
+		t.Fatal("docs/bench.md has no table of measures")
+	}
+	_, after, _ := strings.Cut(rest, "\n\n")
+	if want := before + rows.String() + "\n" + after; *update {
+		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if want != string(text) {
+		t.Error("docs/bench.md does not have the definitions of reports: go test ./bench/report -run Page -update")
 	}
 }

@@ -79,7 +79,7 @@ var figures = map[string]Figure{"mean": Average, "p50": Quantile(0.5), "p90": Qu
 // Two sides that are alike must be told apart about as often as 95 % say, whatever the
 // rounds did. Counted over many seeds.
 func TestNoDifferenceIsRarelyTold(t *testing.T) {
-	const seeds = 400
+	const seeds = 200
 	for name, f := range figures {
 		for _, c := range []struct {
 			rounds int
@@ -105,7 +105,7 @@ func TestNoDifferenceIsRarelyTold(t *testing.T) {
 			}
 			share := float64(told) / seeds
 			t.Logf("%s, %+v: %.1f %%", name, c, 100*share)
-			if share > 0.09 { // 5 % and three standard errors of a count of 400
+			if share > 0.096 { // 5 % and three standard errors of a count of 200
 				t.Errorf("%s, %+v: told %d of %d times", name, c, told, seeds)
 			}
 		}
@@ -115,7 +115,7 @@ func TestNoDifferenceIsRarelyTold(t *testing.T) {
 // A difference of a tenth must be found where there are requests enough, and its
 // interval must hold it about as often as it says.
 func TestATenthIsFound(t *testing.T) {
-	const seeds = 200
+	const seeds = 100
 	for name, f := range map[string]Figure{"mean": Average, "p50": Quantile(0.5), "p90": Quantile(0.9)} {
 		for _, paired := range []bool{false, true} {
 			found, held := 0, 0
