@@ -49,4 +49,7 @@ if ! recent "$node"; then
 	exit 1
 fi
 
-[ "${1:-}" = --install ] || exec go test -race -count=1 -tags clients -timeout 10m -run Clients "${@:2}" .
+[ "${1:-}" = --install ] && exit
+go test -race -count=1 -tags clients -timeout 10m -run Clients "${@:2}" .
+# The page of nearside bench, in the same browser.
+exec go test -race -count=1 -tags clients -timeout 5m -run InABrowser ./bench/report

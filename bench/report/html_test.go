@@ -74,3 +74,24 @@ func TestHTMLIsWellFormed(t *testing.T) {
 		}
 	}
 }
+
+// Of more requests than a picture can show, one round is drawn, and it says so.
+func TestTimelineOfManyRequests(t *testing.T) {
+	bars := func(r *report.Report) (n int, text string) {
+		text = htmlOf(t, r)
+		_, text, _ = strings.Cut(text, `id="timeline"`)
+		text, _, _ = strings.Cut(text, "</figure>")
+		return strings.Count(text, "<title>"), text
+	}
+	if n, _ := bars(fixed()); n < 100 {
+		t.Errorf("%d bars of 120 requests", n)
+	}
+	n, text := bars(report.Of(result(3, 300, 6, 0, []string{"c=1"}, made{name: "a", factor: 1})))
+	if !strings.Contains(text, "; round 1 of 3") || n < 301 || n > 602 { // two bars of a request, one with a title at least
+		t.Errorf("%d bars: %.300s", n, text)
+	}
+	n, text = bars(report.Of(result(1, 4000, 6, 0, []string{"c=4"}, made{name: "a", factor: 1})))
+	if !strings.Contains(text, "; about 2000 of 4001, drawn by lot") || n < 2600 || n > 5400 {
+		t.Errorf("%d bars: %.300s", n, text)
+	}
+}

@@ -24,7 +24,7 @@ type figured struct {
 // What is drawn at most; the numbers beside a plot are of all.
 const (
 	pointsMax = 1500 // of a scatter, for each target
-	barsMax   = 1500 // of the timeline
+	barsMax   = 3000 // of the timeline
 	facetsMax = 6
 	panelW    = 360
 	panelH    = 240

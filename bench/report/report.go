@@ -129,8 +129,11 @@ func Of(res *harness.Result, m Meta) *Report {
 		r.Rows = append(r.Rows, row)
 	}
 	all := cells(r.Samples, r.Spans)
-	for i, c := range all { // in the order of the rows
-		row := &r.Rows[i]
+	for _, c := range all {
+		row := r.row(c.target, c.step)
+		if row == nil {
+			continue
+		}
 		row.Rounds, row.Spread = len(c.rounds), c.spread()
 		row.PeakOutput, row.PeakUnder = c.peaks(r.Spans)
 	}

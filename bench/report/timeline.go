@@ -10,9 +10,17 @@ import (
 	"nearside/bench/measure"
 )
 
+// roundBars is how many requests have all their rounds drawn; of more it is the first.
+const roundBars = 600
+
 // timeline draws every request as a bar from when it should have been sent to its end,
 // in a band for each target, beside each other where they ran at a time.
 func (r *Report) timeline() *figured {
+	rounds := 0
+	for i := range r.Samples {
+		rounds = max(rounds, r.Samples[i].Round)
+	}
+	first := len(r.Samples) > roundBars && rounds > 1
 	type band struct {
 		target string
 		lanes  []time.Duration // when each is free
@@ -25,7 +33,7 @@ func (r *Report) timeline() *figured {
 		b := &band{target: t.Name}
 		for i := range r.Samples { // they are in the order of Due
 			s := &r.Samples[i]
-			if s.Target != t.Name {
+			if s.Target != t.Name || first && s.Round > 1 {
 				continue
 			}
 			all++
@@ -50,9 +58,12 @@ func (r *Report) timeline() *figured {
 		lanes += len(b.lanes)
 	}
 	f := &figured{Title: "Timeline of requests", Wide: true, Says: "each bar is a request: pale until its first token, full until its last; outlined in red where it failed, outlined in its colour where it was a warm-up"}
-	every := all/barsMax + 1
+	if first {
+		f.Says += fmt.Sprintf("; round 1 of %d", rounds)
+	}
+	every := (all-1)/barsMax + 1
 	if every > 1 {
-		f.Says += fmt.Sprintf("; every %dth of %d", every, all)
+		f.Says += fmt.Sprintf("; about %d of %d, drawn by lot", all/every, all)
 	}
 	const width, bandHead = 1000, 20
 	lane := min(max(560/float64(lanes), 1.5), 12)
@@ -73,7 +84,7 @@ func (r *Report) timeline() *figured {
 		y += bandHead
 		p.group(r.series(b.target))
 		for i, s := range b.bars {
-			if n++; n%every != 0 && every > 1 {
+			if n++; !drawn(n, every) {
 				continue
 			}
 			top, h := y+float64(b.lane[i])*lane, max(lane-1.5, 1)
@@ -113,6 +124,12 @@ func (r *Report) timeline() *figured {
 		f.Numbers.add(r.name(sp.Target), step, fmt.Sprint(sp.Round), fmt.Sprintf("%.2f", sp.Begin.Seconds()), fmt.Sprintf("%.2f", sp.End.Seconds()), fmt.Sprint(asked), fmt.Sprint(failed))
 	}
 	return f
+}
+
+// drawn says whether the n-th is among one of every so many. It goes by lot, always the
+// same: counted off, it would be the same lanes each time.
+func drawn(n, every int) bool {
+	return every < 2 || jitter(n)+0.25 < 0.5/float64(every)
 }
 
 func warmed(class string, s *measure.Sample) string {
