@@ -20,21 +20,21 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("BUG: write a report: %w", err)
 	}
-	b := bufio.NewWriter(w)
-	b.Write(text[:len(text)-len("\n}")])
-	b.WriteString(",\n  \"samples\": [")
+	b := bufio.NewWriter(w) // whose Flush has the error of any write
+	_, _ = b.Write(text[:len(text)-len("\n}")])
+	_, _ = b.WriteString(",\n  \"samples\": [")
 	for i := range r.Samples {
 		line, err := json.MarshalWithOption(&r.Samples[i], json.DisableHTMLEscape())
 		if err != nil {
 			return fmt.Errorf("BUG: write a sample: %w", err)
 		}
 		if i > 0 {
-			b.WriteByte(',')
+			_ = b.WriteByte(',')
 		}
-		b.WriteString("\n    ")
-		b.Write(line)
+		_, _ = b.WriteString("\n    ")
+		_, _ = b.Write(line)
 	}
-	b.WriteString("\n  ]\n}\n")
+	_, _ = b.WriteString("\n  ]\n}\n")
 	return b.Flush()
 }
 

@@ -106,7 +106,7 @@ func Digest(p *harness.Plan) string {
 	}
 	h.Write(text)
 	if info, ok := debug.ReadBuildInfo(); ok {
-		io.WriteString(h, info.String())
+		_, _ = io.WriteString(h, info.String())
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }

@@ -13,7 +13,7 @@ type Bench struct {
 
 	benchOverhead
 
-	Rounds int  `default:"5" aliases:"repeats" help:"How often everything is repeated, targets in turn; 15 where differences under 1.3 matter."`
+	Rounds int `default:"5" aliases:"repeats" help:"How often everything is repeated, targets in turn; 15 where differences under 1.3 matter."`
 
 	// The processes that --overhead starts of this same binary.
 	Child    string   `hidden:"" enum:",sim,bare" default:"" help:"Run as a process of --overhead."`
