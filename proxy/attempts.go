@@ -401,7 +401,9 @@ func (x *exchange) commit() {
 	}
 	x.note(now, "ok", "", x.at.Phase())
 	r, m := x.receipt, x.cur.model
-	r.Provider, r.Model, r.Route, r.Simulated, r.declared = m.Provider.ID, x.cur.ref, x.cur.route, x.cur.simulated, m.Declared
+	// A configured provider may lead to a simulated server, which then says so itself.
+	simulated := x.cur.simulated || string(x.at.Head.Get("x-nearside-simulated")) == "1"
+	r.Provider, r.Model, r.Route, r.Simulated, r.declared = m.Provider.ID, x.cur.ref, x.cur.route, simulated, m.Declared
 	r.Endpoint = x.cur.endpoint()
 	x.outward()
 	if x.onward.goes() {
