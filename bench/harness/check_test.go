@@ -77,7 +77,7 @@ func crossWith(t *testing.T, s *sim.Server, d measure.Dialect, p harness.Plan) *
 	p.Targets = []*measure.Target{{Name: "t", BaseURL: u + "/v1", Model: "m", Dialect: d, Headers: map[string]string{"x-api-key": "k"}}}
 	p.Timeout, p.Rounds = 30*time.Second, max(p.Rounds, 1)
 	if p.Source == nil {
-		p.Source = &workload.Synthetic{Input: 16, Output: 64, Stream: true, Seed: 1}
+		p.Source = &workload.Synthetic{Input: workload.Fixed(16), Output: workload.Fixed(64), Stream: true, Seed: 1}
 	}
 	res, err := harness.Run(context.Background(), &p, nil)
 	if err != nil {

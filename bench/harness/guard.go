@@ -81,6 +81,14 @@ const bytesPerToken = 4
 
 func usd(f float64) string { return fmt.Sprintf("$%.4g", f) }
 
+// spend notes what was spent beside the plan.
+func (r *run) spend(cost float64) {
+	g := &r.guard
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.spent += cost
+}
+
 // settle notes how a request ended.
 func (r *run) settle(t *measure.Target, s *measure.Sample, held float64) {
 	g := &r.guard

@@ -42,6 +42,17 @@ type Plan struct {
 	// CostMax ends the run before more USD than that are spent on priced targets; 0 for
 	// no bound.
 	CostMax float64
+
+	// Calibrate asks each target first how it counts, so that the lengths of prompts are
+	// as planned.
+	Calibrate bool
+}
+
+// Calibration is how a target counts.
+type Calibration struct {
+	Target string `json:"target"`
+	workload.Scale
+	Error string `json:"error,omitempty"` // why it is not known: a word is taken for a token then
 }
 
 // Result is what was measured.
@@ -54,9 +65,10 @@ type Result struct {
 	Own         *Own             `json:"own,omitempty"`        // what the harness itself can do, where that was measured
 	Saturation  []Saturation     `json:"saturation,omitempty"` // one for each target and round of a search
 
-	Down    []Down  `json:"down,omitempty"`    // targets that could not be connected to any more
-	Stopped string  `json:"stopped,omitempty"` // why it ended before its plan did, beside an interrupt
-	Cost    float64 `json:"cost_usd,omitempty"`
+	Down         []Down        `json:"down,omitempty"`    // targets that could not be connected to any more
+	Stopped      string        `json:"stopped,omitempty"` // why it ended before its plan did, beside an interrupt
+	Cost         float64       `json:"cost_usd,omitempty"`
+	Calibrations []Calibration `json:"calibrations,omitempty"`
 }
 
 // Span is one step of one target in one round.
@@ -117,6 +129,7 @@ func Run(ctx context.Context, p *Plan, w Watcher) (*Result, error) {
 	opt.Epoch = res.Began
 	r := &run{plan: p, res: res, watch: w, client: measure.New(opt), name: "nearside-" + strconv.FormatInt(res.Began.UnixMilli(), 36) + "-"}
 	defer r.client.Close()
+	r.calibrate(ctx)
 	for round := range p.Rounds {
 		for i := range p.Targets {
 			// A B, B A, A B: what drifts with time falls on all alike.
@@ -150,10 +163,72 @@ type run struct {
 	ids    atomic.Uint64
 	cool   bool // something ran before
 
-	mu  sync.Mutex // guards res
-	res *Result
+	sources map[string]workload.Source // of targets whose way to count is known
+
+	mu   sync.Mutex // guards all below
+	res  *Result
+	sent map[prefixAt]bool
 
 	guard guard
+}
+
+// prefixAt is what a prompt begins with, at a target.
+type prefixAt struct {
+	target string
+	prefix uint64
+}
+
+// cold says whether nothing with this prefix was sent to a target before, and that it is
+// now.
+func (r *run) cold(target string, prefix uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := prefixAt{target, prefix}
+	if r.sent[at] {
+		return false
+	}
+	if r.sent == nil {
+		r.sent = map[prefixAt]bool{}
+	}
+	r.sent[at] = true
+	return true
+}
+
+// calibrate asks targets whether they take exact lengths, and how they count where
+// lengths are planned.
+func (r *run) calibrate(ctx context.Context) {
+	if !r.plan.Calibrate {
+		return
+	}
+	src, scaled := r.plan.Source.(workload.Scaled)
+	r.sources = map[string]workload.Source{}
+	for _, t := range r.plan.Targets {
+		if ctx.Err() != nil {
+			return
+		}
+		if t.Dialect == measure.Chat && !t.Exact {
+			t.Exact = r.client.Look(ctx, t).Exact()
+		}
+		if !scaled {
+			continue
+		}
+		k, cost, err := workload.Calibrate(ctx, r.client, t)
+		r.spend(cost)
+		c := Calibration{Target: t.Name, Scale: k}
+		if err != nil {
+			c.Error = err.Error()
+		} else {
+			r.sources[t.Name] = src.Scaled(k)
+		}
+		r.res.Calibrations = append(r.res.Calibrations, c)
+	}
+}
+
+func (r *run) source(t *measure.Target) workload.Source {
+	if s := r.sources[t.Name]; s != nil {
+		return s
+	}
+	return r.plan.Source
 }
 
 // seed is one for the arrivals of a step: the same for all targets of a round.
@@ -226,8 +301,8 @@ func (r *run) add(s *measure.Sample) {
 
 // session asks the turns of one session.
 func (r *run) session(ctx context.Context, t *measure.Target, round int, s *load.Step, n int, due time.Duration, warm bool) {
-	src := r.plan.Source
-	salt := fmt.Sprintf("%s/%d/%s/%d/%v/%d", t.Name, round, s.Label, n, warm, r.plan.Seed)
+	src := r.source(t)
+	salt := fmt.Sprintf("%s/%d/%s/%v/%d", t.Name, round, s.Label, warm, r.plan.Seed)
 	sess := src.Session(n, salt)
 	w := measure.Watch{Keep: src.Keep()}
 	if r.watch != nil {
@@ -239,8 +314,11 @@ func (r *run) session(ctx context.Context, t *measure.Target, round int, s *load
 		if !ok || ctx.Err() != nil {
 			return
 		}
-		sample := measure.Sample{Target: t.Name, Round: round + 1, Step: s.Label, Index: n, Warmup: warm, Workload: src.Name(), Turn: q.Turn, Cold: q.Cold, Due: due, Wanted: q.Prompt.Output, Asked: q.Input, ID: r.name + strconv.FormatUint(r.ids.Add(1), 10)}
-		body, err := q.Prompt.Body(t)
+		sample := measure.Sample{Target: t.Name, Round: round + 1, Step: s.Label, Index: n, Warmup: warm, Workload: src.Name(), Turn: q.Turn, Due: due, Wanted: q.Prompt.Output, Asked: q.Input, ID: r.name + strconv.FormatUint(r.ids.Add(1), 10)}
+		body, err := []byte(nil), q.Wrong
+		if err == nil {
+			body, err = q.Prompt.Body(t)
+		}
 		if err != nil {
 			sample.Kind, sample.Error = measure.Refused, err.Error()
 		} else {
@@ -248,6 +326,7 @@ func (r *run) session(ctx context.Context, t *measure.Target, round int, s *load
 			if !ok {
 				return
 			}
+			sample.Cold = r.cold(t.Name, q.Prefix)
 			before = r.client.Ask(ctx, t, body, &sample, w)
 			r.settle(t, &sample, held)
 		}

@@ -2,6 +2,7 @@ package measure
 
 import (
 	"encoding/base64"
+	"fmt"
 
 	"github.com/goccy/go-json"
 )
@@ -38,6 +39,10 @@ type Prompt struct {
 	Stream bool
 	// Params are further members of the body, beside the target's.
 	Params map[string]any
+	// Raw is a whole body of RawDialect in place of all above but Stream and Params: only
+	// its model and how it is streamed are changed.
+	Raw        json.RawMessage
+	RawDialect Dialect
 }
 
 type object = map[string]any
@@ -48,6 +53,9 @@ func (p *Prompt) Body(t *Target) ([]byte, error) {
 		whole := *p
 		whole.Stream = false
 		p = &whole
+	}
+	if p.Raw != nil {
+		return p.raw(t)
 	}
 	b := object{"model": t.Model}
 	switch t.Dialect {
@@ -70,6 +78,36 @@ func (p *Prompt) Body(t *Target) ([]byte, error) {
 	}
 	if p.Exact && t.Exact {
 		b["ignore_eos"], b["min_tokens"] = true, p.Output
+	}
+	for _, more := range [...]map[string]any{t.Params, p.Params} {
+		for k, v := range more {
+			b[k] = v
+		}
+	}
+	return json.MarshalWithOption(b, json.DisableHTMLEscape())
+}
+
+// raw is a body that was given.
+func (p *Prompt) raw(t *Target) ([]byte, error) {
+	if p.RawDialect != t.Dialect {
+		return nil, fmt.Errorf("the body is of the dialect %s, and %s is asked in %s", p.RawDialect, t.Name, t.Dialect)
+	}
+	var given map[string]json.RawMessage
+	if err := json.Unmarshal(p.Raw, &given); err != nil {
+		return nil, fmt.Errorf("the body: %w", err)
+	}
+	b := make(object, len(given)+2)
+	for k, v := range given {
+		b[k] = v
+	}
+	b["model"] = t.Model
+	delete(b, "stream")
+	delete(b, "stream_options")
+	if p.Stream {
+		b["stream"] = true
+		if t.Dialect == Chat {
+			b["stream_options"] = object{"include_usage": true}
+		}
 	}
 	for _, more := range [...]map[string]any{t.Params, p.Params} {
 		for k, v := range more {

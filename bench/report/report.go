@@ -43,6 +43,8 @@ type Report struct {
 	Down       []harness.Down       `json:"down,omitempty"`
 	Stopped    string               `json:"stopped,omitempty"` // why it ended before its plan did, beside an interrupt
 	Cost       float64              `json:"cost_usd,omitempty"`
+
+	Calibrations []harness.Calibration `json:"calibrations,omitempty"`
 }
 
 // Row are the figures of one target at one step, over all rounds, without warm-up.
@@ -75,6 +77,13 @@ type Row struct {
 	PeakUnder  int               `json:"peak_concurrency"`
 	Rounds     int               `json:"rounds"`
 	Spread     map[Measure]Range `json:"spread,omitempty"` // of the medians of rounds: milliseconds, or a second
+
+	Lengths *Lengths `json:"lengths,omitempty"` // planned against real; nil where none were planned
+	// Cache is cold or warm in a row of Parts: requests whose prefix was never sent to the
+	// target before in this run, and the others. Parts are empty where all were alike, and
+	// have no rates of the system.
+	Cache string `json:"cache,omitempty"`
+	Parts []Row  `json:"parts,omitempty"`
 }
 
 // Meta is what a report says of the run beside its result.
@@ -94,7 +103,7 @@ func Of(res *harness.Result, m Meta) *Report {
 	r := &Report{Schema: Schema, Version: m.Version, Began: res.Began, Took: res.Took, Interrupted: res.Interrupted, Flags: m.Flags, Seed: m.Seed, Workload: m.Workload,
 		Targets: m.Targets, Spans: res.Spans, Samples: res.Samples, Goal: m.Goal, Own: res.Own, Saturation: res.Saturation,
 		Digest: m.Digest, Machine: m.Machine, Servers: m.Servers, Definitions: Definitions(),
-		Down: res.Down, Stopped: res.Stopped, Cost: res.Cost}
+		Down: res.Down, Stopped: res.Stopped, Cost: res.Cost, Calibrations: res.Calibrations}
 	slices.SortStableFunc(r.Samples, func(a, b measure.Sample) int { return int(a.Due - b.Due) })
 	type key struct{ target, step string }
 	var order []key
@@ -113,6 +122,7 @@ func Of(res *harness.Result, m Meta) *Report {
 	}
 	for _, k := range order {
 		row := rowOf(of[k])
+		row.Parts = byCache(of[k])
 		for _, sp := range res.Spans {
 			if sp.Target == k.target && sp.Step == k.step && !sp.Warmup {
 				row.Busy += sp.End - sp.Begin
@@ -187,6 +197,7 @@ func rowOf(all []*measure.Sample) Row {
 			decode = append(decode, 1/t.Seconds())
 		}
 	}
+	row.Lengths = lengthsOf(all)
 	row.TTFT, row.FirstChunk, row.ITL, row.TPOT, row.E2E = ttft.Summary(), chunk.Summary(), itl.Summary(), tpot.Summary(), e2e.Summary()
 	if len(prefill) > 0 {
 		row.PrefillRate = stats.Percentile(0.5)(prefill)

@@ -78,6 +78,7 @@ func (r *Report) remarks() string {
 	var b strings.Builder
 	r.writeLoad(&b)
 	r.writeTargets(&b)
+	r.writeLengths(&b)
 	lines := strings.Split(b.String(), "\n")
 	for i := range lines {
 		lines[i] = printable(lines[i])
@@ -111,7 +112,7 @@ func (r *Report) notices() (all []string) {
 
 // grids are the tables of a report.
 func (r *Report) grids() []*grid {
-	return append(append([]*grid{r.latencies(), r.rates(), r.spreads()}, r.differences(true)...), r.failed())
+	return append(append([]*grid{r.latencies(), r.caches(), r.rates(), r.spreads()}, r.differences(true)...), r.failed())
 }
 
 // mark is put behind the name of a simulated target.

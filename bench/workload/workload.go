@@ -8,9 +8,12 @@ import "nearside/bench/measure"
 // Request is one thing to ask.
 type Request struct {
 	Prompt measure.Prompt
-	Turn   int  // from 1
-	Cold   bool // nothing that begins like it was sent before to this target in this run
-	Input  int  // tokens that the prompt is to have; 0 where nobody planned them
+	Turn   int // from 1
+	// Prefix names what the prompt begins with. A request is cold when none of this
+	// prefix was sent to the target before in this run.
+	Prefix uint64
+	Input  int   // tokens that the prompt is to have; 0 where nobody planned them
+	Wrong  error // why it cannot be asked; nil as a rule
 }
 
 // Session is a conversation: turns that follow each other.
@@ -23,8 +26,8 @@ type Session interface {
 // Source makes sessions.
 type Source interface {
 	// Session returns the n-th session for a target in a round. The same n and round
-	// ask every target the same; salt differs for each target and round, for what must
-	// not be found in a cache.
+	// ask every target the same; salt differs for each target, round and step, for what
+	// must not be found in a cache.
 	Session(n int, salt string) Session
 	// Name is for reports.
 	Name() string

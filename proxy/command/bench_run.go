@@ -10,7 +10,6 @@ import (
 	"nearside/bench/harness"
 	"nearside/bench/measure"
 	benchreport "nearside/bench/report"
-	"nearside/bench/workload"
 )
 
 // benchRun are the flags of a run.
@@ -18,10 +17,10 @@ type benchRun struct {
 	benchTargets
 	benchBefore
 
-	Input   int           `default:"256" help:"Tokens of a prompt."`
-	Output  int           `default:"128" help:"Tokens of an answer."`
 	Seed    uint64        `default:"1" help:"What prompts and arrivals follow from."`
 	Timeout time.Duration `default:"10m" help:"How long a request may take."`
+
+	benchWork
 
 	benchLoad
 }
@@ -33,14 +32,23 @@ func (c *Bench) measure(env *Env) error {
 	if len(c.Targets) == 0 {
 		return usageError{fmt.Errorf("bench: say what to measure: targets (REF, via:REF or URL#MODEL), or --overhead")}
 	}
-	ctx, end := env.context()
-	defer end()
+	ctx, stop := env.context()
+	defer stop()
 	targets, err := c.find(ctx, env)
 	if err != nil {
 		return err
 	}
-	plan := &harness.Plan{Targets: targets, Rounds: c.Rounds, Timeout: c.Timeout, Seed: c.Seed,
-		Source: &workload.Synthetic{Input: c.Input, Output: c.Output, Stream: true, Exact: true, Seed: c.Seed}}
+	src, end, err := c.source(true, c.Seed)
+	if err != nil {
+		return usageError{err}
+	}
+	defer end()
+	for _, t := range targets {
+		if err := c.fits(src, t); err != nil {
+			return usageError{err}
+		}
+	}
+	plan := &harness.Plan{Targets: targets, Rounds: c.Rounds, Timeout: c.Timeout, Seed: c.Seed, Source: src, Calibrate: !c.NoCalibrate}
 	whole := !slices.ContainsFunc(targets, func(t *measure.Target) bool { return !t.Whole })
 	if err := c.plan(plan, whole); err != nil {
 		return usageError{fmt.Errorf("bench: %w", err)}

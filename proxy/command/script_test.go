@@ -57,7 +57,7 @@ func TestScripts(t *testing.T) {
 }
 
 // backendCmd starts a simulated backend and puts its address into a variable:
-// backend NAME [profile=…] [models=a,b] [context=n] [key=k] [reply=text] [reasoning=text].
+// backend NAME [profile=…] [models=a,b] [context=n] [key=k] [reply=text] [reasoning=text] [images=yes].
 func backendCmd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: backend NAME [key=value]...")
@@ -80,6 +80,8 @@ func backendCmd(ts *testscript.TestScript, neg bool, args []string) {
 			opt.Reply = v
 		case "reasoning":
 			opt.Reasoning = v
+		case "images":
+			opt.Images = v == "yes"
 		default:
 			ts.Fatalf("backend: no option %q", k)
 		}
