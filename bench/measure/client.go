@@ -111,6 +111,7 @@ type Answer struct {
 	Calls         []Call
 	Finish        string
 	Head          http.Header
+	Refusal       []byte // the body of an answer that is no 200
 }
 
 // Watch says when to leave and what to keep.
@@ -118,6 +119,9 @@ type Watch struct {
 	Keep  bool                  // what was said, in the Answer
 	Token func(events int)      // called at each event that carried tokens; may be nil
 	Until func(events int) bool // true ends the request there: a client that leaves; may be nil
+	// Event is told every event of a stream as it came, what stands behind the last one
+	// too; data is only valid within the call. May be nil.
+	Event func(name, data []byte)
 }
 
 // Ask sends body to a target, and returns when what of the answer came. The
@@ -187,6 +191,7 @@ func (r *reading) ask(ctx context.Context, t *Target, body []byte) error {
 	kind := resp.Header.Get("Content-Type")
 	if resp.StatusCode != http.StatusOK {
 		p, _ := io.ReadAll(io.LimitReader(resp.Body, refusalMax))
+		r.answer.Refusal = p
 		e := wire.ParseError(resp.StatusCode, kind, p)
 		how := Failed
 		switch {

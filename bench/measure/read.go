@@ -147,6 +147,12 @@ const callsMax = 128
 
 func (r *reading) event(ev wire.Event) error {
 	s := r.s
+	if r.w.Event != nil {
+		r.w.Event(ev.Name, ev.Data)
+	}
+	if r.ended {
+		return nil // no client reads on behind the last event
+	}
 	if s.FirstChunk == 0 {
 		s.FirstChunk = r.at
 	}

@@ -29,6 +29,17 @@ func (Bench) Help() string {
 	nearside bench direct=gpubox/qwen3-8b through=via:gpubox/qwen3-8b
 	nearside bench 'openai/gpt-5.4?dialect=responses' --dry-run
 
+What is asked is synthetic unless --workload says otherwise: beginnings that are shared, agents'
+sessions, tools, pictures, or a file of your own.
+
+	nearside bench 'http://127.0.0.1:8000/v1#qwen3-8b' --workload agent --turns 6
+	nearside bench 'http://127.0.0.1:8000/v1#qwen3-8b' --workload prompts.jsonl
+
+With --card it looks how targets behave instead: whether they call the right tools, keep to a
+schema, take the context that they claim, and stop when a client leaves.
+
+	nearside bench 'http://127.0.0.1:8000/v1#qwen3-8b' --card
+
 What is sent when:
 	--concurrency 1,2,4,8            so many at a time
 	--rate 1,2,4 --for 30s           so many a second, whether or not the target keeps up

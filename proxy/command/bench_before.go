@@ -37,21 +37,31 @@ func (c *benchBefore) before(ctx context.Context, env *Env, p *harness.Plan) (go
 		return false, nil
 	}
 	cost, priced := expectedCost(p)
-	if len(priced) > 0 && !c.Yes {
-		what := fmt.Sprintf("This asks %s for about $%.2g%s.", strings.Join(priced, ", "), cost, c.bound())
-		ask := newPrompts(ctx, env, false)
-		if !ask.asks {
-			return false, usageError{fmt.Errorf("bench: %s Say --yes to have it do so (--dry-run shows what of)", what)}
-		}
-		yes, err := ask.yes(what+" Go on?", false)
-		if err != nil {
-			return false, err
-		}
-		if !yes {
-			return false, exitError{ExitFailed, errors.New("nothing was asked")}
-		}
+	if err := c.consent(ctx, env, cost, priced); err != nil {
+		return false, err
 	}
 	return true, c.ready(ctx, env, p.Targets)
+}
+
+// consent asks before priced targets are, unless --yes says so. Its error is that they
+// are not to be.
+func (c *benchBefore) consent(ctx context.Context, env *Env, cost float64, priced []string) error {
+	if len(priced) == 0 || c.Yes {
+		return nil
+	}
+	what := fmt.Sprintf("This asks %s for about $%.2g%s.", strings.Join(priced, ", "), cost, c.bound())
+	ask := newPrompts(ctx, env, false)
+	if !ask.asks {
+		return usageError{fmt.Errorf("bench: %s Say --yes to have it do so (--dry-run shows what of)", what)}
+	}
+	yes, err := ask.yes(what+" Go on?", false)
+	if err != nil {
+		return err
+	}
+	if !yes {
+		return exitError{ExitFailed, errors.New("nothing was asked")}
+	}
+	return nil
 }
 
 func (c *benchBefore) bound() string {

@@ -21,7 +21,7 @@ type benchRun struct {
 	Timeout time.Duration `default:"10m" help:"How long a request may take."`
 
 	benchWork
-
+	benchCard
 	benchLoad
 }
 
@@ -37,6 +37,12 @@ func (c *Bench) measure(env *Env) error {
 	targets, err := c.find(ctx, env)
 	if err != nil {
 		return err
+	}
+	if err := c.benchCard.check(); err != nil {
+		return usageError{err}
+	}
+	if c.Card {
+		return c.writeCards(ctx, env, targets)
 	}
 	src, end, err := c.source(true, c.Seed)
 	if err != nil {
