@@ -47,6 +47,12 @@ func (g *guard) enter(ctx context.Context, t *measure.Target) (context.Context, 
 	return ctx, g.leave, true
 }
 
+func (g *guard) isDown(t *measure.Target) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.down[t.Name] || g.over
+}
+
 // hold takes what a request may cost out of what is left to spend, and says whether the
 // request may be sent. What it returns is given back with settle.
 func (r *run) hold(t *measure.Target, sample *measure.Sample, body []byte) (float64, bool) {
@@ -66,7 +72,9 @@ func (r *run) hold(t *measure.Target, sample *measure.Sample, body []byte) (floa
 	cost := t.Expected(input, int64(sample.Wanted))
 	if most > 0 && g.spent+g.held+cost > most {
 		g.over = true
-		g.leave()
+		if g.leave != nil {
+			g.leave()
+		}
 		if r.res.Stopped == "" {
 			r.res.Stopped = fmt.Sprintf("%s were spent or may be by requests under way, and one more to %s may cost %s: no more than %s were to be spent", usd(g.spent+g.held), t.Name, usd(cost), usd(most))
 		}
@@ -113,7 +121,9 @@ func (r *run) settle(t *measure.Target, s *measure.Sample, held float64) {
 	}
 	if n := g.failing[t.Name]; n >= after && !g.down[t.Name] {
 		g.down[t.Name] = true
-		g.leave()
+		if g.leave != nil {
+			g.leave()
+		}
 		r.res.Down = append(r.res.Down, Down{Target: t.Name, Round: s.Round, Step: s.Step, At: r.client.Now(), After: n, Error: s.Error})
 	}
 }

@@ -39,6 +39,9 @@ type Plan struct {
 	// DownAfter is how many connections in a row must fail for a target to be left out
 	// from there on; 5 when 0.
 	DownAfter int
+	Cancel    *Cancel // has clients leave amid answers, after the steps of each round; may be nil
+	// Power is where the machine tells its energy (PowerDir); not asked when empty.
+	Power string
 	// CostMax ends the run before more USD than that are spent on priced targets; 0 for
 	// no bound.
 	CostMax float64
@@ -69,6 +72,8 @@ type Result struct {
 	Stopped      string        `json:"stopped,omitempty"` // why it ended before its plan did, beside an interrupt
 	Cost         float64       `json:"cost_usd,omitempty"`
 	Calibrations []Calibration `json:"calibrations,omitempty"`
+	Left         []Left        `json:"left,omitempty"` // clients that left amid an answer
+	Energy       *Energy       `json:"energy,omitempty"`
 }
 
 // Span is one step of one target in one round.
@@ -80,12 +85,16 @@ type Span struct {
 	End    time.Duration `json:"end_ns"`
 	Warmup bool          `json:"warmup,omitempty"`
 
-	Intended int           `json:"intended"`             // sessions that were due
-	Unsent   int           `json:"unsent,omitempty"`     // of them, those that were not begun since too many were under way
-	Peak     int           `json:"under_way_peak"`       // most under way at a time
-	Late     stats.Summary `json:"late"`                 // from when sessions were due to when they were sent
-	CPU      float64       `json:"own_cpu_share"`        // of the processors that the harness may use; 0 of short spans
-	Own      string        `json:"bottleneck,omitempty"` // why the harness itself may be what was measured
+	Intended int           `json:"intended"`         // sessions that were due
+	Unsent   int           `json:"unsent,omitempty"` // of them, those that were not begun since too many were under way
+	Peak     int           `json:"under_way_peak"`   // most under way at a time
+	Late     stats.Summary `json:"late"`             // from when sessions were due to when they were sent
+	CPU      float64       `json:"own_cpu_share"`    // of the processors that the harness may use; 0 of short spans
+	Joules   float64       `json:"joules,omitempty"` // that this machine used meanwhile, where it tells
+	// Server are the means of what the server's metrics say of its requests meanwhile.
+	Server    *measure.ServerTimes `json:"server,omitempty"`
+	ServerAll int64                `json:"server_requests,omitempty"`
+	Own       string               `json:"bottleneck,omitempty"` // why the harness itself may be what was measured
 }
 
 // Watcher is told how a run goes. Its methods are called from many goroutines.
@@ -130,6 +139,9 @@ func Run(ctx context.Context, p *Plan, w Watcher) (*Result, error) {
 	r := &run{plan: p, res: res, watch: w, client: measure.New(opt), name: "nearside-" + strconv.FormatInt(res.Began.UnixMilli(), 36) + "-"}
 	defer r.client.Close()
 	r.calibrate(ctx)
+	if p.Power != "" {
+		r.meter, res.Energy = newMeter(p.Power)
+	}
 	for round := range p.Rounds {
 		for i := range p.Targets {
 			// A B, B A, A B: what drifts with time falls on all alike.
@@ -148,6 +160,7 @@ func Run(ctx context.Context, p *Plan, w Watcher) (*Result, error) {
 			if p.Search != nil {
 				r.search(ctx, t, round)
 			}
+			r.cancels(ctx, t, round)
 		}
 	}
 	res.Cost = r.guard.spent
@@ -170,6 +183,7 @@ type run struct {
 	sent map[prefixAt]bool
 
 	guard guard
+	meter *meter // nil where the machine does not tell
 }
 
 // prefixAt is what a prompt begins with, at a target.
@@ -257,6 +271,7 @@ func (r *run) step(ctx context.Context, t *measure.Target, round int, s load.Ste
 	if r.watch != nil {
 		r.watch.Begin(span)
 	}
+	told, joules := r.client.Metrics(ctx, t), r.meter.used()
 	before, used := len(r.res.Samples), cpu()
 	out := s.Run(begins, r.client.Now, func(_ context.Context, n int, due time.Duration) {
 		r.session(ctx, t, round, &s, n, due, warm)
@@ -277,6 +292,12 @@ func (r *run) step(ctx context.Context, t *measure.Target, round int, s load.Ste
 	if d := span.End - span.Begin; d >= shareTime {
 		span.CPU = float64(cpu()-used) / float64(d) / float64(runtime.GOMAXPROCS(0))
 	}
+	if r.meter != nil {
+		span.Joules = r.meter.used() - joules
+	}
+	if told != nil {
+		span.Server, span.ServerAll = r.client.Metrics(ctx, t).Since(told)
+	}
 	span.Own = r.res.Own.bottleneck(&span, all)
 	r.res.Spans = append(r.res.Spans, span)
 	if r.watch != nil {
@@ -294,6 +315,7 @@ func (r *run) add(s *measure.Sample) {
 	r.mu.Lock()
 	r.res.Samples = append(r.res.Samples, *s)
 	r.mu.Unlock()
+	r.meter.tick()
 	if r.watch != nil {
 		r.watch.Done(s)
 	}

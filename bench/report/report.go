@@ -45,6 +45,8 @@ type Report struct {
 	Cost       float64              `json:"cost_usd,omitempty"`
 
 	Calibrations []harness.Calibration `json:"calibrations,omitempty"`
+	Left         []harness.Left        `json:"left,omitempty"`
+	Energy       *harness.Energy       `json:"energy,omitempty"`
 }
 
 // Row are the figures of one target at one step, over all rounds, without warm-up.
@@ -71,6 +73,13 @@ type Row struct {
 	Cached      float64       `json:"cached_share"`
 	Counted     int           `json:"counted_here,omitempty"` // requests whose tokens we counted
 	Cost        float64       `json:"cost_usd,omitempty"`
+
+	// Server is what the server says of a request: medians of what its answers say, else
+	// means of its metrics.
+	Server     *measure.ServerTimes `json:"server,omitempty"`
+	ServerFrom string               `json:"server_from,omitempty"`
+	Joules     float64              `json:"joules,omitempty"`           // that this machine used meanwhile; of targets on it alone
+	TokenJ     float64              `json:"joules_per_token,omitempty"` // of output
 
 	Simulated  bool              `json:"simulated,omitempty"`
 	PeakOutput float64           `json:"peak_output_tokens_per_second"`
@@ -103,7 +112,7 @@ func Of(res *harness.Result, m Meta) *Report {
 	r := &Report{Schema: Schema, Version: m.Version, Began: res.Began, Took: res.Took, Interrupted: res.Interrupted, Flags: m.Flags, Seed: m.Seed, Workload: m.Workload,
 		Targets: m.Targets, Spans: res.Spans, Samples: res.Samples, Goal: m.Goal, Own: res.Own, Saturation: res.Saturation,
 		Digest: m.Digest, Machine: m.Machine, Servers: m.Servers, Definitions: Definitions(),
-		Down: res.Down, Stopped: res.Stopped, Cost: res.Cost, Calibrations: res.Calibrations}
+		Down: res.Down, Stopped: res.Stopped, Cost: res.Cost, Calibrations: res.Calibrations, Left: res.Left, Energy: res.Energy}
 	slices.SortStableFunc(r.Samples, func(a, b measure.Sample) int { return int(a.Due - b.Due) })
 	type key struct{ target, step string }
 	var order []key
@@ -128,6 +137,7 @@ func Of(res *harness.Result, m Meta) *Report {
 				row.Busy += sp.End - sp.Begin
 			}
 		}
+		r.tell(&row, of[k])
 		if t := row.Busy.Seconds(); t > 0 {
 			row.RequestRate, row.OutputRate = float64(row.Requests-row.failures())/t, float64(row.Output)/t
 			for _, s := range of[k] {

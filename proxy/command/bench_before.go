@@ -13,11 +13,14 @@ import (
 
 // benchBefore are the flags of what comes before a run, and of what ends one.
 type benchBefore struct {
-	DryRun    bool          `help:"Print what would be asked, how long that takes and what it costs, and ask nothing."`
-	Yes       bool          `short:"y" help:"Ask priced targets without a question. Without a terminal they are not asked otherwise."`
-	MaxCost   float64       `placeholder:"USD" help:"Send nothing more once so much may be spent, and say so."`
-	Wait      time.Duration `placeholder:"2m" help:"Wait so long for targets that are not ready yet, such as a server that loads its model."`
-	DownAfter int           `default:"5" help:"Leave a target out from there on when so many connections to it failed in a row."`
+	DryRun      bool          `help:"Print what would be asked, how long that takes and what it costs, and ask nothing."`
+	Yes         bool          `short:"y" help:"Ask priced targets without a question. Without a terminal they are not asked otherwise."`
+	MaxCost     float64       `placeholder:"USD" help:"Send nothing more once so much may be spent, and say so."`
+	Wait        time.Duration `placeholder:"2m" help:"Wait so long for targets that are not ready yet, such as a server that loads its model."`
+	CancelAfter int           `placeholder:"N" help:"Have clients leave after N tokens of an answer too, three a round, and tell how soon the server is free."`
+	Powercap    string        `default:"/sys/class/powercap" placeholder:"DIR" help:"Where this machine tells its energy, for targets that run on it (Linux; often for root alone)."`
+
+	DownAfter int `default:"5" help:"Leave a target out from there on when so many connections to it failed in a row."`
 }
 
 // before looks whether the targets are there, tells what the run will come to, and asks
@@ -28,10 +31,15 @@ func (c *benchBefore) before(ctx context.Context, env *Env, p *harness.Plan) (go
 		return false, usageError{errors.New("--max-cost cannot be negative")}
 	case c.Wait < 0:
 		return false, usageError{errors.New("--wait cannot be negative")}
+	case c.CancelAfter < 0:
+		return false, usageError{errors.New("--cancel-after must be at least 1")}
 	case c.DownAfter < 1:
 		return false, usageError{errors.New("--down-after must be at least 1")}
 	}
-	p.DownAfter, p.CostMax = c.DownAfter, c.MaxCost
+	p.DownAfter, p.CostMax, p.Power = c.DownAfter, c.MaxCost, c.Powercap
+	if c.CancelAfter > 0 {
+		p.Cancel = &harness.Cancel{After: c.CancelAfter, Times: harness.CancelTimes}
+	}
 	if c.DryRun {
 		c.tellPlan(env, p)
 		return false, nil

@@ -1,6 +1,9 @@
 package sim
 
-import "strconv"
+import (
+	"fmt"
+	"strconv"
+)
 
 // Condition is how a server is as a whole. What scripts say stands above it.
 type Condition string
@@ -55,6 +58,13 @@ func (s *Server) waiting() string {
 func (s *Server) runningText() string {
 	n, _ := s.lane.counts()
 	return strconv.Itoa(n) + ".0"
+}
+
+// queueTimes are vLLM's times in its queue, of which only the sum is simulated.
+func (s *Server) queueTimes() string {
+	n, waited := s.lane.sums()
+	return fmt.Sprintf("# HELP vllm:request_queue_time_seconds Histogram of time spent in WAITING phase for request.\n# TYPE vllm:request_queue_time_seconds histogram\n"+
+		"vllm:request_queue_time_seconds_bucket{le=\"+Inf\"} %d.0\nvllm:request_queue_time_seconds_count %d.0\nvllm:request_queue_time_seconds_sum %g\n", n, n, waited.Seconds())
 }
 
 // gauge is llama.cpp's value of a metric: of those that are simulated, else 0.

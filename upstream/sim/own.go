@@ -86,7 +86,7 @@ func (s *Server) ownGet(path string) *plan {
 			return ok(object{"version": "0.11.2"})
 		case "/metrics":
 			return s.typed(200, "text/plain; version=0.0.4; charset=utf-8", "# HELP vllm:num_requests_running Number of requests in model execution batches.\n# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running "+s.runningText()+"\n"+
-				"# HELP vllm:num_requests_waiting Number of requests waiting to be processed.\n# TYPE vllm:num_requests_waiting gauge\nvllm:num_requests_waiting{engine=\"0\",model_name=\""+s.models()[0]+"\"} "+s.waiting()+"\n")
+				"# HELP vllm:num_requests_waiting Number of requests waiting to be processed.\n# TYPE vllm:num_requests_waiting gauge\nvllm:num_requests_waiting{engine=\"0\",model_name=\""+s.models()[0]+"\"} "+s.waiting()+"\n"+s.queueTimes())
 		}
 	case SGLang:
 		switch path {

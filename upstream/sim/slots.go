@@ -10,6 +10,22 @@ type lane struct {
 	mu      sync.Mutex // guards all below
 	running int
 	waiting []chan struct{} // each is closed by who gives it its slot
+	served  int             // that got a slot
+	waited  time.Duration   // what they waited for it, in all
+}
+
+// began notes that one got its slot.
+func (l *lane) began(waited time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.served++
+	l.waited += waited
+}
+
+func (l *lane) sums() (served int, waited time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.served, l.waited
 }
 
 // enter takes a slot of so many, any number when 0. Where none is free it returns a
@@ -64,6 +80,7 @@ func (t *turn) enter() bool {
 	if t.entered || !t.planned().works {
 		return true
 	}
+	came := time.Now()
 	if mine := t.s.lane.enter(t.s.queueing); mine != nil {
 		if !t.flush() {
 			t.s.lane.abandon(mine)
@@ -78,6 +95,7 @@ func (t *turn) enter() bool {
 		}
 	}
 	t.entered = true
+	t.s.lane.began(time.Since(came))
 	if t.stamp != nil {
 		t.stamp.Started = time.Now()
 		t.stamp.Running, _ = t.s.lane.counts()
