@@ -220,3 +220,18 @@ func TestBenchComparisonPageIsTrue(t *testing.T) {
 		t.Errorf("the page shows no comparison of two: %v", urls)
 	}
 }
+
+// The commands that the page shows for the proxy's own cost are taken as they are. They
+// are given no round to measure in; bench's own test measures.
+func TestBenchOverheadPageIsTrue(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "config.json5")
+	if err := os.WriteFile(config, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	given := map[string]string{" --rounds 15": "", "nearside bench --overhead": "nearside bench --overhead --rounds 0", "config.json5": config}
+	runPage(t, section(t, "docs/bench.md", "What the proxy costs"), given, nil, func(line, out string, code int) {
+		if code != 2 || !strings.Contains(out, "--rounds: from 1 to 100") {
+			t.Errorf("%s: exit %d\n%s", line, code, out)
+		}
+	})
+}

@@ -70,9 +70,6 @@ func (c *benchOverhead) others() ([]bench.Other, error) {
 
 // overhead measures what the proxy costs.
 func (c *Bench) overhead(env *Env) error {
-	if c.Rounds < 1 || c.Rounds > bench.RoundsMax {
-		return usageError{fmt.Errorf("--rounds: from 1 to %d", bench.RoundsMax)}
-	}
 	others, err := c.others()
 	if err != nil {
 		return usageError{err}
@@ -81,6 +78,9 @@ func (c *Bench) overhead(env *Env) error {
 		if _, _, err := env.load(c.Config); err != nil {
 			return err
 		}
+	}
+	if c.Rounds < 1 || c.Rounds > bench.RoundsMax {
+		return usageError{fmt.Errorf("--rounds: from 1 to %d", bench.RoundsMax)}
 	}
 	binary, err := os.Executable()
 	if err != nil {
