@@ -92,6 +92,9 @@ func (c *Bench) Run(env *Env) error {
 	if !c.Overhead && (c.Quick || c.Check || len(c.Against)+len(c.AgainstPID)+len(c.AgainstHeader) > 0 || c.BackendListen != "") {
 		return usageError{fmt.Errorf("bench: --against, --backend-listen, --quick and --check belong to --overhead")}
 	}
+	if err := c.belongs(); err != nil {
+		return usageError{fmt.Errorf("bench: %w", err)}
+	}
 	if !c.Overhead {
 		return c.measure(env)
 	}
