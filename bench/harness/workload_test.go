@@ -84,7 +84,7 @@ func TestExactLengthsWhereTheServerCan(t *testing.T) {
 			t.Errorf("%s: %+v", profile, l)
 		}
 		var b strings.Builder
-		if err := rep.WriteTable(&b); err != nil || !strings.Contains(b.String(), "2 of 2 answers ended before their planned length (3 of 40 tokens)") {
+		if err := rep.WriteTable(&b); err != nil || !strings.Contains(b.String(), "2 of 2 answers ended before their planned length (3 of 40 tokens on average)") {
 			t.Errorf("%s: the table does not say so: %v\n%s", profile, err, b.String())
 		}
 	}

@@ -110,7 +110,7 @@ func (r *Report) writeLengths(w io.Writer) {
 			say("%s, %s: prompts of %.0f tokens were planned and had %.0f; %d were further off than a hundredth and 8 tokens.", r.name(row.Target), row.Step, l.InputAsked, l.Input, l.Beyond)
 		}
 		if l.Sooner > 0 {
-			say("%s, %s: %d of %d answers ended before their planned length (%.0f of %.0f tokens).", r.name(row.Target), row.Step, l.Sooner, l.Outputs, l.Output, l.OutputAsked)
+			say("%s, %s: %d of %d answers ended before their planned length (%.0f of %.0f tokens on average).", r.name(row.Target), row.Step, l.Sooner, l.Outputs, l.Output, l.OutputAsked)
 		}
 	}
 }
