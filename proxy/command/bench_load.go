@@ -24,7 +24,7 @@ type benchLoad struct {
 	Within   float64 `default:"0.1" placeholder:"SHARE" help:"How near --saturate comes: 0.1 is 10 %."`
 	Tries    int     `default:"12" help:"How many rates --saturate tries at most."`
 
-	Requests int           `placeholder:"N" help:"Requests of a step, or of a try; 10 where neither this nor --for is said, of a rate as many as come in --for."`
+	Requests int           `placeholder:"N" help:"Requests of a step, or of a try, and where there are turns conversations; 10 where neither this nor --for is said, of a rate as many as come in --for."`
 	For      time.Duration `placeholder:"30s" help:"Nothing is sent after so long in a step, or in a try; of a rate 30s where neither this nor --requests is said."`
 	Warmup   int           `default:"1" help:"Requests to each target before, which do not count."`
 	Cooldown time.Duration `placeholder:"2s" help:"Pause between two steps."`
