@@ -23,7 +23,7 @@ func Definitions() []Definition {
 		{"E2E", "end to end: from when the request should have been sent to its last token; of a whole answer to its end"},
 		{"req/s", "requests that went well, by the time that the step took, summed over rounds"},
 		{"out tok/s", "output tokens of those requests, by the same time: of the system"},
-		{"peak tok/s", "the most output tokens within one second of a step, seconds counted from its beginning"},
+		{"peak tok/s", "the most output tokens within one second of a step, seconds counted from its beginning; none where it took less than one"},
 		{"peak c", "the most requests under way at a time"},
 		{"goodput/s", "requests that met the goal each by itself, by the same time"},
 		{"decode tok/s", "1 ÷ TPOT of a request; the median of requests"},

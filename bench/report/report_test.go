@@ -319,6 +319,13 @@ func TestPeaks(t *testing.T) {
 	if row.PeakOutput != 3*3*2 || row.PeakUnder != 3 || row.Rounds != 2 {
 		t.Errorf("peaks of %v tokens and %d requests in %d rounds", row.PeakOutput, row.PeakUnder, row.Rounds)
 	}
+	// What came in less than a second is no figure of one.
+	for i := range res.Spans {
+		res.Spans[i].End = res.Spans[i].Begin + ms(999)
+	}
+	if row := report.Of(res, report.Meta{}).Rows[0]; row.PeakOutput != 0 || row.PeakUnder != 3 {
+		t.Errorf("peaks of %v tokens and %d requests in less than a second", row.PeakOutput, row.PeakUnder)
+	}
 }
 
 // A median that hides how rounds differ is shown with them.

@@ -149,14 +149,18 @@ func (c *cell) spread() map[Measure]Range {
 }
 
 // peaks are the most output tokens within a second of a round, and the most requests
-// under way at a time.
+// under way at a time. A round that is over within a second has no tokens of one: what
+// it had in all would stand below its own rate.
 func (c *cell) peaks(spans []harness.Span) (tokens float64, most int) {
 	for i := range c.rounds {
 		r := &c.rounds[i]
-		begin := r.samples[0].Sent
+		begin, end := r.samples[0].Sent, time.Duration(0)
+		for _, s := range r.samples {
+			end = max(end, s.End)
+		}
 		for _, sp := range spans {
 			if sp.Target == c.target && sp.Step == c.step && sp.Round == r.n && !sp.Warmup {
-				begin = sp.Begin
+				begin, end = sp.Begin, sp.End
 			}
 		}
 		seconds := map[int64]float64{}
@@ -181,8 +185,10 @@ func (c *cell) peaks(spans []harness.Span) (tokens float64, most int) {
 				seconds[int64((at-begin)/time.Second)] += each
 			}
 		}
-		for _, n := range seconds {
-			tokens = max(tokens, n)
+		if end-begin >= time.Second {
+			for _, n := range seconds {
+				tokens = max(tokens, n)
+			}
 		}
 		slices.SortFunc(edges, func(a, b edge) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.d, b.d)) })
 		now := 0
