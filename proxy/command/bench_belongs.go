@@ -9,24 +9,26 @@ func (c *Bench) belongs() error {
 		name  string
 		given bool
 	}
-	if c.FailOn != "" {
-		return fmt.Errorf("--fail-on is for nearside bench compare before.json after.json")
-	}
-	if c.Overhead {
-		return nil
-	}
+	what := ""
 	switch {
+	case c.FailOn != "":
+		return fmt.Errorf("--fail-on is for nearside bench compare before.json after.json")
+	case c.Overhead:
+		what = "--overhead, which has tests of its own"
 	case c.Rounds < 1:
 		return fmt.Errorf("--rounds: at least 1")
 	case c.Timeout <= 0:
 		return fmt.Errorf("--timeout: above 0")
-	case !c.Card:
-		return nil
+	case c.Card:
+		what = "--card, which measures no times"
 	}
-	for _, f := range []flag{{"--concurrency", len(c.At) > 0}, {"--rate", len(c.Rate) > 0}, {"--ramp", c.Ramp != ""}, {"--saturate", c.Saturate}, {"--goal", c.Goal != ""},
-		{"--requests", c.Requests != 0}, {"--for", c.For != 0}, {"--csv", c.CSV != ""}, {"--markdown", c.Markdown != ""}, {"--html", c.HTML != ""}} {
-		if f.given {
-			return fmt.Errorf("%s does nothing with --card, which measures no times", f.name)
+	if what != "" {
+		for _, f := range []flag{{"--card", c.Card && c.Overhead}, {"--concurrency", len(c.At) > 0}, {"--rate", len(c.Rate) > 0}, {"--ramp", c.Ramp != ""},
+			{"--saturate", c.Saturate}, {"--goal", c.Goal != ""}, {"--requests", c.Requests != 0}, {"--for", c.For != 0},
+			{"--csv", c.CSV != ""}, {"--markdown", c.Markdown != ""}, {"--html", c.HTML != ""}} {
+			if f.given {
+				return fmt.Errorf("%s does nothing with %s", f.name, what)
+			}
 		}
 	}
 	return nil
