@@ -75,8 +75,12 @@ func TestExactLengthsWhereTheServerCan(t *testing.T) {
 		s, url := start(t, sim.Options{Profile: profile, Models: []string{"m"}, Reply: "three short words"})
 		_, rep := run(t, &harness.Plan{Targets: []*measure.Target{{Name: "t", BaseURL: url, Model: "m", Dialect: measure.Chat}},
 			Source: &workload.Synthetic{Input: workload.Fixed(64), Output: workload.Fixed(40), Stream: true, Exact: true, Seed: 3}, Steps: []load.Step{load.Closed(1, 2, 0)}, Rounds: 1, Calibrate: true})
-		all := s.Requests()
-		body := string(all[len(all)-1].Body)
+		var body string // of the last prompt; metrics are asked for behind it
+		for _, r := range s.Requests() {
+			if r.Method == "POST" {
+				body = string(r.Body)
+			}
+		}
 		if got := strings.Contains(body, `"ignore_eos":true`) && strings.Contains(body, `"min_tokens":40`); got != want {
 			t.Errorf("%s: exact lengths are asked for: %v, want %v", profile, got, want)
 		}
