@@ -288,7 +288,8 @@ func TestOnTheNetwork(t *testing.T) {
 	f(403, "/v1/models", "Authorization", "Bearer agent-key", "Host", "192.0.2.77:"+port)
 	f(403, "/v1/models", "Authorization", "Bearer agent-key", "Host", "evil.example")
 	f(403, "/v1/models", "Authorization", "Bearer agent-key", "Origin", "http://192.0.2.77")
-	for _, path := range []string{"/metrics", "/proxy/status", "/proxy/exchanges"} {
+	f(200, "/proxy/exchanges", "x-api-key", "agent-key") // its own
+	for _, path := range []string{"/metrics", "/proxy/status", "/proxy/learned"} {
 		f(401, path)
 		f(403, path, "x-api-key", "agent-key")
 		f(200, path, "x-api-key", "boss-key")

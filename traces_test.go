@@ -19,11 +19,11 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// collecting is a collector that takes spans and shows them one by one.
+// collecting is a collector that takes spans and shows them by the post.
 type collecting struct {
 	t     *testing.T
 	url   string // without the path
-	spans chan *span
+	posts chan []*span
 	raw   bytes.Buffer // all that was posted, unpacked; to be read when the proxy has ended
 	sent  chan http.Header
 }
@@ -54,7 +54,7 @@ func attributes(all []*common.KeyValue) map[string]any {
 
 func newCollecting(t *testing.T) *collecting {
 	t.Helper()
-	c := &collecting{t: t, spans: make(chan *span, 1024), sent: make(chan http.Header, 1024)}
+	c := &collecting{t: t, posts: make(chan []*span, 1024), sent: make(chan http.Header, 1024)}
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != "POST" || r.URL.Path != "/v1/traces" || r.Header.Get("Content-Type") != "application/x-protobuf" {
 			t.Errorf("%s %s with %v", r.Method, r.URL, r.Header)
@@ -78,15 +78,20 @@ func newCollecting(t *testing.T) *collecting {
 		case c.sent <- r.Header:
 		default: // nobody looks
 		}
+		var post []*span
 		for _, res := range all.ResourceSpans {
 			for _, scope := range res.ScopeSpans {
 				for _, s := range scope.Spans {
-					select {
-					case c.spans <- &span{s, attributes(s.Attributes), attributes(res.Resource.Attributes)}:
-					default:
-					}
+					post = append(post, &span{s, attributes(s.Attributes), attributes(res.Resource.Attributes)})
 				}
 			}
+		}
+		if len(post) == 0 {
+			return
+		}
+		select {
+		case c.posts <- post:
+		default:
 		}
 	}))
 	t.Cleanup(s.Close)
@@ -97,19 +102,14 @@ func newCollecting(t *testing.T) *collecting {
 // exchange returns the next exchange's spans: its own, and those below it.
 func (c *collecting) exchange() (root *span, below []*span) {
 	c.t.Helper()
-	late := time.After(patience)
-	take := func() *span {
-		select {
-		case s := <-c.spans:
-			return s
-		case <-late:
-			c.t.Fatal("no span came")
-			return nil
-		}
+	var post []*span // an exchange is in one
+	select {
+	case post = <-c.posts:
+	case <-time.After(patience):
+		c.t.Fatal("no span came")
 	}
-	root = take()
-	for len(c.spans) > 0 { // an exchange is in one post
-		s := take()
+	root = post[0]
+	for _, s := range post[1:] {
 		if !bytes.Equal(s.ParentSpanId, root.SpanId) || !bytes.Equal(s.TraceId, root.TraceId) {
 			c.t.Fatalf("%s is not below %s", s.Name, root.Name)
 		}
@@ -229,8 +229,8 @@ func TestTraces(t *testing.T) {
 	if raw := c.raw.String(); strings.Contains(raw, secret) || strings.Contains(raw, "sk-secret") {
 		t.Error("content or a key was exported")
 	}
-	if len(c.spans) > 0 {
-		t.Errorf("%d further spans", len(c.spans))
+	if len(c.posts) > 0 {
+		t.Errorf("%d further spans", len(c.posts))
 	}
 }
 
@@ -305,7 +305,7 @@ func TestNoTracesWithoutAnEndpoint(t *testing.T) {
 			t.Errorf("nothing says that gRPC is not spoken:\n%s", out)
 		}
 	}
-	if len(c.spans) > 0 {
+	if len(c.posts) > 0 {
 		t.Error("spans were exported")
 	}
 }
