@@ -165,7 +165,7 @@ func startFaults(t *testing.T, cells []*faultCell, more ...string) *faultRig {
 				models = append(models, c.id, c.id+"-b")
 			}
 		}
-		const always = `slots: "none", breaker: {consecutive: 1, ratio: 0, openForMs: 20, openMaxMs: 20, jitter: 0}, limits: {eventBytes: 1000000, answerBytes: 4000000, idleMs: 200}`
+		const always = `breaker: {consecutive: 1, ratio: 0, openForMs: 20, openMaxMs: 20, jitter: 0}, limits: {eventBytes: 1000000, answerBytes: 4000000, idleMs: 200}`
 		for _, p := range []struct{ id, side, settings string }{
 			{"near", "near", always + `, deadlines: {firstContentColdMs: 1, queueMs: 1}`}, // nobody waits for a model that loads for ever
 			{"hasty", "near", always + `, deadlines: {headersMs: 300, firstContentMs: 300}`},

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"nearside/catalog"
 	"nearside/proxy/fault"
 	"nearside/shaping/wire"
 	"nearside/upstream"
@@ -228,7 +229,8 @@ func (x *exchange) report(state string, o *outcome, err error, now time.Time) {
 		if errors.As(err, &e) && e.retryAfter > 0 {
 			after = min(e.retryAfter, retryAfterMax)
 		}
-		if state == upstream.StateSwapping && t.line != nil {
+		// Any server may answer with a page; of LM Studio it is known what one says.
+		if state == upstream.StateSwapping && t.line != nil && t.model.Provider.Kind == catalog.KindLMStudio {
 			t.line.swapping(now)
 		}
 		t.state.Hold(state, o.reply.Message, after, now)
