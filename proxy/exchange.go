@@ -265,7 +265,7 @@ func (x *exchange) peek() *wire.Error {
 		}
 		body = plain
 	}
-	if e := x.s.crowded(len(body)); e != nil {
+	if e := x.s.noRoom(len(body)); e != nil {
 		return e
 	}
 	x.body, x.weight = body, int64(len(body))

@@ -58,8 +58,8 @@ func connsFor(descriptors int) int {
 // here. Smaller ones are bounded by the number of connections.
 const largeBody = 64 << 10
 
-// errCrowded ends the reading of a body that there is no room for.
-var errCrowded = errors.New("no room for the body")
+// errNoRoom ends the reading of a body that there is no room for.
+var errNoRoom = errors.New("no room for the body")
 
 // fits says whether a body of n bytes that is announced may come.
 func (s *Server) fits(n int, cfg *Config) bool {
@@ -155,8 +155,8 @@ func (s *Server) watchMemory(ctx context.Context) {
 	}
 }
 
-// crowded says why there is no room for an exchange; nil when there is.
-func (s *Server) crowded(body int) *wire.Error {
+// noRoom says why there is no room for an exchange; nil when there is.
+func (s *Server) noRoom(body int) *wire.Error {
 	switch s.room.tight.Load() {
 	case roomy:
 		return nil

@@ -496,6 +496,6 @@ func (s *Server) lastExchanges(ctx *fasthttp.RequestCtx) {
 	if n <= 0 || n > 100 {
 		n = 20
 	}
-	all := s.ring.lastOf(n, seenBy(grantOf(ctx)))
+	all := s.ring.last(n, seenBy(grantOf(ctx)))
 	writeJSON(ctx, 200, map[string]any{"object": "list", "data": all})
 }

@@ -499,7 +499,7 @@ func (s *Server) badHTTP(ctx *fasthttp.RequestCtx, err error) {
 	e, wait := badRequest("bad_http", "", "the request is not valid HTTP/1.1"), time.Duration(0)
 	known := s.strangers.noted(&ctx.Request.Header)
 	switch {
-	case errors.Is(err, errCrowded):
+	case errors.Is(err, errNoRoom):
 		e, wait = overloaded(), retryAfterMin
 		if c, ok := ctx.Conn().(*clientConn); ok {
 			c.lingers()

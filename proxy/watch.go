@@ -142,7 +142,7 @@ func (c *clientConn) Read(p []byte) (n int, err error) {
 	}
 	if len(p) > largeBody && !c.local && !c.socket { // room was made for a body
 		if !c.reserve(len(p)) {
-			return 0, errCrowded
+			return 0, errNoRoom
 		}
 		defer func() { c.owed = len(p) - n }()
 	}
