@@ -18,18 +18,7 @@ case "${1:-}" in
 	;;
 esac
 
-command -v npm >/dev/null 2>&1 || {
-	echo "The agents need npm to be installed (as root: apt-get install npm)." >&2
-	exit 1
-}
-
-wanted="$(cat $dir/package.json $dir/package-lock.json | sha256sum | cut -d' ' -f1)"
-stamp=$dir/node_modules/.installed
-if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
-	echo "installing the agents"
-	# An old npm takes the system's Node for the one that they will run on.
-	(cd $dir && npm ci --force --ignore-scripts --no-audit --no-fund --loglevel=error)
-	printf '%s\n' "$wanted" >"$stamp"
-fi
+# An old npm takes the system's Node for the one that they will run on.
+./scripts/npm.sh $dir "the agents" --force
 
 [ "${1:-}" = --install ] || exec go test -race -count=1 -tags agents -timeout 10m -run 'TestAgents' .

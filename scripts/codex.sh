@@ -18,17 +18,6 @@ case "${1:-}" in
 	;;
 esac
 
-command -v npm >/dev/null 2>&1 || {
-	echo "The command line clients need npm to be installed (as root: apt-get install npm)." >&2
-	exit 1
-}
-
-wanted="$(cat $dir/package.json $dir/package-lock.json | sha256sum | cut -d' ' -f1)"
-stamp=$dir/node_modules/.installed
-if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
-	echo "installing the command line clients"
-	(cd $dir && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
-	printf '%s\n' "$wanted" >"$stamp"
-fi
+./scripts/npm.sh $dir "the command line clients"
 
 [ "${1:-}" = --install ] || exec go test -race -count=1 -tags codex -timeout 10m -run 'TestCodex|TestClaudeCode' .
