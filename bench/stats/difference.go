@@ -14,9 +14,6 @@ type Interval struct {
 	High  float64 `json:"high"`
 }
 
-// Sure says whether the interval leaves out 0.
-func (i Interval) Sure() bool { return i.Low > 0 || i.High < 0 }
-
 // Figure is what many values come to: a percentile, or their mean.
 type Figure struct {
 	q    float64

@@ -99,7 +99,7 @@ func TestNoDifferenceIsRarelyTold(t *testing.T) {
 				} else {
 					a, b = rounds(rnd, c.rounds, 20, 100, 0.2, c.drift), rounds(rnd, c.rounds, 20, 100, 0.2, c.drift)
 				}
-				if Compare(a, b, f, c.paired, seed).Sure() {
+				if sure(Compare(a, b, f, c.paired, seed).Interval) {
 					told++
 				}
 			}
@@ -135,7 +135,7 @@ func TestATenthIsFound(t *testing.T) {
 					b = append(b, round(rnd, 100, 1.1*m, 0.1))
 				}
 				c := Compare(a, b, f, paired, seed)
-				if c.Sure() && c.Value > 0 {
+				if sure(c.Interval) && c.Value > 0 {
 					found++
 				}
 				if want := 0.1 * 100 * figure(f, 0.1); !paired && c.Low <= want && want <= c.High {
@@ -167,10 +167,10 @@ func figure(f Figure, spread float64) float64 {
 // One round a side says nothing of how rounds differ, and must not be read as certainty.
 func TestOneRoundSaysNothing(t *testing.T) {
 	c := Compare([][]float64{{1, 1, 1}}, [][]float64{{9, 9, 9}}, Average, true, 1)
-	if c.Sure() || !math.IsNaN(c.Low) || c.Value != 8 || c.A != 1 || c.B != 9 {
+	if sure(c.Interval) || !math.IsNaN(c.Low) || c.Value != 8 || c.A != 1 || c.B != 9 {
 		t.Errorf("%+v", c)
 	}
-	if c := Compare(nil, [][]float64{{9}}, Average, true, 1); c.Sure() || !math.IsNaN(c.Value) {
+	if c := Compare(nil, [][]float64{{9}}, Average, true, 1); sure(c.Interval) || !math.IsNaN(c.Value) {
 		t.Errorf("nothing against something: %+v", c)
 	}
 }
@@ -208,3 +208,6 @@ func TestDiscoveries(t *testing.T) {
 		t.Errorf("something was told in %d of 2000 reports of nothing", cried)
 	}
 }
+
+// sure says whether an interval leaves out 0.
+func sure(i Interval) bool { return i.Low > 0 || i.High < 0 }
