@@ -20,8 +20,12 @@ func runPage(t *testing.T, page string, given map[string]string, env []string, c
 		t.Fatal(err)
 	}
 	dir, n := t.TempDir(), 0
-	for _, b := range regexp.MustCompile("(?ms)^```\n(.*?)^```").FindAllStringSubmatch(string(text), -1) {
-		for line := range strings.Lines(b[1]) {
+	// Blocks of a language are taken whole, too: else their end would begin another.
+	for _, b := range regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```").FindAllStringSubmatch(string(text), -1) {
+		if b[1] != "" {
+			continue
+		}
+		for line := range strings.Lines(b[2]) {
 			if !strings.HasPrefix(line, "nearside ") {
 				continue
 			}
@@ -84,4 +88,36 @@ func TestDoctorPageIsTrue(t *testing.T) {
 			t.Errorf("%s: exit %d\n%s", line, code, out)
 		}
 	})
+}
+
+// The commands of the pages on the dashboard, on security and on support do what
+// they are shown for.
+func TestPagesOfAHouseholdAreTrue(t *testing.T) {
+	t.Parallel()
+	b := newBackend(t, chatWhole("pong"))
+	p := start(t, configOf(`keys: {boss: {sha256: "`+hexSum("boss-key")+`", operator: true}}`, provider("lmstudio", b.url, "openai-completions")))
+	want := []struct{ page, command, out string }{
+		{"docs/dashboard.md", "nearside keys add laptop --operator", "laptop"},
+		{"docs/dashboard.md", "nearside drain lmstudio --wait 5m", "lmstudio"},
+		{"docs/dashboard.md", "nearside resume lmstudio", "lmstudio"},
+		{"docs/security.md", "nearside tls init", "ca.pem"},
+		{"docs/security.md", "nearside tls init --new-ca --host llm.example.com", "llm.example.com"},
+		{"docs/security.md", "nearside tls client laptop", "laptop"},
+		{"docs/support.md", "nearside support-bundle", ".tar.gz"},
+	}
+	running := map[string]string{"lmstudio": "lmstudio --url " + p.base, "support-bundle": "support-bundle --url " + p.base}
+	for _, page := range []string{"docs/dashboard.md", "docs/security.md", "docs/support.md"} {
+		runPage(t, page, running, []string{"NEARSIDE_KEY=boss-key"}, func(line, out string, code int) {
+			if len(want) == 0 || want[0].page != page || want[0].command != line {
+				t.Fatalf("%s shows %q, which is not in the list of this test", page, line)
+			}
+			if code != 0 || !strings.Contains(out, want[0].out) {
+				t.Errorf("%s: %s: %d\n%s", page, line, code, out)
+			}
+			want = want[1:]
+		})
+	}
+	if len(want) > 0 {
+		t.Errorf("not shown: %v", want)
+	}
 }

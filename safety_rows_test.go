@@ -1,11 +1,7 @@
 package main
 
 import (
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
-	"strings"
 	"testing"
 )
 
@@ -48,21 +44,7 @@ var safetyList = []listRow{
 
 // Every row has tests, and these exist.
 func TestSafetyCoversTheFaultList(t *testing.T) {
-	there := map[string]bool{}
-	decl := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
-	err := filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		for _, m := range decl.FindAllSubmatch(text, -1) {
-			there[string(m[1])] = true
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	there := testNames(t)
 	var listed, want []int
 	for _, r := range safetyList {
 		listed = append(listed, r.n)

@@ -73,21 +73,7 @@ var faultList = []listRow{
 // Every row of the list has its cells or its tests, and these exist. With -v it
 // prints which.
 func TestWallCoversTheFaultList(t *testing.T) {
-	there := map[string]bool{}
-	decl := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
-	err := filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		for _, m := range decl.FindAllSubmatch(text, -1) {
-			there[string(m[1])] = true
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	there := testNames(t)
 	rows := map[int][]string{}
 	for i := range wallFaults {
 		f := &wallFaults[i]
@@ -132,4 +118,25 @@ func TestWallCoversTheFaultList(t *testing.T) {
 		t.Errorf("listed %v, want %v", listed, want)
 	}
 	t.Logf("\n%s", b.String())
+}
+
+// testNames are the names of all tests of the repository.
+func testNames(t *testing.T) map[string]bool {
+	t.Helper()
+	there := map[string]bool{}
+	decl := regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\)`)
+	err := filepath.WalkDir(".", func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range decl.FindAllSubmatch(text, -1) {
+			there[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return there
 }
