@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -23,6 +24,8 @@ const (
 type UsageRows struct {
 	Rows []ledger.Line `json:"rows"`
 	More bool          `json:"more"` // there are older ones
+
+	Missing ledger.Missing `json:"missing_blocks,omitempty"`
 }
 
 // UsageSeries are sums hour by hour or day by day.
@@ -30,6 +33,8 @@ type UsageSeries struct {
 	By     []string       `json:"by"`
 	Step   string         `json:"step"`
 	Points []ledger.Point `json:"points"`
+
+	Missing ledger.Missing `json:"missing_blocks,omitempty"`
 }
 
 // usage answers GET /proxy/usage: sums of the ledger by groups (by=model), of a
@@ -44,11 +49,12 @@ func (s *Server) usage(ctx *fasthttp.RequestCtx) {
 	defer cancel()
 	if step := string(ctx.QueryArgs().Peek("step")); step != "" {
 		points, err := s.ledger.Series(over, q, step)
-		if err != nil {
+		var missing ledger.Missing
+		if err != nil && !errors.As(err, &missing) {
 			replyError(ctx, badRequest("invalid_value", "step", err.Error()), 0, false)
 			return
 		}
-		writeJSON(ctx, 200, UsageSeries{By: q.By, Step: step, Points: points})
+		writeJSON(ctx, 200, UsageSeries{By: q.By, Step: step, Points: points, Missing: missing})
 		return
 	}
 	u, err := s.ledger.Usage(over, q)
@@ -76,11 +82,12 @@ func (s *Server) usageRows(ctx *fasthttp.RequestCtx) {
 	over, cancel := context.WithTimeout(context.Background(), usageWithin)
 	defer cancel()
 	rows, err := s.ledger.Latest(over, q, n+1)
-	if err != nil {
+	var missing ledger.Missing
+	if err != nil && !errors.As(err, &missing) {
 		s.ledgerFails(ctx, err)
 		return
 	}
-	out := UsageRows{Rows: make([]ledger.Line, 0, min(n, len(rows))), More: len(rows) > n}
+	out := UsageRows{Rows: make([]ledger.Line, 0, min(n, len(rows))), More: len(rows) > n, Missing: missing}
 	for i := range rows[:min(n, len(rows))] {
 		out.Rows = append(out.Rows, rows[i].Line())
 	}

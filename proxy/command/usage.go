@@ -153,6 +153,9 @@ func (c *Usage) rows(env *Env, each func(func(ledger.Line) error) error) error {
 
 // table prints sums for people.
 func (c *Usage) table(env *Env, u *ledger.Usage) {
+	if u.Missing > 0 {
+		fmt.Fprintf(env.Stderr, "%v\n", u.Missing)
+	}
 	if u.Total.Exchanges == 0 {
 		fmt.Fprintln(env.Stdout, "nothing was asked in this time")
 		return

@@ -82,6 +82,8 @@ type Usage struct {
 	Total Sum       `json:"total"`
 	Near  Sum       `json:"near"`
 	Far   Sum       `json:"far"`
+
+	Missing Missing `json:"missing_blocks,omitempty"` // damaged ones, whose rows are in none of the sums
 }
 
 // Usage answers a query with its total and the shares of near and far.
@@ -91,12 +93,13 @@ func (l *Ledger) Usage(ctx context.Context, q Query) (*Usage, error) {
 		u.Key = *q.Key
 	}
 	var err error
-	if u.Sums, err = l.Sums(ctx, q); err != nil {
+	u.Sums, err = l.Sums(ctx, q)
+	if u.Missing, err = lacks(err); err != nil {
 		return nil, err
 	}
 	q.By, q.ByTime, q.Limit = []string{"route"}, false, 0
 	routes, err := l.Sums(ctx, q)
-	if err != nil {
+	if _, err = lacks(err); err != nil {
 		return nil, err
 	}
 	for i := range routes {

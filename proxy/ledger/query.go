@@ -90,7 +90,7 @@ var texts = map[string]string{"key": "client", "model": "ref", "requested": "req
 var steps = map[string]int64{"hour": 3600, "day": 86400}
 
 // Sums returns what the exchanges come to that began in a query's time, the
-// dearest group first.
+// dearest group first; with Missing as the error where rows were left out.
 func (l *Ledger) Sums(ctx context.Context, q Query) ([]Sum, error) {
 	for i, by := range q.By {
 		if slices.Contains(q.By[:i], by) {
@@ -107,6 +107,9 @@ func (l *Ledger) Sums(ctx context.Context, q Query) ([]Sum, error) {
 	b := summing{q: &q, sums: map[string]*Sum{}}
 	if err := l.sums(ctx, &b); err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
+	}
+	if b.missing > 0 {
+		return b.list(), b.missing
 	}
 	return b.list(), nil
 }
@@ -229,9 +232,11 @@ func (l *Ledger) edges(ctx context.Context, b *summing) error {
 		parts = []Query{{Since: q.Since, Until: q.Until, Key: q.Key}}
 	}
 	for _, p := range parts {
-		if err := l.rows(ctx, p, func(r *Row) error { b.row(r); return nil }); err != nil {
+		missing, err := lacks(l.rows(ctx, p, func(r *Row) error { b.row(r); return nil }))
+		if err != nil {
 			return err
 		}
+		b.missing += missing
 	}
 	return nil
 }
@@ -242,6 +247,8 @@ func slotStart(at time.Time) time.Time { return time.Unix(slotOf(at)*slotSeconds
 type summing struct {
 	q    *Query
 	sums map[string]*Sum
+
+	missing Missing
 }
 
 func (b *summing) timed() bool {

@@ -7,9 +7,25 @@ import (
 	"strings"
 )
 
+// Missing is how many blocks of rows could not be read. A query that met some answers
+// all the same, without them, and returns it as its error.
+type Missing int
+
+func (m Missing) Error() string {
+	return fmt.Sprintf("%d blocks of the ledger are damaged; their rows are missing", int(m))
+}
+
+// lacks takes what is only missing out of an error.
+func lacks(err error) (Missing, error) {
+	var m Missing
+	if errors.As(err, &m) {
+		return m, nil
+	}
+	return 0, err
+}
+
 // Rows calls f with the rows of a query's time and key, in the order in which the
-// exchanges ended, until it returns an error. Blocks that cannot be read are left
-// out, and told by the error at the end.
+// exchanges ended, until it returns an error. The error at the end may be Missing.
 func (l *Ledger) Rows(ctx context.Context, q Query, f func(Row) error) error {
 	l.fresh(ctx)
 	return l.rows(ctx, q, func(r *Row) error { return f(*r) })
@@ -52,7 +68,7 @@ func (l *Ledger) rows(ctx context.Context, q Query, f func(*Row) error) error {
 var errEnough = errors.New("enough")
 
 // Latest returns the n rows of a query's time and key that ended last, the newest
-// first.
+// first; with Missing as the error where blocks were left out.
 func (l *Ledger) Latest(ctx context.Context, q Query, n int) ([]Row, error) {
 	l.fresh(ctx)
 	found := []Row{}
@@ -100,7 +116,7 @@ func (l *Ledger) blocks(ctx context.Context, q Query, order string, f func([]Row
 		return fmt.Errorf("ledger: %w", err)
 	}
 	if bad > 0 {
-		return fmt.Errorf("ledger: %d of its blocks %w and were left out", bad, errDamaged)
+		return Missing(bad)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ const pointsMax = 2000
 
 // Series returns the sums of a query hour by hour or day by day ("hour", "day"),
 // without a gap from Since (or the first sum) to Until (or now); at most the last
-// 2000.
+// 2000; with Missing as the error where rows were left out.
 func (l *Ledger) Series(ctx context.Context, q Query, step string) ([]Point, error) {
 	if steps[step] == 0 {
 		return nil, fmt.Errorf("a series is by hour or day, not by %q", step)
@@ -35,6 +35,7 @@ func (l *Ledger) Series(ctx context.Context, q Query, step string) ([]Point, err
 	by := q.By
 	q.By, q.ByTime, q.Limit = append([]string{step}, by...), true, 1<<30
 	sums, err := l.Sums(ctx, q)
+	missing, err := lacks(err)
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +62,9 @@ func (l *Ledger) Series(ctx context.Context, q Query, step string) ([]Point, err
 			sums = sums[1:]
 		}
 		points = append(points, p)
+	}
+	if missing > 0 {
+		return points, missing
 	}
 	return points, nil
 }
