@@ -6,6 +6,7 @@ package measure
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -119,6 +120,9 @@ func (t *Target) Check() error {
 	u, err := url.Parse(t.BaseURL)
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return fmt.Errorf("%s: %q is no http address", t.Name, t.BaseURL)
+	}
+	if u.User != nil { // the address is in every report, and often the name
+		return errors.New("a target's address holds a user or a password, which would be in every report: send them with --header")
 	}
 	switch t.Dialect {
 	case Chat, Responses, Messages:
