@@ -5,8 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
+
+	"nearside/bench/stats"
 )
 
 // added are what one kind of request takes beside asking the backend itself: how soon
@@ -63,13 +64,6 @@ type addedRound struct{ direct, via [len(quantiles)]float64 }
 
 // addedKey is a kind of request and a peer.
 type addedKey struct{ test, measure, peer string }
-
-// quantile is the value that a share q of all do not exceed, by the nearest rank.
-func quantile(all []float64, q float64) float64 {
-	s := slices.Sorted(slices.Values(all))
-	n := int(q*float64(len(s)) + 0.999999)
-	return s[min(max(n-1, 0), len(s)-1)]
-}
 
 // alternate asks every peer in turn, n times: each request through a peer has one to
 // the backend itself right beside it. Who comes first changes each time.
@@ -129,7 +123,8 @@ func (r *runner) keepAdded(test addedTest, all map[*peer]*timings) {
 			}
 			var q addedRound
 			for i := range quantiles {
-				q.direct[i], q.via[i] = quantile(direct[measure], quantiles[i]), quantile(values, quantiles[i])
+				at := stats.Percentile(quantiles[i])
+				q.direct[i], q.via[i] = at(direct[measure]), at(values)
 			}
 			key := addedKey{test.name, measure, p.name}
 			r.added[key] = append(r.added[key], q)
