@@ -75,17 +75,20 @@ var (
 // Breaker says whether one target may be called. It is safe for concurrent use
 // and owns no goroutine and no timer.
 //
-// gobreaker counts the window and admits the half-open probe. Beside it we keep
-// what it lacks: an open time that grows, a lease on the probe, runs of
-// connect-level failures, and callbacks outside its lock. While closed it is
-// asked only when a ticket settles, since it would drop the result of a ticket
-// older than the window, and slow failures are the ones that count.
+// gobreaker counts the failures of the window and admits the half-open probe.
+// Beside it we keep what it lacks: an open time that grows, a lease on the probe,
+// runs of connect-level failures, and callbacks outside its lock. While closed it
+// is told only of failures, when their tickets settle, since it would drop the
+// result of a ticket older than the window, and slow failures are the ones that
+// count. Successes open nothing and are nearly all there is: they are counted
+// without a lock, for the ratio.
 type Breaker struct {
 	name string
 	cfg  Config
 	opt  Options
 
 	published atomic.Pointer[Status] // copy of status, for readers without the lock
+	good      tally                  // successes of the window since it closed
 
 	mu       sync.Mutex
 	cb       *gobreaker.TwoStepCircuitBreaker[struct{}]
@@ -108,6 +111,7 @@ func New(name string, cfg Config, opt Options) *Breaker {
 		opt.Rand = rand.Float64
 	}
 	b := &Breaker{name: name, cfg: cfg.filled(), opt: opt}
+	b.good.period, b.good.began = b.cfg.bucket(), time.Now()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.renew()
@@ -185,17 +189,19 @@ func (b *Breaker) count(gen uint64, v Verdict) {
 	if v == Unknown {
 		return
 	}
+	if s := b.published.Load(); v == Good && s.State == Closed && s.gen == gen && s.Consecutive == 0 {
+		b.good.add()
+		return
+	}
 	b.mu.Lock()
 	defer b.unlock()
 	if b.status.State != Closed || b.status.gen != gen {
 		return
 	}
 	if v == Good {
-		b.feed(nil)
-		if b.status.Consecutive != 0 {
-			b.status.Consecutive, b.connects = 0, 0
-			b.publish()
-		}
+		b.good.add()
+		b.status.Consecutive, b.connects = 0, 0
+		b.publish()
 		return
 	}
 	b.status.Consecutive++
@@ -231,7 +237,7 @@ func (b *Breaker) ripe(c gobreaker.Counts) bool {
 	if b.ranOut(b.connects, b.cfg.ConsecutiveConnect) || b.ranOut(b.status.Consecutive, b.cfg.Consecutive) {
 		return true
 	}
-	n := int(c.TotalFailures) + int(c.TotalSuccesses)
+	n := int(c.TotalFailures) + b.good.sum()
 	return b.cfg.Ratio > 0 && n >= b.cfg.RatioMin && float64(c.TotalFailures) >= b.cfg.Ratio*float64(n)
 }
 
@@ -275,6 +281,7 @@ func (b *Breaker) close(now time.Time) {
 	b.status.gen++
 	b.status.Until, b.status.from, b.status.lease = time.Time{}, time.Time{}, time.Time{}
 	b.status.Consecutive, b.connects = 0, 0
+	b.good.reset()
 	b.become(Closed, now)
 	b.status.Cause = ""
 	b.publish()
@@ -419,7 +426,7 @@ func (b *Breaker) renew() {
 		Name:         b.name,
 		MaxRequests:  1,
 		Interval:     b.cfg.Window,
-		BucketPeriod: max(b.cfg.Window/buckets, 1),
+		BucketPeriod: b.cfg.bucket(),
 		Timeout:      1, // the shortest: Until is what counts
 		ReadyToTrip:  b.ripe,
 		OnStateChange: func(_ string, _, to gobreaker.State) {

@@ -30,6 +30,9 @@ func Far() Config {
 		OpenFor: 15 * time.Second, OpenMax: 2 * time.Minute, Jitter: 0.2, Lease: 190 * time.Second}
 }
 
+// bucket is how much of the rolling window is forgotten at a time.
+func (c *Config) bucket() time.Duration { return max(c.Window/buckets, 1) }
+
 // jitterMax keeps an open time from shrinking to nothing.
 const jitterMax = 0.9
 
