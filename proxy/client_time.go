@@ -28,6 +28,9 @@ var timeoutHeaders = [...]timeoutHeader{
 	{"X-Stainless-Read-Timeout", time.Second, false},
 }
 
+// ownHeader begins the headers in which clients ask something of the proxy itself.
+const ownHeader = "X-Nearside-"
+
 // timeoutHeader is a header in the form in which fasthttp keeps it.
 type timeoutHeader struct {
 	name string
@@ -36,13 +39,17 @@ type timeoutHeader struct {
 }
 
 // hurry bounds the exchange by what its client says of its own time-out: what
-// comes after it is worked for nobody. It never gives more time.
+// comes after it is worked for nobody. It never gives more time. It also notes
+// whether there is any header of our own.
 func (x *exchange) hurry() *wire.Error {
 	least := time.Duration(math.MaxInt64)
 	name := ""
 	for k, v := range x.ctx.Request.Header.All() { // once: a look for each name would cost as much each
-		if len(k) < len("X-Nearside-Timeout") || k[0] != 'X' {
+		if len(k) <= len(ownHeader) || k[0] != 'X' {
 			continue
+		}
+		if string(k[:len(ownHeader)]) == ownHeader {
+			x.asks = true
 		}
 		i := slices.IndexFunc(timeoutHeaders[:], func(h timeoutHeader) bool { return h.name == string(k) })
 		if i < 0 {

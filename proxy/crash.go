@@ -18,7 +18,7 @@ func (x *exchange) survive() {
 	if r == nil {
 		return
 	}
-	if x.s == nil { // it was over already
+	if x.s == nil || x.receipt == nil { // it was over already
 		panic(r)
 	}
 	x.crash(r)

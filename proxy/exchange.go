@@ -34,6 +34,7 @@ type exchange struct {
 	surface surface
 	grant   *access.Grant // what its key allows; nil where no keys are asked for
 	keyHold access.Hold   // of its key's account
+	asks    bool          // the request has headers of our own
 	receipt *Receipt
 	start   time.Time
 
@@ -45,8 +46,8 @@ type exchange struct {
 	original []byte
 	asked    wire.Envelope
 	mem      memory
-	short    shortened
-	trial    trial
+	short    *shortened     // of a request whose oldest items were dropped; nil for none
+	trial    *trial         // of what a refusal has taught; nil for none
 	as       *shaping.Shape // what made the present request; nil for a form
 	media    shaping.Media
 	fetch    *fetching // of remote images; nil for none
@@ -130,6 +131,7 @@ type exchange struct {
 	fetching context.CancelFunc // of fetch, while it runs
 	race     *race              // against a hedge; nil without one
 
+	among    neighbours     // guarded by Server.mu
 	nudge    chan struct{}  // wakes a pause; holds one
 	departed func()         // depart, made once
 	told     meter.Exchange // where settle makes what the meter is told
@@ -227,8 +229,9 @@ func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
 	}
 	x.start = time.Now()
 	x.id = newID()
-	x.receipt = &Receipt{ID: string(x.id[:]), Started: x.start, Dialect: sf.dialect.String(), Path: sf.path}
-	x.receipt.Attempts = x.receipt.first[:0]
+	r := s.ring.spare()
+	r.ID, r.Started, r.Dialect, r.Path = string(x.id[:]), x.start, sf.dialect.String(), sf.path
+	x.receipt = r
 	if x.grant = grantOf(ctx); x.grant != nil {
 		x.receipt.Key = x.grant.ID
 	}
@@ -348,13 +351,15 @@ func (x *exchange) choose() (*wire.Error, time.Duration) {
 		return e, 0
 	}
 	r := request{x: x, model: x.env.ModelName, dialect: x.surface.dialect, output: int(min(x.env.MaxTokens, 1<<30)), firm: x.truncates()}
-	if h := x.ctx.Request.Header.Peek("X-Nearside-Fallback"); h != nil {
-		r.fallback = string(h)
-	}
 	x.receipt.Requested = r.model
-	var wrong *wire.Error
-	if r.narrow, wrong = narrowingOf(&x.ctx.Request.Header); wrong != nil {
-		return wrong, 0
+	if x.asks {
+		if h := x.ctx.Request.Header.Peek("X-Nearside-Fallback"); h != nil {
+			r.fallback = string(h)
+		}
+		var wrong *wire.Error
+		if r.narrow, wrong = narrowingOf(&x.ctx.Request.Header); wrong != nil {
+			return wrong, 0
+		}
 	}
 	r.narrow.grant = x.grant
 	for {
@@ -538,6 +543,14 @@ func (x *exchange) served() string {
 	return x.plan.Name
 }
 
+// name is served, as answers have it.
+func (x *exchange) name() shaping.Name {
+	if t := x.cur; t != nil && (x.snap.Config.AnswerModel != "requested" || x.receipt.Requested == "") {
+		return t.name
+	}
+	return shaping.NameOf(x.served())
+}
+
 // streams says that the answer goes out as a stream: events, or a body that is
 // copied as it is.
 func (x *exchange) streams() bool { return x.receipt.Stream || x.opaque }
@@ -551,9 +564,9 @@ func (x *exchange) release() {
 	s.unregister(x)
 	s.meter.End()
 	x.s, x.snap, x.ctx, x.client, x.receipt, x.grant = nil, nil, nil, nil, nil, nil
-	x.body, x.weight, x.form, x.model = nil, 0, "", wire.Span{}
-	x.original, x.mem, x.short, x.media, x.fetch = nil, memory{}, shortened{}, shaping.Media{}, nil
-	x.trial, x.as = trial{}, nil
+	x.body, x.weight, x.form, x.model, x.asks = nil, 0, "", wire.Span{}, false
+	x.original, x.mem, x.short, x.media, x.fetch = nil, memory{}, nil, shaping.Media{}, nil
+	x.trial, x.as = nil, nil
 	x.asked.Reset()
 	x.env.Reset()
 	clear(x.plan.Steps)
@@ -570,8 +583,10 @@ func (x *exchange) release() {
 	x.onward = nil
 	x.idle = 0
 	x.attempt, x.lastReq, x.failed, x.checked, x.saying = time.Time{}, time.Time{}, outcome{}, false, false
+	if x.encoding {
+		x.enc.Reset(shaping.EncoderOptions{})
+	}
 	x.encoding, x.w = false, nil
-	x.enc.Reset(shaping.EncoderOptions{})
 	x.content, x.committed, x.finished, x.closed, x.opaque, x.mute = false, false, false, false, false, false
 	x.mend.Reset(nil, nil, wire.Span{})
 	x.heard = time.Time{}

@@ -40,8 +40,8 @@ const (
 // flights lists the exchanges under way, the oldest first.
 func (s *Server) flights(out *Status, now time.Time) {
 	s.mu.Lock()
-	all := make([]StatusFlight, 0, len(s.active))
-	for x := range s.active {
+	all := make([]StatusFlight, 0, s.active.n)
+	s.active.each(func(x *exchange) {
 		r := x.receipt
 		f := StatusFlight{ID: r.ID, Requested: r.Requested, Key: r.Key, Dialect: r.Dialect, Stream: r.Stream, Seconds: now.Sub(x.start).Seconds(), Events: x.pulse.events.Load()}
 		g, tries, into := x.pulse.seen()
@@ -52,7 +52,7 @@ func (s *Server) flights(out *Status, now time.Time) {
 			}
 		}
 		all = append(all, f)
-	}
+	})
 	s.mu.Unlock()
 	slices.SortFunc(all, func(a, b StatusFlight) int {
 		return cmp.Or(cmp.Compare(b.Seconds, a.Seconds), cmp.Compare(a.ID, b.ID))

@@ -159,7 +159,7 @@ func (x *exchange) hedge(now time.Time) {
 // twin returns a second exchange for the same request, with nothing tried.
 func (x *exchange) twin() *exchange {
 	h := x.s.newExchange()
-	h.grant = x.grant
+	h.grant, h.asks = x.grant, x.asks
 	h.s, h.snap, h.surface, h.start, h.id, h.lastReq, h.idle = x.s, x.snap, x.surface, x.start, x.id, x.lastReq, x.idle
 	h.ctx = new(fasthttp.RequestCtx) // a header's look-up changes what it looks in
 	x.ctx.Request.Header.CopyTo(&h.ctx.Request.Header)
@@ -358,8 +358,8 @@ func (x *exchange) yield() *exchange {
 	}
 	s.meter.Begin() // both end
 	s.mu.Lock()
-	delete(s.active, x)
-	s.active[h] = struct{}{}
+	s.active.remove(x)
+	s.active.add(h)
 	s.mu.Unlock()
 	h.client.watch(x.snap.Config.Client.WatchAfter, h.departed)
 	h.commit()
@@ -367,5 +367,6 @@ func (x *exchange) yield() *exchange {
 	if h.w != nil {
 		h.enc.SetModel(h.served())
 	}
+	x.receipt = nil // it is the hedge's, and may be another exchange's before x is released
 	return h
 }

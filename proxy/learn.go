@@ -209,8 +209,12 @@ func (x *exchange) learn(err error) bool {
 		x.unlearn()
 		return false
 	}
-	t, tr := x.cur, &x.trial
-	if tr.target != t {
+	t, tr := x.cur, x.trial
+	if tr == nil || tr.target != t {
+		if tr == nil {
+			tr = new(trial)
+			x.trial = tr
+		}
 		*tr = trial{target: t, flags: t.known.flags.Load(), loads: x.s.learned.begun()}
 	}
 	now := x.as // another exchange may have learned the same meanwhile
@@ -259,16 +263,16 @@ func (x *exchange) unhelpful(t *target, flag string) bool {
 
 // shapeOf returns the shape of the present request for a target.
 func (x *exchange) shapeOf(t *target) *shaping.Shape {
-	if x.trial.target == t && x.trial.shape != nil {
-		return x.trial.shape
+	if tr := x.trial; tr != nil && tr.target == t && tr.shape != nil {
+		return tr.shape
 	}
 	return t.shape(x.surface.dialect)
 }
 
 // learned settles that the last lesson helped: it is remembered for all.
 func (x *exchange) learned() {
-	tr := &x.trial
-	if !tr.open || tr.target != x.cur { // that target could not be asked again
+	tr := x.trial
+	if tr == nil || !tr.open || tr.target != x.cur { // that target could not be asked again
 		return
 	}
 	tr.open = false
@@ -285,8 +289,8 @@ func (x *exchange) learned() {
 
 // unlearn settles that the last lesson did not help: it is dropped again.
 func (x *exchange) unlearn() {
-	tr := &x.trial
-	if !tr.open {
+	tr := x.trial
+	if tr == nil || !tr.open {
 		return
 	}
 	tr.open = false

@@ -146,7 +146,7 @@ func (x *exchange) said() error {
 			e.said.Status = 502
 		}
 		var told *wire.Error
-		if _, _, err := shaping.Answer(wire.Plain, x.answer, "", nil); errors.As(err, &told) && !e.html {
+		if _, _, err := shaping.Answer(wire.Plain, x.answer, shaping.Name{}, nil); errors.As(err, &told) && !e.html {
 			e.said = *told // with the status that its code means
 		} else if !e.html && !wire.IsErrorBody(x.answer) {
 			e.said = wire.Error{Status: 502, Type: "server_error", Code: "wrong_content_type",

@@ -90,6 +90,7 @@ func (l *live) told(r *Receipt) {
 	if !l.feed.Watched() {
 		return
 	}
+	r.lent = true
 	l.mu.Lock()
 	l.rates.settled(r)
 	l.mu.Unlock()

@@ -99,6 +99,7 @@ func (s *Snapshot) noModel() string {
 type target struct {
 	model      *catalog.Model
 	ref        string
+	name       shaping.Name // the ref, as answers have it
 	route      string // near or far
 	region     string // its label; empty for none
 	pinned     bool   // by params.extra_body
@@ -138,7 +139,7 @@ func (s *Server) targetFor(snap *Snapshot, m *catalog.Model, first, last wire.Di
 		return t.(*target)
 	}
 	ref := m.Ref()
-	t := &target{model: m, ref: ref, route: "far", region: m.Bounds().Region, pinned: m.Pinned(), lines: upstream.ModelLines(m.Headers), simulated: m.Provider.Source == catalog.FromSim}
+	t := &target{model: m, ref: ref, name: shaping.NameOf(ref), route: "far", region: m.Bounds().Region, pinned: m.Pinned(), lines: upstream.ModelLines(m.Headers), simulated: m.Provider.Source == catalog.FromSim}
 	if t.backend, t.backendErr = s.pool.Backend(m); m.Near() && (t.backendErr != nil || !t.backend.Leaves()) {
 		t.route = "near"
 	}

@@ -93,8 +93,8 @@ func (x *exchange) queues(t *target) (bool, error) {
 func (x *exchange) inLine(t *target) queue.Request {
 	_, env := x.request()
 	r := queue.Request{ID: x.receipt.ID, Key: x.receipt.Key, Tokens: x.promptTokens(t, env), Answer: int(min(max(env.MaxTokens, 0), 1<<30)), Batch: x.mem.background, Model: t.model.ID}
-	if p := x.ctx.Request.Header.Peek(headerPriority); len(p) > 0 {
-		r.Batch = r.Batch || string(p) == "batch"
+	if x.asks {
+		r.Batch = r.Batch || string(x.ctx.Request.Header.Peek(headerPriority)) == "batch"
 	}
 	if g := x.grant; g != nil {
 		r.Weight, r.Batch = g.Weight, r.Batch || g.Batch

@@ -86,6 +86,7 @@ type Receipt struct {
 	saved    float64    // what a far model would have taken more
 	overflow overflow   // of RouteReason
 	first    [1]Attempt // where Attempts begins
+	lent     bool       // somebody else may know it: it is not used for another exchange
 }
 
 // MarshalJSON writes usage with names like all others have.
@@ -146,9 +147,10 @@ func shortCode(code string) string {
 	return code
 }
 
-// settle tells the receipt to metrics, the ring of /proxy/exchanges and the
-// log, once. m is where the metrics' part is made; its Attempts are used again.
-func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
+// tell tells the receipt to metrics, those who watch and the log, once; the ring gets it
+// when nobody else touches it any more. m is where the metrics' part is made; its
+// Attempts are used again.
+func (s *Server) tell(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	attempts := m.Attempts[:0]
 	*m = meter.Exchange{Dialect: r.Dialect, Provider: r.Provider, Model: r.Model, Route: r.Route, Outcome: r.Outcome, Status: r.Status,
 		Stream: r.Stream, Duration: r.Took, FirstContent: r.First, Own: r.Own, Gaps: gaps, AbortPhase: r.Abort, Usage: r.Usage, Dropped: r.Dropped,
@@ -175,7 +177,6 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	s.meter.Exchange(m)
 	clear(attempts)
 	*m = meter.Exchange{Attempts: attempts[:0]}
-	s.ring.put(r)
 	s.live.told(r)
 	if len(r.Attempts) > 1 || r.Outcome != "ok" {
 		s.failures.note(r)
@@ -240,16 +241,36 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	if r.HasUsage {
 		e.Int64("input", r.Usage.Input).Int64("output", r.Usage.Output)
 	}
+	var b [24]byte
 	if r.First > 0 {
-		e.Dur("first_content", r.First)
+		e.RawJSON("first_content", appendMillis(b[:0], r.First))
 	}
 	if r.Queued > 0 {
-		e.Dur("queued", r.Queued)
+		e.RawJSON("queued", appendMillis(b[:0], r.Queued))
 	}
 	if r.Simulated {
 		e.Bool("simulated", true)
 	}
-	e.Dur("own", r.Own).Dur("took", r.Took).Msg("exchange")
+	e.RawJSON("own", appendMillis(b[:0], r.Own)).RawJSON("took", appendMillis(b[:0], r.Took)).Msg("exchange")
+}
+
+// appendMillis appends a time in milliseconds as zerolog's Dur has it, in a fraction of
+// the time.
+func appendMillis(dst []byte, d time.Duration) []byte {
+	if d < 0 {
+		dst, d = append(dst, '-'), -d
+	}
+	dst = strconv.AppendInt(dst, int64(d/time.Millisecond), 10)
+	rest := int64(d % time.Millisecond)
+	if rest == 0 {
+		return dst
+	}
+	dst = append(dst, '.')
+	for unit := int64(100_000); rest > 0; unit /= 10 {
+		dst = append(dst, byte('0'+rest/unit))
+		rest %= unit
+	}
+	return dst
 }
 
 // appendAttempts renders attempts for x-nearside-attempts: "ref=outcome", or
@@ -333,11 +354,13 @@ func (r *Receipt) cut() string {
 	return "read=" + strconv.FormatInt(r.Usage.Input, 10) + " estimated=" + strconv.Itoa(r.Estimated)
 }
 
-// ring keeps the last receipts.
+// ring keeps the last receipts. One that makes room for another is used again, unless
+// somebody may know it still.
 type ring struct {
-	mu   sync.Mutex
-	kept []*Receipt
-	next int
+	mu     sync.Mutex
+	kept   []*Receipt
+	next   int
+	spares sync.Pool // *Receipt
 }
 
 func (g *ring) resize(n int) {
@@ -348,13 +371,35 @@ func (g *ring) resize(n int) {
 	}
 }
 
+// spare returns an empty receipt.
+func (g *ring) spare() *Receipt {
+	r, _ := g.spares.Get().(*Receipt)
+	if r == nil {
+		r = new(Receipt)
+	}
+	r.Attempts = r.first[:0]
+	return r
+}
+
+// put keeps a receipt, which whoever had it does not touch again.
 func (g *ring) put(r *Receipt) {
+	var old *Receipt
 	g.mu.Lock()
 	if len(g.kept) > 0 {
+		old = g.kept[g.next]
 		g.kept[g.next] = r
-		g.next = (g.next + 1) % len(g.kept)
+		if g.next++; g.next == len(g.kept) {
+			g.next = 0
+		}
+	}
+	if old != nil && old.lent {
+		old = nil
 	}
 	g.mu.Unlock()
+	if old != nil {
+		*old = Receipt{}
+		g.spares.Put(old)
+	}
 }
 
 func (g *ring) find(id string) *Receipt {
@@ -362,6 +407,7 @@ func (g *ring) find(id string) *Receipt {
 	defer g.mu.Unlock()
 	for _, r := range g.kept {
 		if r != nil && r.ID == id {
+			r.lent = true
 			return r
 		}
 	}
@@ -380,6 +426,7 @@ func (g *ring) last(n int, sees func(*Receipt) bool) []*Receipt {
 			break
 		}
 		if sees == nil || sees(r) {
+			r.lent = true
 			all = append(all, r)
 		}
 	}

@@ -132,8 +132,9 @@ func (x *exchange) check() error {
 	if x.surface.dialect == wire.Plain && !isJSON(x.answer) {
 		return &backendError{inBand: true, said: wire.Error{Status: 502, Type: "server_error", Code: "malformed_answer", Message: "the backend's answer is not JSON"}}
 	}
-	info, edits, err := shaping.Answer(x.talk, x.answer, x.served(), x.answerEdits[:0])
-	if said := new(wire.Error); err == nil || errors.As(err, &said) && said.Code == shaping.CodeTruncated {
+	name := x.name()
+	info, edits, err := shaping.Answer(x.talk, x.answer, name, x.answerEdits[:0])
+	if err == nil || truncated(err) {
 		out, changed := x.out[:0], false
 		if err != nil || x.mend.Minds(&info, x.answer) {
 			out, changed = x.mend.Whole(out, x.answer)
@@ -141,9 +142,9 @@ func (x *exchange) check() error {
 		if changed {
 			x.answer, x.out = out, x.answer[:0]
 			if err != nil { // a finish that was missing may be there now
-				info, edits, err = shaping.Answer(x.talk, x.answer, x.served(), edits[:0])
+				info, edits, err = shaping.Answer(x.talk, x.answer, name, edits[:0])
 			} else {
-				edits = shaping.Served(x.talk, x.answer, x.served(), edits[:0])
+				edits = shaping.Served(x.talk, x.answer, name, edits[:0])
 			}
 		}
 	}
@@ -175,6 +176,12 @@ func (x *exchange) check() error {
 		x.answerEdits = x.answerEdits[:0]
 	}
 	return nil
+}
+
+// truncated says whether an answer lacks its end.
+func truncated(err error) bool {
+	var said *wire.Error
+	return errors.As(err, &said) && said.Code == shaping.CodeTruncated
 }
 
 // isJSON says whether an answer looks like an object or a list: embeddings of
@@ -354,6 +361,7 @@ func (x *exchange) close() {
 		x.endTrace()
 	}
 	x.keepBodies()
-	s.settle(r, gaps, &x.told)
+	s.tell(r, gaps, &x.told)
 	x.release()
+	s.ring.put(r) // where it may be another exchange's in a moment
 }

@@ -78,7 +78,7 @@ func (s *Server) Retries() RetryState {
 func (s *Server) underWay() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.active)
+	return s.active.n
 }
 
 // tallyParts is how many parts a tally's window has; it forgets one at a time.

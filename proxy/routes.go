@@ -455,7 +455,7 @@ func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
 		Network  NetworkState            `json:"network"`
 	}{Status: word, Network: s.Network(), Targets: s.targetsState(snap), Backends: s.backendStates(snap), Config: s.reload.Load(), Digest: snap.Digest}
 	s.mu.Lock()
-	out.InFlight = len(s.active)
+	out.InFlight = s.active.n
 	s.mu.Unlock()
 	out.Learned = len(s.learned.list(""))
 	for _, b := range s.pool.EachBreaker() {

@@ -110,7 +110,7 @@ type Server struct {
 
 	mu      sync.Mutex // guards all below
 	open    map[*clientConn]struct{}
-	active  map[*exchange]struct{}
+	active  actives
 	idle    chan struct{}  // closed when active becomes empty; nil when nobody waits
 	out     chan struct{}  // wakes written; holds one
 	lns     []net.Listener // of Serve and ServeAdmin
@@ -138,7 +138,7 @@ const keptBodyMax = 1 << 20
 // and idle deadlines hold for its life; all else follows Apply.
 func New(snap *Snapshot, opt Options) *Server {
 	s := &Server{log: opt.Log, meter: opt.Meter, version: opt.Version, dialer: opt.Dialer, shaping: opt.Shaping, store: opt.Store, ledger: opt.Ledger, tracer: opt.Tracer, captures: opt.Captures, hostname: strings.ToLower(opt.Hostname), apart: snap.Config.Admin.Listen != "", started: time.Now(),
-		open: map[*clientConn]struct{}{}, active: map[*exchange]struct{}{}, out: make(chan struct{}, 1), quit: make(chan struct{})}
+		open: map[*clientConn]struct{}{}, out: make(chan struct{}, 1), quit: make(chan struct{})}
 	if s.accounts = opt.Accounts; s.accounts == nil {
 		s.accounts = access.NewAccounts(nil)
 	}
@@ -304,10 +304,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.wait(grace)
 	if err != nil {
 		s.mu.Lock()
-		n := len(s.active)
-		for x := range s.active {
-			x.end()
-		}
+		n := s.active.n
+		s.active.each((*exchange).end)
 		s.mu.Unlock()
 		last, cancelLast := context.WithTimeout(context.Background(), endGrace)
 		_ = s.wait(last)
@@ -345,7 +343,7 @@ const endGrace = 2 * time.Second
 // wait returns when no exchange is active.
 func (s *Server) wait(ctx context.Context) error {
 	s.mu.Lock()
-	if len(s.active) == 0 {
+	if s.active.n == 0 {
 		s.mu.Unlock()
 		return nil
 	}
@@ -393,14 +391,14 @@ func (s *Server) answered() {
 
 func (s *Server) register(x *exchange) {
 	s.mu.Lock()
-	s.active[x] = struct{}{}
+	s.active.add(x)
 	s.mu.Unlock()
 }
 
 func (s *Server) unregister(x *exchange) {
 	s.mu.Lock()
-	delete(s.active, x)
-	if len(s.active) == 0 && s.idle != nil {
+	s.active.remove(x)
+	if s.active.n == 0 && s.idle != nil {
 		close(s.idle)
 		s.idle = nil
 	}
@@ -488,7 +486,8 @@ func (s *Server) leftEarly(ctx *fasthttp.RequestCtx) {
 	id := newID()
 	r := &Receipt{ID: string(id[:]), Started: time.Now(), Outcome: "client_closed", Status: 499, Code: "client_closed", Abort: "request"}
 	ctx.SetStatusCode(r.Status)
-	s.settle(r, nil, new(meter.Exchange))
+	s.tell(r, nil, new(meter.Exchange))
+	s.ring.put(r)
 }
 
 // badHTTP answers what fasthttp could not parse as a request. The error's own

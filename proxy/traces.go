@@ -100,6 +100,7 @@ func (x *exchange) traceQueue(began, now time.Time) {
 // endTrace hands a sampled exchange over to the exporter. The receipt is complete.
 func (x *exchange) endTrace() {
 	if t := x.traced; t.context.Sampled {
+		x.receipt.lent = true
 		t.receipt, t.path, t.api, t.output = x.receipt, x.surface.path, x.surface.dialect, x.env.MaxTokens
 		x.s.tracer.Add(t)
 	}

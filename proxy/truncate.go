@@ -28,7 +28,7 @@ func (x *exchange) request() ([]byte, *wire.Envelope) {
 	switch {
 	case x.onward.goes():
 		return x.onward.body, &x.onward.env
-	case x.short.items > 0:
+	case x.short != nil:
 		return x.short.body, &x.short.env
 	}
 	return x.body, &x.env
@@ -49,7 +49,7 @@ func (x *exchange) truncates() bool {
 // the input stay, and so do its last item and what that answers. A call goes
 // with its output.
 func (x *exchange) truncate() bool {
-	if x.surface.dialect != wire.Responses || x.short.times == truncationsMax || x.onward.goes() {
+	if x.surface.dialect != wire.Responses || x.onward.goes() || x.short != nil && x.short.times == truncationsMax {
 		return false
 	}
 	p, env := x.request()
@@ -98,7 +98,12 @@ func (x *exchange) truncate() bool {
 	if wire.Scan(b, wire.ScanLimits{Depth: limits.Depth, Fields: limits.Fields}, &scan) != nil {
 		return false // it scanned before: nothing was added
 	}
-	x.short = shortened{body: b, env: scan, items: x.short.items + n, times: x.short.times + 1}
+	was := x.short
+	x.short = &shortened{body: b, env: scan, items: n, times: 1}
+	if was != nil {
+		x.short.items += was.items
+		x.short.times += was.times
+	}
 	x.receipt.Truncated = x.short.items
 	return true
 }
@@ -150,7 +155,7 @@ func older(p []byte, at wire.Span) []oldItem {
 
 // cut notes what was dropped of the input among the fields that were.
 func (x *exchange) cut() {
-	if x.short.items > 0 {
+	if x.short != nil {
 		x.receipt.Dropped = append(x.receipt.Dropped, "input")
 	}
 }

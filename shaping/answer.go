@@ -14,17 +14,33 @@ type AnswerInfo struct {
 	// Text is the place of the text's inside in a chat answer of one choice that
 	// ended regularly and is a text and nothing else; absent in all others.
 	Text wire.Span
+
+	model wire.Span // what it names as its model, where that was seen on the way
+}
+
+// Name is what an answer is to name as its model. The zero value is none.
+type Name struct {
+	text   string
+	quoted []byte
+}
+
+// NameOf returns the name that a text is.
+func NameOf(text string) Name {
+	if text == "" {
+		return Name{}
+	}
+	return Name{text, wire.AppendString(nil, text)}
 }
 
 // Answer checks the body of a backend's 200 in dialect d and appends to edits
 // what is to change in it for a client of the same dialect: the model becomes
-// the served ref; an empty model leaves the backend's. Only what the body's own
+// the served ref; no model leaves the backend's. Only what the body's own
 // dialect calls an answer passes: an error in a 200, a body that is not JSON, a
 // chat, response or message that ended without having said anything, and one that did
 // not end are a *wire.Error, the backend's own or one with a Code of this
 // package. Of Plain only an error or the model is looked for, and what is not a
 // JSON object passes untouched.
-func Answer(d wire.Dialect, body []byte, model string, edits []wire.Edit) (AnswerInfo, []wire.Edit, error) {
+func Answer(d wire.Dialect, body []byte, model Name, edits []wire.Edit) (AnswerInfo, []wire.Edit, error) {
 	var info AnswerInfo
 	var err *wire.Error
 	whole := wire.Whole(body)
@@ -43,25 +59,34 @@ func Answer(d wire.Dialect, body []byte, model string, edits []wire.Edit) (Answe
 	if err != nil {
 		return info, edits, err
 	}
+	if info.model.Present() && model.text != "" {
+		return info, model.in(body, info.model, edits), nil
+	}
 	return info, Served(d, body, model, edits), nil
 }
 
 // Served appends to edits what lets a whole answer, in which Answer has found no
 // fault, name its model.
-func Served(d wire.Dialect, body []byte, model string, edits []wire.Edit) []wire.Edit {
-	if model == "" {
+func Served(d wire.Dialect, body []byte, model Name, edits []wire.Edit) []wire.Edit {
+	if model.text == "" {
 		return edits
 	}
 	whole := wire.Whole(body)
 	if at, ok := wire.Get(body, whole, "model"); ok {
-		if !wire.EqualString(at.Of(body), model) {
-			edits = append(edits, wire.Edit{Span: at, With: wire.AppendString(nil, model)})
-		}
+		edits = model.in(body, at, edits)
 	} else if d != wire.Plain {
 		end := whole.End - 1 // such an object has members
-		edits = append(edits, wire.Edit{Span: wire.Span{Start: end, End: end}, With: wire.AppendString([]byte(`,"model":`), model)})
+		edits = append(edits, wire.Edit{Span: wire.Span{Start: end, End: end}, With: append([]byte(`,"model":`), model.quoted...)})
 	}
 	return edits
+}
+
+// in appends to edits what has a body name it at a place.
+func (n *Name) in(body []byte, at wire.Span, edits []wire.Edit) []wire.Edit {
+	if wire.EqualString(at.Of(body), n.text) {
+		return edits
+	}
+	return append(edits, wire.Edit{Span: at, With: n.quoted})
 }
 
 func malformedAnswer(message string) *wire.Error { return badAnswer(CodeMalformedAnswer, message) }
@@ -79,6 +104,7 @@ func wholeChat(dialect wire.Dialect, body []byte) (AnswerInfo, *wire.Error) {
 		return info, err
 	}
 	info.Usage, info.HasUsage = d.Usage()
+	info.model = d.model
 	switch {
 	case !d.begun.any():
 		return info, malformedAnswer("the backend's answer holds no choices")

@@ -11,7 +11,7 @@ func BenchmarkAnswer(b *testing.B) {
 	var edits []wire.Edit
 	b.ReportAllocs()
 	for b.Loop() {
-		info, e, err := Answer(wire.Chat, body, "near/m", edits[:0])
+		info, e, err := Answer(wire.Chat, body, NameOf("near/m"), edits[:0])
 		if err != nil || info.Finish != "stop" {
 			b.Fatal(info, err)
 		}

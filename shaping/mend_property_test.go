@@ -514,7 +514,7 @@ func TestMendedAnswersReadTheSame(t *testing.T) {
 					t.Errorf("%s:\nas it came %s\nmended     %s", name, a, b)
 				}
 			case "whole":
-				if _, _, err := Answer(wire.Chat, f.Data, "", nil); err != nil {
+				if _, _, err := Answer(wire.Chat, f.Data, Name{}, nil); err != nil {
 					continue
 				}
 				resetMender(m, MendOptions{Repair: true})

@@ -171,7 +171,7 @@ func resetMender(m *Mender, opt MendOptions, tools ...string) {
 // mendWhole mends a whole answer and returns what a client makes of it.
 func mendWhole(t testing.TB, m *Mender, body string) (h mendedAnswer, out string) {
 	t.Helper()
-	info, _, err := Answer(wire.Chat, []byte(body), "", nil)
+	info, _, err := Answer(wire.Chat, []byte(body), Name{}, nil)
 	if err != nil {
 		var e *wire.Error
 		if !errors.As(err, &e) || e.Code != CodeTruncated {
@@ -383,7 +383,7 @@ func TestPlainAnswersAreNotMinded(t *testing.T) {
 		{`{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"},{"index":1,"message":{"content":"<b"},"finish_reason":"stop"}]}`, true},
 	} {
 		resetMender(m, MendOptions{Split: true, Calls: CallsBracketed, Repair: true}, "search")
-		info, _, err := Answer(wire.Chat, []byte(c.body), "", nil)
+		info, _, err := Answer(wire.Chat, []byte(c.body), Name{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

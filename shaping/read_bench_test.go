@@ -72,7 +72,7 @@ func TestReadersDoNotAllocate(t *testing.T) {
 			t.Errorf("%s: %v allocations", file, got)
 		}
 		for _, f := range ar.Files {
-			if _, _, err := Answer(d, f.Data, "", nil); f.Name != "whole" || err != nil {
+			if _, _, err := Answer(d, f.Data, Name{}, nil); f.Name != "whole" || err != nil {
 				continue
 			}
 			got := testing.AllocsPerRun(10, func() {

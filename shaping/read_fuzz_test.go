@@ -144,7 +144,7 @@ func fuzzReader(f *testing.F, d wire.Dialect) {
 		if twice := r.stream(t, d, bytes.NewReader(in)).String(); twice != again {
 			t.Fatalf("told differently the second time:\n%s", cmp.Diff(again, twice))
 		}
-		if _, _, err := Answer(d, in, "", nil); err != nil {
+		if _, _, err := Answer(d, in, Name{}, nil); err != nil {
 			return
 		}
 		law = order{}

@@ -193,7 +193,7 @@ func (r *readers) whole(t testing.TB, d wire.Dialect, body []byte) *telling {
 	t.Helper()
 	x := r.of(d)
 	var out telling
-	if _, _, err := Answer(d, body, "", nil); err != nil {
+	if _, _, err := Answer(d, body, Name{}, nil); err != nil {
 		var e *wire.Error
 		if !errors.As(err, &e) {
 			t.Fatalf("got an error that is no *wire.Error: %v", err)
@@ -458,7 +458,7 @@ func TestRecordedStreamsAreTold(t *testing.T) {
 func TestAnswerOfMessages(t *testing.T) {
 	f := func(body, want string, info AnswerInfo) {
 		t.Helper()
-		got, edits, err := Answer(wire.Messages, []byte(body), "far/m", nil)
+		got, edits, err := Answer(wire.Messages, []byte(body), NameOf("far/m"), nil)
 		if err != nil {
 			t.Fatalf("%s: %v", body, err)
 		}

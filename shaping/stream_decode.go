@@ -29,6 +29,7 @@ type CopyDecoder struct {
 	hasUsage bool
 	beside   bool      // a delta or message had a member beside its text that may be of interest
 	reason   wire.Span // finish_reason of the first choice, in the last event that was read whole
+	model    wire.Span // and the first member of that name
 
 	like    like   // of chat and completions
 	learned uint32 // how often like was learned
@@ -150,7 +151,7 @@ func (d *CopyDecoder) countAt(p []byte, v wire.Span) bool {
 // chunk looks at a chunk of chat or completions.
 func (d *CopyDecoder) chunk(delta *Delta) *wire.Error {
 	c := cursor{p: delta.Data}
-	d.reason = wire.Span{}
+	d.reason, d.model = wire.Span{}, wire.Span{}
 	failed, choiceFailed, counts := false, false, false
 	var usage wire.Span
 	for c.enter('{'); c.member(); {
@@ -183,6 +184,10 @@ func (d *CopyDecoder) chunk(delta *Delta) *wire.Error {
 		case "object":
 			v := c.value()
 			failed = failed || string(v.Of(c.p)) == `"error"`
+		case "model":
+			if v := c.value(); !d.model.Present() {
+				d.model = v
+			}
 		default:
 			c.value()
 		}

@@ -583,7 +583,7 @@ func hearWhole(a *answered, d wire.Dialect, contentType string, body io.Reader, 
 	if t := bytes.TrimSpace(p); strings.Contains(contentType, "html") || bytes.HasPrefix(t, []byte("<")) {
 		return &saidError{status: http.StatusOK, html: true}
 	}
-	info, _, err := shaping.Answer(d, p, "", nil)
+	info, _, err := shaping.Answer(d, p, shaping.Name{}, nil)
 	a.usage, a.hasUsage, a.finish = info.Usage, info.HasUsage, info.Finish
 	if err != nil {
 		return err
