@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/goccy/go-json"
-	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/google/jsonschema-go/jsonschema"
 )
 
 // match says whether an argument is as it should be.
@@ -76,28 +76,27 @@ func members(want map[string]match) match {
 	}
 }
 
+// placed begins what the validator says of a place.
+const placed = "validating "
+
 // wrong says how a JSON text differs from a schema; "" when it does not.
 func wrong(schema json.RawMessage, text string) string {
-	doc, err := jsonschema.UnmarshalJSON(strings.NewReader(string(schema)))
+	var own jsonschema.Schema
+	if err := json.Unmarshal(schema, &own); err != nil {
+		panic("BUG: a schema of our own: " + err.Error())
+	}
+	s, err := own.Resolve(nil)
 	if err != nil {
 		panic("BUG: a schema of our own: " + err.Error())
 	}
-	const name = "schema.json"
-	c := jsonschema.NewCompiler()
-	if err := c.AddResource(name, doc); err != nil {
-		panic("BUG: a schema of our own: " + err.Error())
-	}
-	s, err := c.Compile(name)
-	if err != nil {
-		panic("BUG: a schema of our own: " + err.Error())
-	}
-	v, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
-	if err != nil {
+	var v any
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
 		return "no JSON: " + begin(text)
 	}
 	if err := s.Validate(v); err != nil {
-		lines := strings.Split(err.Error(), "\n")
-		return strings.TrimPrefix(strings.TrimSpace(lines[len(lines)-1]), "- ")
+		// "validating a: validating a/b: what is wrong": the last place says it.
+		why := strings.Join(strings.Fields(err.Error()), " ")
+		return strings.TrimPrefix(why[max(0, strings.LastIndex(why, placed)):], placed)
 	}
 	return ""
 }
