@@ -180,7 +180,7 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx, sf surface) {
 	}
 	s.register(x)
 	s.retries.requests.add(x.start.Sub(s.started), x.snap.Config.Fallback.RetryWindow)
-	x.client.watch(x.snap.Config.Client.WatchAfter, x.departed)
+	x.client.watch(x.start, x.snap.Config.Client.WatchAfter, x.departed)
 	err := x.advance()
 	if errors.Is(err, errOvertaken) {
 		h := x.yield()
@@ -400,7 +400,7 @@ func (k skip) name() string {
 		"near_only", "region_not_allowed", "network_down", "paused", "overflow_not_allowed", "budget_spent", "not_tried"}[k]
 }
 
-// depart is called by the watcher when the client has left.
+// depart is called by departures when the client has left.
 func (x *exchange) depart() {
 	x.mu.Lock()
 	x.gone = true

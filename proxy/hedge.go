@@ -337,7 +337,7 @@ func (x *exchange) yield() *exchange {
 	}
 	x.giveBack()
 	x.collect("won")
-	x.client.unwatch() // whose watcher knows x
+	x.client.unwatch() // what is watched for knows x
 	h.ctx, h.client = x.ctx, x.client
 	x.receipt.Usage, x.receipt.HasUsage = h.receipt.Usage, h.receipt.HasUsage
 	h.receipt = x.receipt
@@ -361,7 +361,7 @@ func (x *exchange) yield() *exchange {
 	s.active.remove(x)
 	s.active.add(h)
 	s.mu.Unlock()
-	h.client.watch(x.snap.Config.Client.WatchAfter, h.departed)
+	h.client.watch(x.start, x.snap.Config.Client.WatchAfter, h.departed)
 	h.commit()
 	h.receipt.Attempts[len(h.receipt.Attempts)-1].Hedged = true
 	if h.w != nil {

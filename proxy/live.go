@@ -142,7 +142,7 @@ func (s *Server) liveEvents(ctx *fasthttp.RequestCtx) {
 	g := grantOf(ctx)
 	v := &viewer{s: s, w: w, holds: s.stays(ctx), sees: seenBy(g), key: g, conn: conn, every: cfg.Every, write: s.snap.Load().Config.Client.Write, gone: make(chan struct{})}
 	if conn != nil {
-		conn.watch(0, v.depart)
+		conn.watch(time.Now(), 0, v.depart)
 	}
 	ctx.SetBodyStream(v, -1)
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/goccy/go-json"
@@ -87,7 +88,11 @@ type Receipt struct {
 	overflow overflow   // of RouteReason
 	first    [1]Attempt // where Attempts begins
 	lent     bool       // somebody else may know it: it is not used for another exchange
+	busy     uint32     // nor as long as its own is at work; atomic
 }
+
+// done says that the receipt's exchange does not touch it any more.
+func (r *Receipt) done() { atomic.StoreUint32(&r.busy, 0) }
 
 // MarshalJSON writes usage with names like all others have.
 func (r *Receipt) MarshalJSON() ([]byte, error) {
@@ -147,9 +152,14 @@ func shortCode(code string) string {
 	return code
 }
 
-// tell tells the receipt to metrics, those who watch and the log, once; the ring gets it
-// when nobody else touches it any more. m is where the metrics' part is made; its
-// Attempts are used again.
+// settle tells the receipt to metrics, those who watch, the log, and the ring of
+// /proxy/exchanges, once. m is where the metrics' part is made; its Attempts are used
+// again. When the caller is done with the receipt it says so.
+func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
+	s.tell(r, gaps, m)
+	s.ring.put(r)
+}
+
 func (s *Server) tell(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	attempts := m.Attempts[:0]
 	*m = meter.Exchange{Dialect: r.Dialect, Provider: r.Provider, Model: r.Model, Route: r.Route, Outcome: r.Outcome, Status: r.Status,
@@ -377,11 +387,10 @@ func (g *ring) spare() *Receipt {
 	if r == nil {
 		r = new(Receipt)
 	}
-	r.Attempts = r.first[:0]
+	r.Attempts, r.busy = r.first[:0], 1
 	return r
 }
 
-// put keeps a receipt, which whoever had it does not touch again.
 func (g *ring) put(r *Receipt) {
 	var old *Receipt
 	g.mu.Lock()
@@ -392,7 +401,7 @@ func (g *ring) put(r *Receipt) {
 			g.next = 0
 		}
 	}
-	if old != nil && old.lent {
+	if old != nil && (old.lent || atomic.LoadUint32(&old.busy) != 0) {
 		old = nil
 	}
 	g.mu.Unlock()

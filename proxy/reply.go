@@ -361,7 +361,7 @@ func (x *exchange) close() {
 		x.endTrace()
 	}
 	x.keepBodies()
-	s.tell(r, gaps, &x.told)
+	s.settle(r, gaps, &x.told)
 	x.release()
-	s.ring.put(r) // where it may be another exchange's in a moment
+	r.done()
 }

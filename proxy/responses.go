@@ -369,7 +369,7 @@ func (s *Server) compact(ctx *fasthttp.RequestCtx) {
 	body := compactBody(x.body, &x.env)
 	c := s.dial()
 	defer c.Close()
-	x.client.watch(x.snap.Config.Client.WatchAfter, c.hangUp)
+	x.client.watch(x.start, x.snap.Config.Client.WatchAfter, c.hangUp)
 	resp, err := c.post("/v1/responses", callerHeaders(ctx), body, nil)
 	if err == nil {
 		defer resp.Body.Close()

@@ -103,7 +103,9 @@ type Server struct {
 	draining  atomic.Bool
 	strangers strangers
 	room      room
-	quit      chan struct{} // closed by the first Shutdown
+
+	departures departures
+	quit       chan struct{} // closed by the first Shutdown
 	// Connections that there was no place for and that are being told so.
 	turnedBack atomic.Int64
 	leaving    sync.WaitGroup
@@ -243,6 +245,7 @@ func (s *Server) Reloaded(r Reload) {
 // Serve accepts connections from ln until Shutdown, and probes backends until
 // ctx ends. cert is nil for plain HTTP.
 func (s *Server) Serve(ctx context.Context, ln net.Listener, cert *tls.Config) error {
+	s.departures.begin() // Shutdown ends it: those that are let finish may leave
 	ctx, cancel := context.WithCancel(ctx)
 	var probing sync.WaitGroup
 	probing.Go(func() { s.pool.Run(ctx) })
@@ -333,6 +336,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Unlock()
 	s.leaving.Wait()
 	s.stopJobs()
+	s.departures.end()
 	s.pool.Close()
 	return err
 }
@@ -486,8 +490,7 @@ func (s *Server) leftEarly(ctx *fasthttp.RequestCtx) {
 	id := newID()
 	r := &Receipt{ID: string(id[:]), Started: time.Now(), Outcome: "client_closed", Status: 499, Code: "client_closed", Abort: "request"}
 	ctx.SetStatusCode(r.Status)
-	s.tell(r, nil, new(meter.Exchange))
-	s.ring.put(r)
+	s.settle(r, nil, new(meter.Exchange))
 }
 
 // badHTTP answers what fasthttp could not parse as a request. The error's own

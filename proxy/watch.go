@@ -46,10 +46,11 @@ func (l listener) Accept() (net.Conn, error) {
 // sends more is hung up on.
 const stashBytesMax = 64 << 10
 
-// clientConn is a client's connection. While an exchange runs, a goroutine
-// reads ahead: what it reads is kept for the next request, and an end of the
-// connection is the client's departure. A client that closes only its sending
-// side counts as gone, as with net/http.
+// clientConn is a client's connection. While an exchange runs, the client's departure
+// is watched for: by the system where it can (departures_linux.go), else by a
+// goroutine that reads ahead: what it reads is kept for the next request, and an end
+// of the connection is the departure. A client that closes only its sending side
+// counts as gone, as with net/http.
 type clientConn struct {
 	net.Conn
 	s *Server
@@ -57,10 +58,7 @@ type clientConn struct {
 	mu     sync.Mutex // guards all below
 	stash  []byte
 	err    error
-	gone   func()
-	state  watchState
-	done   chan struct{}
-	timer  *time.Timer
+	done   chan struct{} // closed when the goroutine that reads ahead has ended
 	closed bool
 	linger bool // the client is still sending what we refused to read
 	local  bool // the client is in our own process
@@ -79,6 +77,8 @@ type clientConn struct {
 	owed     int       // what is left of a large read for a body
 
 	reserved atomic.Int64 // what such reads count in Server.inFlight
+
+	watched leaveWatch // for the client's departure
 
 	answering atomic.Bool // an answer is made or on its way out: until the next read, or the end
 }
@@ -110,14 +110,6 @@ func (c *clientConn) takeErrand() *errand {
 	c.errand = nil
 	return e
 }
-
-type watchState uint8
-
-const (
-	watchOff watchState = iota
-	watchArmed
-	watchLooking
-)
 
 func (c *clientConn) Read(p []byte) (n int, err error) {
 	if c.answering.Load() {
@@ -252,29 +244,19 @@ func (c *clientConn) ConnectionState() tls.ConnectionState {
 }
 
 // watch calls gone, at most once and from another goroutine, when the client
-// departs. It begins to look after a while, so that quick requests do not pay
+// departs. It begins to look a while after from, so that quick requests do not pay
 // for it. unwatch must be called before the connection is read again.
-func (c *clientConn) watch(after time.Duration, gone func()) {
-	c.mu.Lock()
-	c.gone = gone
-	c.state = watchArmed
-	if c.timer == nil {
-		c.timer = time.AfterFunc(after, c.look)
-	} else {
-		c.timer.Reset(after)
-	}
-	c.mu.Unlock()
+func (c *clientConn) watch(from time.Time, after time.Duration, gone func()) {
+	c.s.departures.add(c, from.Add(after), gone)
 }
 
-// look runs on the timer's goroutine. A late firing for an earlier request
-// only begins to look early for the present one.
-func (c *clientConn) look() {
+// unwatch ends the watch: gone is not called any more, and has returned. It may be
+// called twice.
+func (c *clientConn) unwatch() { c.s.departures.remove(c) }
+
+// readAhead looks for the client's departure where the system does not tell it.
+func (c *clientConn) readAhead(gone func()) {
 	c.mu.Lock()
-	if c.state != watchArmed {
-		c.mu.Unlock()
-		return
-	}
-	c.state = watchLooking
 	done := make(chan struct{})
 	c.done = done
 	c.armed = time.Time{}
@@ -284,44 +266,33 @@ func (c *clientConn) look() {
 	}
 	buf := c.ahead
 	c.mu.Unlock()
-	defer close(done)
-	for {
-		n, err := c.Conn.Read(buf)
-		c.mu.Lock()
-		c.stash = append(c.stash, buf[:n]...)
-		if err == nil && len(c.stash) > stashBytesMax {
-			err = errors.New("too much is pipelined")
+	go func() {
+		defer close(done)
+		for {
+			n, err := c.Conn.Read(buf)
+			c.mu.Lock()
+			c.stash = append(c.stash, buf[:n]...)
+			if err == nil && len(c.stash) > stashBytesMax {
+				err = errors.New("too much is pipelined")
+			}
+			left := err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
+			if left {
+				c.err = err
+			}
+			c.mu.Unlock()
+			if left {
+				gone()
+			}
+			if err != nil {
+				return
+			}
 		}
-		left := err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
-		if left {
-			c.err = err
-		}
-		gone := c.gone
-		c.mu.Unlock()
-		if left && gone != nil {
-			gone()
-		}
-		if err != nil {
-			return
-		}
-	}
+	}()
 }
 
-// unwatch ends the watch and waits for its goroutine. It may be called twice.
-func (c *clientConn) unwatch() {
-	c.mu.Lock()
-	switch c.state {
-	case watchArmed:
-		c.state, c.gone = watchOff, nil
-		c.timer.Stop()
-	case watchLooking:
-		c.Conn.SetReadDeadline(time.Unix(1, 0))
-		done := c.done
-		c.mu.Unlock()
-		<-done
-		c.mu.Lock()
-		c.state, c.gone = watchOff, nil
-		c.Conn.SetReadDeadline(time.Time{})
-	}
-	c.mu.Unlock()
+// stopReading ends readAhead and waits for it.
+func (c *clientConn) stopReading() {
+	c.Conn.SetReadDeadline(time.Unix(1, 0))
+	<-c.done
+	c.Conn.SetReadDeadline(time.Time{})
 }
