@@ -86,8 +86,8 @@ type Attempt struct {
 	// unconnected says that the attempt counts as one without a connection.
 	unconnected bool
 
-	any bool // a byte of the answer has come
-	out []byte
+	any bool    // a byte of the answer has come
+	out *[]byte // nil once it is sent
 	vec net.Buffers
 
 	cold  bool          // the model may have to be loaded first
@@ -206,26 +206,33 @@ func (a *Attempt) send(now time.Time) {
 	limit := d.Write + d.WritePerMB*time.Duration(a.req.Length>>20)
 	a.setDeadline(now, limit, "write", KindWriteTimeout)
 	c.SetWriteDeadline(a.deadline)
-	a.out = a.b.appendHead(a.out[:0], &a.req)
-	if len(a.out)+a.req.Length <= gatherBytesMax {
+	a.out = heads.Get().(*[]byte)
+	out := a.b.appendHead((*a.out)[:0], &a.req)
+	whole := len(out) + a.req.Length
+	if whole <= gatherBytesMax {
 		for _, p := range a.req.Body {
-			a.out = append(a.out, p...)
+			out = append(out, p...)
 		}
-		_, err := c.Conn.Write(a.out)
+		*a.out = out
+		_, err := c.Conn.Write(out)
+		a.forget()
 		a.wrote(now, a.b.writeError(err, limit))
 		return
 	}
-	a.vec = append(append(a.vec[:0], a.out), a.req.Body...)
+	*a.out = out
+	a.vec = append(append(a.vec[:0], out), a.req.Body...)
 	if a.req.Length <= uploadBytesMax {
 		vec := a.vec
 		_, err := vec.WriteTo(c.Conn)
+		a.forget()
 		a.wrote(now, a.b.writeError(err, limit))
 		return
 	}
 	// The socket mostly takes it all at once, and this processor has it at hand.
 	rest := a.vec
 	n, err := writeNow(c.Conn, rest)
-	if err != nil || n == len(a.out)+a.req.Length {
+	if err != nil || n == whole {
+		a.forget()
 		a.wrote(time.Now(), a.b.writeError(err, limit))
 		return
 	}
@@ -434,11 +441,21 @@ func (a *Attempt) Close() {
 		a.b.busy.Add(-1)
 	}
 	a.req, a.w, a.b = Request{}, nil, nil
-	for i := range a.vec {
-		a.vec[i] = nil
-	}
-	if cap(a.out) > gatherBytesMax {
+	a.forget()
+}
+
+// heads are buffers for the heads of requests, and the bodies of short ones: an attempt
+// needs its own until it has sent them.
+var heads = sync.Pool{New: func() any { return new([]byte) }}
+
+// forget gives up what was written, so that a long stream does not hold it.
+func (a *Attempt) forget() {
+	clear(a.vec)
+	if out := a.out; out != nil {
 		a.out = nil
+		if cap(*out) <= gatherBytesMax {
+			heads.Put(out)
+		}
 	}
 }
 

@@ -10,9 +10,9 @@ import (
 var ErrEventTooLong = errors.New("server-sent event exceeds the limit")
 
 const (
-	scannerMin  = 4 << 10  // what a held stream keeps
+	scannerMin  = 1 << 10  // what a held stream keeps: a few events
 	scannerGrow = 32 << 10 // how far full reads alone enlarge the buffer
-	scannerRoom = 512      // the least worth reading into
+	scannerRoom = 256      // the least worth reading into
 	eventMax    = 16 << 20
 	// A larger buffer is given up after so many reads that needed little of it.
 	scannerSlack = 8
