@@ -250,6 +250,7 @@ func (c *Serve) Run(env *Env) error {
 
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ctx, ln, cert) }()
+	background.Go(trim)
 	defer announce(file, ln.Addr().String(), env.Version, log)()
 	supervise(ctx, env, &file.Proxy, ln.Addr().String(), &background)
 	if adminLn != nil {
