@@ -100,9 +100,9 @@ type target struct {
 	model      *catalog.Model
 	ref        string
 	name       shaping.Name // the ref, as answers have it
-	route      string // near or far
-	region     string // its label; empty for none
-	pinned     bool   // by params.extra_body
+	route      string       // near or far
+	region     string       // its label; empty for none
+	pinned     bool         // by params.extra_body
 	backend    *upstream.Backend
 	backendErr error
 	breaker    *breaker.Breaker
