@@ -85,6 +85,46 @@ done:
 	VZEROUPPER
 	RET
 
+// func classifyAVX512(p *byte, n int, out *block)
+//
+// The same, a block in one register.
+TEXT ·classifyAVX512(SB), NOSPLIT, $0-24
+	MOVQ p+0(FP), SI
+	MOVQ n+8(FP), CX
+	MOVQ out+16(FP), DI
+	VPBROADCASTB quote<>(SB), Z8
+	VPBROADCASTB slash<>(SB), Z9
+	VPBROADCASTB last<>(SB), Z10
+	VPBROADCASTB nibble<>(SB), Z11
+	VBROADCASTI32X4 low<>(SB), Z12
+	VBROADCASTI32X4 high<>(SB), Z13
+	TESTQ CX, CX
+	JZ    done512
+
+loop512:
+	VMOVDQU64 (SI), Z0
+	VPCMPEQB  Z8, Z0, K1
+	VPCMPEQB  Z9, Z0, K2
+	VPCMPUB   $2, Z10, Z0, K3
+	VPANDQ    Z11, Z0, Z2
+	VPSRLW    $4, Z0, Z4
+	VPANDQ    Z11, Z4, Z4
+	VPSHUFB   Z2, Z12, Z2
+	VPSHUFB   Z4, Z13, Z4
+	VPTESTMB  Z4, Z2, K4
+	KMOVQ     K1, (DI)
+	KMOVQ     K2, 8(DI)
+	KMOVQ     K3, 16(DI)
+	KMOVQ     K4, 24(DI)
+	ADDQ $64, SI
+	ADDQ $32, DI
+	DECQ CX
+	JNZ  loop512
+
+done512:
+	VZEROUPPER
+	RET
+
 DATA quote<>+0(SB)/1, $0x22
 GLOBL quote<>(SB), RODATA, $1
 DATA slash<>+0(SB)/1, $0x5c
