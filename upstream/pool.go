@@ -490,20 +490,24 @@ func (b *Backend) deadlinePath(name string) string {
 
 // take returns an idle connection, or nil.
 func (b *Backend) take(now time.Time) *conn {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for n := len(b.idle); n > 0; n = len(b.idle) {
+	for {
+		b.mu.Lock()
+		n := len(b.idle)
+		if n == 0 {
+			b.mu.Unlock()
+			return nil
+		}
 		c := b.idle[n-1]
 		b.idle[n-1] = nil
 		b.idle = b.idle[:n-1]
+		b.mu.Unlock()
 		if now.Sub(c.used) < b.cfg.Limits.Idle && c.idle.isQuiet() {
 			c.reused = true
 			return c
 		}
 		c.raw.Close()
-		b.open--
+		b.release()
 	}
-	return nil
 }
 
 func (b *Backend) put(c *conn) {

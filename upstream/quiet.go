@@ -5,8 +5,6 @@ package upstream
 import (
 	"net"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // idleWatch looks whether anything has come on an idle connection. Its func is made
@@ -14,7 +12,6 @@ import (
 type idleWatch struct {
 	raw   syscall.RawConn
 	look  func(fd uintptr)
-	poll  [1]unix.PollFd
 	quiet bool
 }
 
@@ -28,11 +25,7 @@ func (w *idleWatch) of(c net.Conn) {
 		return
 	}
 	w.raw = raw
-	w.look = func(fd uintptr) {
-		w.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-		n, err := unix.Poll(w.poll[:], 0)
-		w.quiet = n == 0 && err == nil || err == unix.EINTR
-	}
+	w.look = func(fd uintptr) { w.quiet = isSilent(fd) }
 }
 
 // isQuiet says whether nothing has come, neither bytes nor an end. What comes on a
