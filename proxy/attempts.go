@@ -142,13 +142,14 @@ func (x *exchange) try() error {
 			x.refuseTarget(t, "cannot_be_said", e)
 			continue
 		}
-		x.sits(t)
+		now := time.Now()
+		x.sits(t, now)
 		x.trying = true
 		x.tries++
 		if x.past.reason != "" {
 			x.s.meter.Retry(x.past.reason)
 		}
-		x.send(time.Now())
+		x.send(now)
 		return nil
 	}
 	if x.failed.name == "" {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -125,7 +126,8 @@ type exchange struct {
 	stay         uint64 // names the conversation to affinity; 0 for none
 	was          home   // where it was served before
 
-	mu       sync.Mutex // guards the four below; race is written by the serving goroutine alone
+	stopped  atomic.Bool // gone or ending is set: so that nobody takes mu to hear that neither is
+	mu       sync.Mutex  // guards the four below; race is written by the serving goroutine alone
 	gone     bool
 	ending   bool
 	fetching context.CancelFunc // of fetch, while it runs
@@ -404,6 +406,7 @@ func (k skip) name() string {
 func (x *exchange) depart() {
 	x.mu.Lock()
 	x.gone = true
+	x.stopped.Store(true)
 	x.cancelFetch()
 	x.nudged()
 	r := x.race
@@ -418,6 +421,7 @@ func (x *exchange) depart() {
 func (x *exchange) end() {
 	x.mu.Lock()
 	x.ending = true
+	x.stopped.Store(true)
 	x.cancelFetch()
 	x.nudged()
 	r := x.race
@@ -430,6 +434,9 @@ func (x *exchange) end() {
 
 // broken says why the exchange itself may not go on, or nil.
 func (x *exchange) broken() error {
+	if !x.stopped.Load() && x.race == nil {
+		return nil
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	switch {
@@ -457,6 +464,7 @@ func (x *exchange) Flush() error {
 	if err != nil {
 		x.mu.Lock()
 		x.gone = true
+		x.stopped.Store(true)
 		x.mu.Unlock()
 		return errGone
 	}
@@ -594,6 +602,7 @@ func (x *exchange) release() {
 	x.gaps = meter.Gaps{}
 	hedge := x.race != nil && x.race.h == x
 	x.gone, x.ending, x.race = false, false, nil
+	x.stopped.Store(false)
 	x.hedgeAt, x.heir, x.traced, x.tracing = time.Time{}, nil, nil, nil
 	x.sessionKnown, x.sessionID = false, 0
 	x.keys, x.goesOn, x.sought, x.stay, x.was = keyUse{}, false, false, 0, home{}

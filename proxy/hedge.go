@@ -149,8 +149,9 @@ func (x *exchange) hedge(now time.Time) {
 	x.mu.Unlock()
 	h.mu.Lock()
 	h.gone, h.ending = h.gone || gone, h.ending || ending
+	h.stopped.Store(h.gone || h.ending)
 	h.mu.Unlock()
-	h.sits(t)
+	h.sits(t, now)
 	h.trying = true
 	h.send(now)
 	go r.run(x)

@@ -133,7 +133,7 @@ func BenchmarkFreeLine(b *testing.B) {
 					b.Fatal(err)
 				}
 				x.line.l = l
-				x.sits(t)
+				x.sits(t, time.Now())
 				x.spoke(time.Now())
 				x.leaveLine(1000)
 			}

@@ -37,18 +37,24 @@ func (x *exchange) queues(t *target) (bool, error) {
 	if t.line == nil {
 		return true, nil
 	}
-	now := time.Now()
+	var now time.Time
 	if l.l == nil {
-		if err := t.line.q.Enter(&l.place, x.inLine(t)); err != nil {
+		err := t.line.q.Enter(&l.place, x.inLine(t))
+		if err == nil {
+			if l.l = t.line; l.place.Served() {
+				return true, nil
+			}
+		}
+		now = time.Now()
+		if err != nil {
 			x.turnedAway(t, err, now)
 			return false, nil
-		}
-		if l.l = t.line; l.place.Served() {
-			return true, nil
 		}
 		l.until = now.Add(x.lineWait(t))
 		x.receipt.QueueAhead, _ = l.place.Position()
 		x.receipt.QueueAhead++
+	} else {
+		now = time.Now()
 	}
 	for {
 		if l.began.IsZero() {
@@ -104,7 +110,7 @@ func (x *exchange) inLine(t *target) queue.Request {
 
 // sits takes a slot at the place that is asked, which is t, and has its server
 // watched where it does not say how many it has.
-func (x *exchange) sits(t *target) {
+func (x *exchange) sits(t *target, now time.Time) {
 	l := &x.line
 	if l.l == nil {
 		return
@@ -114,7 +120,7 @@ func (x *exchange) sits(t *target) {
 	}
 	l.berth.taken.Add(1)
 	if learner := l.berth.learner.Load(); learner != nil {
-		learner.Sent(&l.flight, x.receipt.Stream, time.Now())
+		learner.Sent(&l.flight, x.receipt.Stream, now)
 	}
 }
 

@@ -205,7 +205,7 @@ func (a *Attempt) send(now time.Time) {
 	a.phase = PhaseUpload
 	limit := d.Write + d.WritePerMB*time.Duration(a.req.Length>>20)
 	a.setDeadline(now, limit, "write", KindWriteTimeout)
-	c.SetWriteDeadline(a.deadline)
+	c.writeBy(now, limit)
 	a.out = heads.Get().(*[]byte)
 	out := a.b.appendHead((*a.out)[:0], &a.req)
 	whole := len(out) + a.req.Length
@@ -418,7 +418,8 @@ func (a *Attempt) Close() {
 				// Either it has just written the last byte, which the backend was
 				// quick to answer, or the answer came before the backend had read
 				// all. The latter waits, and does so no more.
-				c.Conn.SetWriteDeadline(time.Unix(1, 0))
+				c.writeEnd = time.Unix(1, 0)
+				c.Conn.SetWriteDeadline(c.writeEnd)
 			}
 			if err := <-a.uploaded; err != nil {
 				keep = false

@@ -35,6 +35,7 @@ type conn struct {
 	ahead    bool      // the last read filled the buffer
 	slack    int       // reads in a row that needed little of it
 	armed    time.Time // the read deadline that is set; zero when none is known to be
+	writeEnd time.Time // the write deadline that is set
 	idle     idleWatch
 }
 
@@ -80,6 +81,16 @@ func (c *conn) fill(max int) error {
 		c.slack = 0
 	}
 	return err
+}
+
+// writeBy gives what is written now as long as a limit, and up to an eighth more, so
+// that not each request sets a deadline.
+func (c *conn) writeBy(now time.Time, limit time.Duration) {
+	if left := c.writeEnd.Sub(now); left >= limit && left <= limit+limit/8 {
+		return
+	}
+	c.writeEnd = now.Add(limit + limit/8)
+	c.SetWriteDeadline(c.writeEnd)
 }
 
 // shrink gives back a buffer that a large head made grow.
