@@ -8,10 +8,8 @@ import (
 	"unsafe"
 )
 
-// asking writes a short request and reads the beginning of its answer as one wait. A
-// read that comes right after a request finds nothing, always, and costs as much as one
-// that does: here the request is written once the runtime has been told that a read is
-// to come, so that the answer wakes it whenever it arrives. Its func is made once.
+// asking writes a short request and reads the beginning of its answer as one wait: the
+// socket is locked, and the scheduler told, once for both. Its func is made once.
 type asking struct {
 	c     *conn
 	f     func(fd uintptr) bool
@@ -48,7 +46,10 @@ func (q *asking) step(fd uintptr) bool {
 			q.out = q.out[n:]
 			q.short = len(q.out) > 0
 		}
-		return q.short || q.wrote != 0
+		if q.short || q.wrote != 0 {
+			return true
+		}
+		// What came before the wait was begun wakes nobody: it is looked for.
 	}
 	n, errno := retried(syscall.SYS_READ, fd, q.in)
 	if errno == syscall.EAGAIN {

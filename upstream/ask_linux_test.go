@@ -139,3 +139,40 @@ func TestGivingUpBeforeTheRequestIsWritten(t *testing.T) {
 		t.Errorf("%q was sent, %d connections count", sent, b.open)
 	}
 }
+
+// A backend that answers before it is asked, as one does that has no room, is heard at
+// once, although nothing more comes of it.
+func TestAnswerThatCameBeforeTheRequestIsRead(t *testing.T) {
+	b, c, theirs := backendPair(t)
+	if _, err := io.WriteString(theirs, "HTTP/1.1 503 No\r\nContent-Length: 2\r\n\r\nno"); err != nil {
+		t.Fatal(err)
+	}
+	if err := theirs.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	ours, err := c.raw.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ours.Read(func(uintptr) bool { return !c.idle.isQuiet() }); err != nil { // the runtime has been told
+		t.Fatal(err)
+	}
+	a := &Attempt{b: b, w: idleWaiter{}, req: Request{Path: "/x", Body: [][]byte{[]byte("{}")}, Length: 2}}
+	b.idle = nil
+	b.busy.Add(1)
+	a.attach(c) // as a connection that was just made
+	a.send(time.Now())
+	heard := make(chan error, 1)
+	go func() { heard <- a.ReadHead() }()
+	select {
+	case err := <-heard:
+		if err != nil || a.Head.Status != 503 {
+			t.Errorf("status %d, %v", a.Head.Status, err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it was not heard")
+		a.Cancel()
+		<-heard
+	}
+	a.Close()
+}
