@@ -14,7 +14,8 @@ type departures struct {
 
 	mu     sync.Mutex // guards all below
 	first  *clientConn
-	asleep bool // nobody is in the list, as the goroutine last saw it
+	asleep bool      // nobody is in the list, as the goroutine last saw it
+	next   time.Time // when the goroutine looks again, unless it is asleep
 	wake   chan struct{}
 	stop   chan struct{} // closed by end; nil before begin
 	done   chan struct{}
@@ -95,7 +96,7 @@ func (d *departures) run(wake, stop, done chan struct{}) {
 			}
 			c = behind
 		}
-		d.asleep = next.IsZero()
+		d.asleep, d.next = next.IsZero(), next
 		d.mu.Unlock()
 		for i, c := range ripe {
 			d.look(c, turns[i])
@@ -118,7 +119,10 @@ func (d *departures) add(c *clientConn, due time.Time, gone func()) {
 		d.first.watched.before = c
 	}
 	d.first = c
-	wake := d.asleep
+	wake := d.asleep || due.Before(d.next)
+	if wake {
+		d.next = due
+	}
 	d.asleep = false
 	d.mu.Unlock()
 	if wake {

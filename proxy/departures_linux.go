@@ -11,7 +11,8 @@ import (
 )
 
 // leaves has the system tell of connections whose other side has closed or was
-// reset. Nothing is read of them, and TLS makes no difference.
+// reset. Nothing is read of them: below TLS it is the socket that counts, and an end
+// that stands behind more than a socket holds of pipelined requests is not seen.
 type leaves struct {
 	fd   int
 	file *os.File // of it; nil where the system has none

@@ -42,8 +42,8 @@ func (l listener) Accept() (net.Conn, error) {
 	}
 }
 
-// stashBytesMax bounds what a client may pipeline while its request runs; who
-// sends more is hung up on.
+// stashBytesMax bounds what a client may pipeline while its request runs and is read
+// ahead; who sends more is hung up on.
 const stashBytesMax = 64 << 10
 
 // clientConn is a client's connection. While an exchange runs, the client's departure
