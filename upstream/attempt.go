@@ -214,10 +214,6 @@ func (a *Attempt) send(now time.Time) {
 			out = append(out, p...)
 		}
 		*a.out = out
-		if c.ask.begin(c, out) {
-			a.wrote(now, nil) // by the read that comes next
-			return
-		}
 		_, err := c.Conn.Write(out)
 		a.forget()
 		a.wrote(now, a.b.writeError(err, limit))
@@ -264,16 +260,6 @@ func (a *Attempt) send(now time.Time) {
 		}
 		ch <- err
 	}()
-}
-
-// askedInVain goes on with a request that a socket has not taken, or not whole.
-func (a *Attempt) askedInVain(rest []byte, err error) {
-	limit := a.b.cfg.Deadlines.Write
-	if err == nil {
-		_, err = a.c.Conn.Write(rest)
-	}
-	a.forget()
-	a.wrote(time.Now(), a.b.writeError(err, limit))
 }
 
 // writeError names the deadline that ended a write: later, only that time was

@@ -37,7 +37,6 @@ type conn struct {
 	armed    time.Time // the read deadline that is set; zero when none is known to be
 	writeEnd time.Time // the write deadline that is set
 	idle     idleWatch
-	ask      asking
 }
 
 func newConn(spoken, raw net.Conn) *conn {
@@ -84,22 +83,6 @@ func (c *conn) fill(max int) error {
 	return err
 }
 
-// receive reads once, behind a request that is to be written first.
-func (c *conn) receive(p []byte) (int, error) {
-	if !c.ask.waits() {
-		return c.Conn.Read(p)
-	}
-	n, err, again := c.ask.do(p)
-	if again {
-		c.a.askedInVain(c.ask.rest())
-		return 0, nil
-	}
-	if !c.ask.waits() {
-		c.a.forget()
-	}
-	return n, err
-}
-
 // writeBy gives what is written now as long as a limit, and up to an eighth more, so
 // that not each request sets a deadline.
 func (c *conn) writeBy(now time.Time, limit time.Duration) {
@@ -140,7 +123,7 @@ func (c *conn) read(p []byte) (int, error) {
 		if c.a.uploadDone() {
 			continue
 		}
-		n, err := c.receive(p)
+		n, err := c.Conn.Read(p)
 		if n > 0 {
 			return n, nil
 		}

@@ -1,28 +1,13 @@
+//go:build linux || darwin
+
 package upstream
 
 import (
-	"bufio"
-	"errors"
 	"io"
 	"net"
-	"net/http"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 )
-
-// telling is a connection that tells of its first write.
-type telling struct {
-	net.Conn
-	writes chan struct{}
-	once   *sync.Once
-}
-
-func (c telling) Write(p []byte) (int, error) {
-	c.once.Do(func() { close(c.writes) })
-	return c.Conn.Write(p)
-}
 
 // backendPair is a backend with one idle connection, and its other side.
 func backendPair(t *testing.T) (*Backend, *conn, *net.TCPConn) {
@@ -48,60 +33,6 @@ func backendPair(t *testing.T) (*Backend, *conn, *net.TCPConn) {
 	return b, c, theirs.(*net.TCPConn)
 }
 
-// A short request that the socket does not take at once arrives whole all the same.
-func TestShortRequestsThatAreNotTakenAtOnceArriveWhole(t *testing.T) {
-	b, c, theirs := backendPair(t)
-	if err := errors.Join(c.raw.(*net.TCPConn).SetWriteBuffer(1), theirs.SetReadBuffer(1)); err != nil { // so that neither grows
-		t.Fatal(err)
-	}
-	// What was said before fills the socket.
-	before := 0
-	_ = c.raw.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
-	for {
-		n, err := c.raw.Write(make([]byte, 64<<10))
-		if before += n; err != nil {
-			break
-		}
-	}
-	_ = c.raw.SetWriteDeadline(time.Time{})
-	body := []byte(strings.Repeat("x", gatherBytesMax-1024))
-	got := make(chan string, 2)
-	asked := make(chan struct{})
-	go func() {
-		select {
-		case <-asked:
-		case <-time.After(5 * time.Second):
-			got <- "the socket took all at once: nothing was shown"
-		}
-		if _, err := io.CopyN(io.Discard, theirs, int64(before)); err != nil {
-			got <- err.Error()
-			return
-		}
-		req, err := http.ReadRequest(bufio.NewReader(theirs))
-		if err != nil {
-			got <- err.Error()
-			return
-		}
-		all, _ := io.ReadAll(req.Body)
-		_, _ = io.WriteString(theirs, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-		got <- string(all)
-	}()
-	var a Attempt
-	a.Start(b, Request{Path: "/x", Body: [][]byte{body[:100], body[100:]}, Length: len(body)}, idleWaiter{})
-	c.Conn = telling{c.Conn, asked, new(sync.Once)} // which has what is left to write
-	if err := a.ReadHead(); err != nil {
-		t.Fatal(err)
-	}
-	answer, err := io.ReadAll(&a)
-	if err != nil || string(answer) != "ok" || <-got != string(body) {
-		t.Errorf("answered %q, %v", answer, err)
-	}
-	a.Close()
-	if b.take(c.used) != c {
-		t.Error("the connection was not kept")
-	}
-}
-
 // That a request cannot be written is not the last word: its backend may have answered.
 func TestAnswerToARequestThatCannotBeWrittenIsRead(t *testing.T) {
 	b, c, theirs := backendPair(t)
@@ -122,21 +53,6 @@ func TestAnswerToARequestThatCannotBeWrittenIsRead(t *testing.T) {
 	}
 	if a.upErr == nil {
 		t.Error("it was written")
-	}
-}
-
-// Who gives up before the answer is awaited has sent nothing, and leaves no connection.
-func TestGivingUpBeforeTheRequestIsWritten(t *testing.T) {
-	b, _, theirs := backendPair(t)
-	var a Attempt
-	a.Start(b, Request{Path: "/x", Body: [][]byte{[]byte("{}")}, Length: 2}, idleWaiter{})
-	a.Cancel()
-	if err := a.ReadHead(); err == nil {
-		t.Error("it was answered")
-	}
-	a.Close()
-	if sent, _ := io.ReadAll(theirs); len(sent) > 0 || b.open != 0 {
-		t.Errorf("%q was sent, %d connections count", sent, b.open)
 	}
 }
 
