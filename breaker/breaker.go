@@ -209,7 +209,7 @@ func (b *Breaker) count(gen uint64, v Verdict) {
 	if v != BadConnect {
 		b.connects = 0
 	}
-	b.feed(errBad)
+	b.feed()
 	if b.tripped {
 		b.tripped = false
 		b.open(b.cause(), b.opt.Now())
@@ -218,10 +218,10 @@ func (b *Breaker) count(gen uint64, v Verdict) {
 	b.publish()
 }
 
-// feed gives gobreaker one result dated now.
-func (b *Breaker) feed(err error) {
+// feed gives gobreaker one failure dated now.
+func (b *Breaker) feed() {
 	if done, refused := b.cb.Allow(); refused == nil {
-		done(err)
+		done(errBad)
 	}
 }
 
@@ -441,7 +441,7 @@ func (b *Breaker) renew() {
 // force opens a new gobreaker.
 func (b *Breaker) force() {
 	b.trip = true
-	b.feed(errBad)
+	b.feed()
 	b.trip, b.tripped = false, false
 }
 

@@ -34,7 +34,8 @@ type leaveWatch struct {
 
 	mu      sync.Mutex // held while gone is called; guards all below
 	looking bool
-	tells   bool // by the system
+	tells   bool   // by the system
+	call    func() // gone, while it looks
 	place   leavePlace
 }
 
@@ -162,7 +163,7 @@ func (d *departures) remove(c *clientConn) {
 	}
 	w.mu.Lock()
 	looking, told := w.looking, w.tells
-	w.looking = false
+	w.looking, w.call = false, nil
 	if looking && told {
 		d.told.remove(c)
 	}
@@ -184,8 +185,8 @@ func (d *departures) look(c *clientConn, turn uint64) {
 	if late {
 		return
 	}
-	w.looking = true
-	if w.tells = d.told.add(c, gone); !w.tells {
+	w.looking, w.call = true, gone
+	if w.tells = d.told.add(c); !w.tells {
 		c.readAhead(gone)
 	}
 }

@@ -20,14 +20,8 @@ type leaves struct {
 	done chan struct{}
 
 	mu sync.Mutex
-	at map[uint64]watchedLeave
+	at map[uint64]*clientConn
 	n  uint64
-}
-
-// watchedLeave is one connection that is looked at.
-type watchedLeave struct {
-	c    *clientConn
-	gone func()
 }
 
 // leavePlace is where a connection stands with leaves.
@@ -45,7 +39,7 @@ func (l *leaves) begin() {
 		unix.Close(fd)
 		return
 	}
-	l.fd, l.file, l.at, l.done = fd, os.NewFile(uintptr(fd), "departures"), map[uint64]watchedLeave{}, make(chan struct{})
+	l.fd, l.file, l.at, l.done = fd, os.NewFile(uintptr(fd), "departures"), map[uint64]*clientConn{}, make(chan struct{})
 	if l.raw, err = l.file.SyscallConn(); err != nil {
 		l.file.Close()
 		l.file = nil
@@ -86,21 +80,21 @@ func (l *leaves) run() {
 // tell says that a client has left. Whoever ends the watch meanwhile waits for it.
 func (l *leaves) tell(n uint64) {
 	l.mu.Lock()
-	at, ok := l.at[n]
+	c := l.at[n]
 	l.mu.Unlock()
-	if !ok {
+	if c == nil {
 		return
 	}
-	w := &at.c.watched
+	w := &c.watched
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.looking && w.place.n == n {
-		at.gone()
+		w.call()
 	}
 }
 
 // add says whether the system tells of a connection from now on.
-func (l *leaves) add(c *clientConn, gone func()) bool {
+func (l *leaves) add(c *clientConn) bool {
 	if l.file == nil {
 		return false
 	}
@@ -123,7 +117,7 @@ func (l *leaves) add(c *clientConn, gone func()) bool {
 	l.mu.Lock()
 	l.n++
 	p.n = l.n
-	l.at[p.n] = watchedLeave{c, gone}
+	l.at[p.n] = c
 	l.mu.Unlock()
 	e := unix.EpollEvent{Events: unix.EPOLLRDHUP | unix.EPOLLONESHOT, Fd: int32(uint32(p.n)), Pad: int32(uint32(p.n >> 32))}
 	if l.control(p.raw, unix.EPOLL_CTL_ADD, &e) {

@@ -10,6 +10,6 @@ func (*leaves) begin() {}
 
 func (*leaves) end() {}
 
-func (*leaves) add(*clientConn, func()) bool { return false }
+func (*leaves) add(*clientConn) bool { return false }
 
 func (*leaves) remove(*clientConn) {}

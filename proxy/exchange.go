@@ -126,10 +126,9 @@ type exchange struct {
 	stay         uint64 // names the conversation to affinity; 0 for none
 	was          home   // where it was served before
 
-	stopped  atomic.Bool // gone or ending is set: so that nobody takes mu to hear that neither is
-	mu       sync.Mutex  // guards the four below; race is written by the serving goroutine alone
-	gone     bool
-	ending   bool
+	gone     atomic.Bool
+	ending   atomic.Bool
+	mu       sync.Mutex         // guards the two below; race is written by the serving goroutine alone
 	fetching context.CancelFunc // of fetch, while it runs
 	race     *race              // against a hedge; nil without one
 
@@ -405,8 +404,7 @@ func (k skip) name() string {
 // depart is called by departures when the client has left.
 func (x *exchange) depart() {
 	x.mu.Lock()
-	x.gone = true
-	x.stopped.Store(true)
+	x.gone.Store(true)
 	x.cancelFetch()
 	x.nudged()
 	r := x.race
@@ -420,8 +418,7 @@ func (x *exchange) depart() {
 // end is called by a shutdown whose grace is over.
 func (x *exchange) end() {
 	x.mu.Lock()
-	x.ending = true
-	x.stopped.Store(true)
+	x.ending.Store(true)
 	x.cancelFetch()
 	x.nudged()
 	r := x.race
@@ -434,15 +431,10 @@ func (x *exchange) end() {
 
 // broken says why the exchange itself may not go on, or nil.
 func (x *exchange) broken() error {
-	if !x.stopped.Load() && x.race == nil {
-		return nil
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
 	switch {
-	case x.gone:
+	case x.gone.Load():
 		return errGone
-	case x.ending:
+	case x.ending.Load():
 		return errEnding
 	case x.race != nil && x.race.lost(x):
 		return errOvertaken
@@ -463,8 +455,7 @@ func (x *exchange) Flush() error {
 	x.out = x.out[:0]
 	if err != nil {
 		x.mu.Lock()
-		x.gone = true
-		x.stopped.Store(true)
+		x.gone.Store(true)
 		x.mu.Unlock()
 		return errGone
 	}
@@ -553,10 +544,11 @@ func (x *exchange) served() string {
 
 // name is served, as answers have it.
 func (x *exchange) name() shaping.Name {
-	if t := x.cur; t != nil && (x.snap.Config.AnswerModel != "requested" || x.receipt.Requested == "") {
+	said := x.served()
+	if t := x.cur; t != nil && t.ref == said {
 		return t.name
 	}
-	return shaping.NameOf(x.served())
+	return shaping.NameOf(said)
 }
 
 // streams says that the answer goes out as a stream: events, or a body that is
@@ -601,8 +593,9 @@ func (x *exchange) release() {
 	x.readAt, x.lastEvent, x.nextTick, x.deadline = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	x.gaps = meter.Gaps{}
 	hedge := x.race != nil && x.race.h == x
-	x.gone, x.ending, x.race = false, false, nil
-	x.stopped.Store(false)
+	x.gone.Store(false)
+	x.ending.Store(false)
+	x.race = nil
 	x.hedgeAt, x.heir, x.traced, x.tracing = time.Time{}, nil, nil, nil
 	x.sessionKnown, x.sessionID = false, 0
 	x.keys, x.goesOn, x.sought, x.stay, x.was = keyUse{}, false, false, 0, home{}

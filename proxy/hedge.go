@@ -145,12 +145,13 @@ func (x *exchange) hedge(now time.Time) {
 	h.race = r
 	x.mu.Lock()
 	x.race = r
-	gone, ending := x.gone, x.ending
 	x.mu.Unlock()
-	h.mu.Lock()
-	h.gone, h.ending = h.gone || gone, h.ending || ending
-	h.stopped.Store(h.gone || h.ending)
-	h.mu.Unlock()
+	if x.gone.Load() { // who says so from now on tells the hedge as well
+		h.gone.Store(true)
+	}
+	if x.ending.Load() {
+		h.ending.Store(true)
+	}
 	h.sits(t, now)
 	h.trying = true
 	h.send(now)

@@ -83,7 +83,7 @@ func (x *exchange) startFetch() error {
 	f := &fetching{done: make(chan struct{})}
 	x.mu.Lock()
 	x.fetch, x.fetching = f, cancel
-	if x.gone || x.ending {
+	if x.gone.Load() || x.ending.Load() {
 		cancel()
 	}
 	x.mu.Unlock()

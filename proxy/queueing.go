@@ -37,25 +37,19 @@ func (x *exchange) queues(t *target) (bool, error) {
 	if t.line == nil {
 		return true, nil
 	}
-	var now time.Time
 	if l.l == nil {
-		err := t.line.q.Enter(&l.place, x.inLine(t))
-		if err == nil {
-			if l.l = t.line; l.place.Served() {
-				return true, nil
-			}
-		}
-		now = time.Now()
-		if err != nil {
-			x.turnedAway(t, err, now)
+		if err := t.line.q.Enter(&l.place, x.inLine(t)); err != nil {
+			x.turnedAway(t, err, time.Now())
 			return false, nil
 		}
-		l.until = now.Add(x.lineWait(t))
+		if l.l = t.line; l.place.Served() {
+			return true, nil
+		}
+		l.until = time.Now().Add(x.lineWait(t))
 		x.receipt.QueueAhead, _ = l.place.Position()
 		x.receipt.QueueAhead++
-	} else {
-		now = time.Now()
 	}
+	now := time.Now()
 	for {
 		if l.began.IsZero() {
 			l.began = now

@@ -156,11 +156,6 @@ func shortCode(code string) string {
 // /proxy/exchanges, once. m is where the metrics' part is made; its Attempts are used
 // again. When the caller is done with the receipt it says so.
 func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
-	s.tell(r, gaps, m)
-	s.ring.put(r)
-}
-
-func (s *Server) tell(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	attempts := m.Attempts[:0]
 	*m = meter.Exchange{Dialect: r.Dialect, Provider: r.Provider, Model: r.Model, Route: r.Route, Outcome: r.Outcome, Status: r.Status,
 		Stream: r.Stream, Duration: r.Took, FirstContent: r.First, Own: r.Own, Gaps: gaps, AbortPhase: r.Abort, Usage: r.Usage, Dropped: r.Dropped,
@@ -188,6 +183,7 @@ func (s *Server) tell(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
 	clear(attempts)
 	*m = meter.Exchange{Attempts: attempts[:0]}
 	s.live.told(r)
+	s.ring.put(r)
 	if len(r.Attempts) > 1 || r.Outcome != "ok" {
 		s.failures.note(r)
 	}

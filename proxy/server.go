@@ -488,7 +488,9 @@ func departed(err error) bool {
 // leftEarly notes a client that left while its request was still arriving.
 func (s *Server) leftEarly(ctx *fasthttp.RequestCtx) {
 	id := newID()
-	r := &Receipt{ID: string(id[:]), Started: time.Now(), Outcome: "client_closed", Status: 499, Code: "client_closed", Abort: "request"}
+	r := s.ring.spare()
+	defer r.done()
+	r.ID, r.Started, r.Outcome, r.Status, r.Code, r.Abort = string(id[:]), time.Now(), "client_closed", 499, "client_closed", "request"
 	ctx.SetStatusCode(r.Status)
 	s.settle(r, nil, new(meter.Exchange))
 }

@@ -9,28 +9,35 @@ import (
 	"time"
 )
 
-// backendPair is a backend with one idle connection, and its other side.
-func backendPair(t *testing.T) (*Backend, *conn, *net.TCPConn) {
+// socketPair returns the two sides of a connection, which the test closes.
+func socketPair(t testing.TB) (ours, theirs *net.TCPConn) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	ours, err := net.Dial("tcp", ln.Addr().String())
+	a, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs, err := ln.Accept()
+	b, err := ln.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { ours.Close(); theirs.Close() })
+	t.Cleanup(func() { a.Close(); b.Close() })
+	return a.(*net.TCPConn), b.(*net.TCPConn)
+}
+
+// backendPair is a backend with one idle connection, and its other side.
+func backendPair(t *testing.T) (*Backend, *conn, *net.TCPConn) {
+	t.Helper()
+	ours, theirs := socketPair(t)
 	b := &Backend{cfg: Config{ID: "b", Limits: DefaultLimits(true), Deadlines: DefaultDeadlines(true)}, fixed: [][]byte{[]byte(" HTTP/1.1\r\nHost: b\r\n")}}
 	c := newConn(ours, ours)
 	b.open++
 	b.put(c)
-	return b, c, theirs.(*net.TCPConn)
+	return b, c, theirs
 }
 
 // That a request cannot be written is not the last word: its backend may have answered.
@@ -66,13 +73,7 @@ func TestAnswerThatCameBeforeTheRequestIsRead(t *testing.T) {
 	if err := theirs.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	ours, err := c.raw.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := ours.Read(func(uintptr) bool { return !c.idle.isQuiet() }); err != nil { // the runtime has been told
-		t.Fatal(err)
-	}
+	arrived(t, c)
 	a := &Attempt{b: b, w: idleWaiter{}, req: Request{Path: "/x", Body: [][]byte{[]byte("{}")}, Length: 2}}
 	b.idle = nil
 	b.busy.Add(1)

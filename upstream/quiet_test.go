@@ -7,38 +7,28 @@ import (
 	"testing"
 )
 
-// TestIdleConnectionsThatSpeakAreNotUsed: bytes behind an answer are not taken for
-// the next one, and a connection that has ended is not asked on.
-func TestIdleConnectionsThatSpeakAreNotUsed(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+// arrived waits until what was sent on a connection is there.
+func arrived(t *testing.T, c *conn) {
+	t.Helper()
+	raw, err := c.raw.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
+	if err := raw.Read(func(uintptr) bool { return !c.idle.isQuiet() }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestIdleConnectionsThatSpeakAreNotUsed: bytes behind an answer are not taken for
+// the next one, and a connection that has ended is not asked on.
+func TestIdleConnectionsThatSpeakAreNotUsed(t *testing.T) {
 	b := &Backend{cfg: Config{Limits: DefaultLimits(true)}}
 	pair := func() (*conn, net.Conn) {
-		ours, err := net.Dial("tcp", ln.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		theirs, err := ln.Accept()
-		if err != nil {
-			t.Fatal(err)
-		}
+		ours, theirs := socketPair(t)
 		c := newConn(ours, ours)
 		b.open++
 		b.put(c)
 		return c, theirs
-	}
-	// arrived waits until what was sent is there.
-	arrived := func(c *conn) {
-		raw, err := c.raw.(*net.TCPConn).SyscallConn()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := raw.Read(func(uintptr) bool { return !c.idle.isQuiet() }); err != nil {
-			t.Fatal(err)
-		}
 	}
 	good, goodEnd := pair()
 	defer goodEnd.Close()
@@ -47,10 +37,10 @@ func TestIdleConnectionsThatSpeakAreNotUsed(t *testing.T) {
 	if _, err := extraEnd.Write([]byte("HTTP/1.1 200 OK\r\n")); err != nil {
 		t.Fatal(err)
 	}
-	arrived(extra)
+	arrived(t, extra)
 	ended, endedEnd := pair()
 	endedEnd.Close()
-	arrived(ended)
+	arrived(t, ended)
 	now := good.used
 	if got := b.take(now); got != good {
 		t.Errorf("a connection that spoke or ended is taken: %p, want %p of %p and %p", got, good, extra, ended)
@@ -66,16 +56,7 @@ func TestIdleConnectionsThatSpeakAreNotUsed(t *testing.T) {
 }
 
 func BenchmarkIdleLook(b *testing.B) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer ln.Close()
-	ours, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer ours.Close()
+	ours, _ := socketPair(b)
 	c := newConn(ours, ours)
 	b.ReportAllocs()
 	for b.Loop() {
