@@ -3,6 +3,7 @@ package queue
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -55,12 +56,15 @@ const (
 // probed from time to time. Whole answers show neither and are not counted, and no more
 // are streams whose content comes all at once at their end. It is safe for concurrent use.
 type Learner struct {
-	mu      sync.Mutex
+	// Whole answers are only counted, and without the lock.
+	mute  atomic.Int64
+	muted atomic.Int64 // when the last ended, in Unix nanoseconds
+	knows atomic.Bool  // there is a limit, or more than ever may be served at once
+
+	mu      sync.Mutex // guards all below
 	opt     LearnOptions
-	flights []*Flight
-	saying  int // of them that have begun
-	mute    int // of them whole answers
-	muted   time.Time
+	flights []*Flight // streams
+	saying  int       // of them that have begun
 	ended   time.Time // when the last did
 	seen    [2]peak   // most that were served at once, now and in the window before
 	maybe   peak      // more than those, since a moment ago
@@ -105,23 +109,34 @@ func (l *Learner) Set(opt LearnOptions) {
 	positive(&opt.ProbeMax, DefaultProbeMax)
 	positive(&opt.Most, DefaultMost)
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.unlock()
 	l.opt = opt
 }
 
 // Sent notes that a request goes to the server; stream that its first content will
 // be seen.
 func (l *Learner) Sent(f *Flight, stream bool, now time.Time) {
+	if !stream {
+		*f = Flight{l: l, sent: now}
+		l.mute.Add(1)
+		return
+	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.unlock()
 	if len(l.flights) >= flightsMax {
 		return
 	}
-	*f = Flight{l: l, sent: now, ahead: len(l.flights), stream: stream}
+	*f = Flight{l: l, sent: now, ahead: l.underWay(), stream: true}
 	l.flights = append(l.flights, f)
-	if !stream {
-		l.mute++
-	}
+}
+
+// underWay is how many requests the server has of us.
+func (l *Learner) underWay() int { return len(l.flights) + int(l.mute.Load()) }
+
+// unlock says what there is to know before it gives the lock back.
+func (l *Learner) unlock() {
+	l.knows.Store(l.limit != 0 || l.by != nil)
+	l.mu.Unlock()
 }
 
 // Began notes a stream's first content.
@@ -131,7 +146,7 @@ func (f *Flight) Began(now time.Time) {
 		return
 	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.unlock()
 	f.began, f.spoke = true, now
 	l.saying++
 	// Who came before and has not begun was overtaken: it is being read as well. What
@@ -172,7 +187,7 @@ func (l *Learner) confirm(now time.Time) {
 // at a time.
 func (l *Learner) weigh(f *Flight, now, ended time.Time) {
 	proven := l.proven(now)
-	if f.ahead < proven || l.mute > 0 || l.muted.After(f.sent) {
+	if f.ahead < proven || l.mute.Load() > 0 || l.muted.Load() > f.sent.UnixNano() {
 		return // it shows nothing
 	}
 	waited, after := now.Sub(f.sent), now.Sub(ended)
@@ -229,8 +244,8 @@ func (l *Learner) lower(proven int, now time.Time) {
 // works on.
 func (l *Learner) Told(running, waiting int, now time.Time) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := len(l.flights)
+	defer l.unlock()
+	n := l.underWay()
 	serves := max(n-waiting, running)
 	switch {
 	case waiting > 0 && running > 0 && n > serves:
@@ -254,20 +269,24 @@ func (f *Flight) Ended(now time.Time) {
 	if l == nil {
 		return
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	f.l = nil
+	if !f.stream {
+		l.mutedAt(now)
+		l.mute.Add(-1)
+		return
+	}
+	l.mu.Lock()
+	defer l.unlock()
 	if i := slices.Index(l.flights, f); i >= 0 {
 		l.flights = slices.Delete(l.flights, i, i+1)
 	}
-	switch {
-	case f.began:
+	if f.began {
 		l.saying--
 		// A server that keeps an answer back until it is whole (a call of a tool, Ollama)
 		// begins and ends it in one moment, and then two that it works on at once look
 		// like one after the other.
 		if l.ended = now; now.Sub(f.spoke) < l.opt.Least {
-			l.muted = now
+			l.mutedAt(now)
 		}
 		l.confirm(now)
 		if by := l.by; by == f {
@@ -278,17 +297,20 @@ func (f *Flight) Ended(now time.Time) {
 				l.weigh(by, now, now)
 			}
 		}
-	case !f.stream:
-		l.mute--
-		l.muted = now
 	}
 }
+
+// mutedAt notes that a whole answer came, or a stream that came as one.
+func (l *Learner) mutedAt(now time.Time) { l.muted.Store(now.UnixNano()) }
 
 // Limit is how many requests the server is to be given at once; 0 for as many as
 // come.
 func (l *Learner) Limit(now time.Time) int {
+	if !l.knows.Load() {
+		return 0
+	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.unlock()
 	l.confirm(now)
 	if l.limit == 0 {
 		return 0
@@ -313,6 +335,6 @@ func (l *Learner) Learned() int {
 // Forget takes back what was learned: the server is not the one it was.
 func (l *Learner) Forget() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	defer l.unlock()
 	l.limit, l.score, l.probing, l.every, l.seen, l.maybe, l.by = 0, 0, false, 0, [2]peak{}, peak{}, nil
 }

@@ -220,7 +220,7 @@ func TestLearnerProbes(t *testing.T) {
 	c.Ended(now)
 	a.Ended(now)
 	b.Ended(now)
-	if l.Forget(); l.Limit(now) != 0 || len(l.flights) != 0 || l.saying+l.mute != 0 {
+	if l.Forget(); l.Limit(now) != 0 || l.underWay() != 0 || l.saying != 0 {
 		t.Errorf("left behind: %+v", l)
 	}
 }
