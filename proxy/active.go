@@ -1,49 +1,62 @@
 package proxy
 
-// actives are the exchanges under way: a list through them, so that one that comes or
-// goes costs neither a search nor memory. Server.mu guards it.
-type actives struct {
-	first *exchange
-	n     int
+// The exchanges under way are found by their clients' connections, each of which has
+// one at most: so one that comes or goes touches nothing that others do.
+
+// register makes an exchange the present one of its client's connection.
+func (s *Server) register(x *exchange) {
+	w := &x.client.watched
+	w.mu.Lock()
+	x.client.exchange = x
+	w.mu.Unlock()
 }
 
-// neighbours are those before and behind an exchange among the actives.
-type neighbours struct {
-	before, behind *exchange
-	in             bool
-}
-
-func (a *actives) add(x *exchange) {
-	if x.among.in {
+// unregister takes it back, if it still is.
+func (s *Server) unregister(x *exchange) {
+	c := x.client
+	if c == nil {
 		return
 	}
-	x.among = neighbours{behind: a.first, in: true}
-	if a.first != nil {
-		a.first.among.before = x
+	c.watched.mu.Lock()
+	if c.exchange == x {
+		c.exchange = nil
 	}
-	a.first = x
-	a.n++
+	c.watched.mu.Unlock()
+	if s.draining.Load() {
+		s.rest()
+	}
 }
 
-func (a *actives) remove(x *exchange) {
-	if !x.among.in {
-		return
+// rest tells wait when no exchange is under way.
+func (s *Server) rest() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.idle != nil && s.active(nil) == 0 {
+		close(s.idle)
+		s.idle = nil
 	}
-	if b := x.among.before; b != nil {
-		b.among.behind = x.among.behind
-	} else {
-		a.first = x.among.behind
-	}
-	if b := x.among.behind; b != nil {
-		b.among.before = x.among.before
-	}
-	x.among = neighbours{}
-	a.n--
 }
 
-// each calls f with all, the youngest first.
-func (a *actives) each(f func(*exchange)) {
-	for x := a.first; x != nil; x = x.among.behind {
-		f(x)
+// active calls f, unless it is nil, with each exchange under way and returns how many
+// there are. An exchange is not given up while f has it. The caller holds s.mu.
+func (s *Server) active(f func(*exchange)) int {
+	n := 0
+	for c := range s.open {
+		c.watched.mu.Lock()
+		if x := c.exchange; x != nil {
+			if n++; f != nil {
+				f(x)
+			}
+		}
+		c.watched.mu.Unlock()
 	}
+	return n
+}
+
+// underWay is how many exchanges there are. A request that waits for half a
+// minute is one of the last ten seconds.
+func (s *Server) underWay() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.active(nil)
 }

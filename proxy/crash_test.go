@@ -94,7 +94,7 @@ func TestPanicsEndTheirExchangeAlone(t *testing.T) {
 			}
 			for end := time.Now().Add(10 * time.Second); ; {
 				s.mu.Lock()
-				active := s.active.n
+				active := s.active(nil)
 				s.mu.Unlock()
 				if active == 0 && s.inFlight.Load() == 0 {
 					break

@@ -1,46 +1,54 @@
 package proxy
 
 import (
+	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // departures notices clients that leave while their requests run. Its goroutine takes
-// up those that have run for a while; most end before, and cost a place in a list. The
-// system tells which of the others are gone where it can, so that a stream that is
-// held costs no goroutine; elsewhere each has one.
+// up those that have run for a while; most end before. A connection stays in its list
+// from one request to the next while they follow each other soon, so that a request
+// touches nothing but its own connection. The system tells which of the others are
+// gone where it can, so that a stream that is held costs no goroutine; elsewhere each
+// has one.
 type departures struct {
 	told leaves // by the system
 
-	mu     sync.Mutex // guards all below
-	first  *clientConn
-	asleep bool      // nobody is in the list, as the goroutine last saw it
-	next   time.Time // when the goroutine looks again, unless it is asleep
-	wake   chan struct{}
-	stop   chan struct{} // closed by end; nil before begin
-	done   chan struct{}
-	ended  bool
+	began time.Time
+	next  atomic.Int64 // when the goroutine looks again, since began; never while it sleeps
+
+	mu    sync.Mutex // guards all below
+	first *clientConn
+	wake  chan struct{}
+	stop  chan struct{} // closed by end; nil before begin
+	done  chan struct{}
+	ended bool
 }
 
 // leaveWatch is how a connection stands to departures.
 type leaveWatch struct {
-	// Guarded by departures.mu.
-	before, behind *clientConn // in the list
-	listed         bool
-	looked         bool // it was taken up
-	turn           uint64
-	due            time.Time
-	gone           func()
+	before, behind *clientConn // in the list; guarded by departures.mu
 
-	mu      sync.Mutex // held while gone is called; guards all below
-	looking bool
-	tells   bool   // by the system
-	call    func() // gone, while it looks
-	place   leavePlace
+	mu     sync.Mutex // held while gone is called; guards all below
+	listed bool       // changes under departures.mu as well
+	used   bool       // since the goroutine last came by
+	due    time.Time
+	gone   func() // nil for nobody to tell
+	looks  bool   // it was taken up
+	tells  bool   // by the system
+	place  leavePlace
 }
 
-// leastSleep is how long the goroutine sleeps at the least, whatever is due.
-const leastSleep = 2 * time.Millisecond
+const (
+	// leastSleep is how long the goroutine sleeps at the least, whatever is due.
+	leastSleep = 2 * time.Millisecond
+	// listedFor is for how long a connection without a request stays in the list.
+	listedFor = 20 * time.Millisecond
+	// never is when a goroutine looks again that has nothing to look at.
+	never = math.MaxInt64
+)
 
 // begin starts the goroutine, once.
 func (d *departures) begin() {
@@ -50,6 +58,7 @@ func (d *departures) begin() {
 		return
 	}
 	d.wake, d.stop, d.done = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
+	d.began = time.Now()
 	d.told.begin()
 	go d.run(d.wake, d.stop, d.done)
 }
@@ -71,8 +80,6 @@ func (d *departures) run(wake, stop, done chan struct{}) {
 	defer close(done)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var ripe []*clientConn
-	var turns []uint64
 	for {
 		select {
 		case <-timer.C:
@@ -80,31 +87,59 @@ func (d *departures) run(wake, stop, done chan struct{}) {
 		case <-stop:
 			return
 		}
-		ripe, turns = ripe[:0], turns[:0]
+		d.next.Store(never) // who comes while we look wakes us again
 		now := time.Now()
-		var next time.Time
-		d.mu.Lock()
-		for c := d.first; c != nil; {
-			w := &c.watched
-			behind := w.behind
-			switch {
-			case !now.Before(w.due):
-				d.drop(c)
-				w.looked = true
-				ripe, turns = append(ripe, c), append(turns, w.turn)
-			case next.IsZero() || w.due.Before(next):
-				next = w.due
+		next := d.look(now)
+		if next.IsZero() {
+			continue
+		}
+		timer.Reset(max(next.Sub(now), leastSleep))
+		d.hurry(next)
+	}
+}
+
+// look takes up those that are due, drops those that need no look, and returns when
+// to look again; zero when nobody is left.
+func (d *departures) look(now time.Time) (next time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for c := d.first; c != nil; {
+		w := &c.watched
+		behind := w.behind
+		w.mu.Lock()
+		due := w.due
+		switch {
+		case w.gone == nil && w.used:
+			w.used, due = false, now.Add(listedFor)
+		case w.gone == nil:
+			d.drop(c)
+		case !now.Before(due):
+			d.drop(c)
+			w.looks = true
+			if w.tells = d.told.add(c); !w.tells {
+				c.readAhead(w.gone)
 			}
-			c = behind
 		}
-		d.asleep, d.next = next.IsZero(), next
-		d.mu.Unlock()
-		for i, c := range ripe {
-			d.look(c, turns[i])
+		if w.listed && (next.IsZero() || due.Before(next)) {
+			next = due
 		}
-		clear(ripe)
-		if !next.IsZero() {
-			timer.Reset(max(next.Sub(now), leastSleep))
+		w.mu.Unlock()
+		c = behind
+	}
+	return next
+}
+
+// hurry has the goroutine look at a time at the latest, and says whether that is
+// earlier than it would have.
+func (d *departures) hurry(at time.Time) bool {
+	t := int64(at.Sub(d.began))
+	for {
+		was := d.next.Load()
+		if was <= t {
+			return false
+		}
+		if d.next.CompareAndSwap(was, t) {
+			return true
 		}
 	}
 }
@@ -112,21 +147,14 @@ func (d *departures) run(wake, stop, done chan struct{}) {
 // add has gone called when the client leaves, once the time is due.
 func (d *departures) add(c *clientConn, due time.Time, gone func()) {
 	w := &c.watched
-	d.mu.Lock()
-	w.gone, w.due, w.listed, w.looked = gone, due, true, false
-	w.turn++
-	w.before, w.behind = nil, d.first
-	if d.first != nil {
-		d.first.watched.before = c
+	w.mu.Lock()
+	w.gone, w.due, w.used = gone, due, true
+	listed := w.listed
+	w.mu.Unlock()
+	if !listed {
+		d.list(c)
 	}
-	d.first = c
-	wake := d.asleep || due.Before(d.next)
-	if wake {
-		d.next = due
-	}
-	d.asleep = false
-	d.mu.Unlock()
-	if wake {
+	if d.hurry(due) {
 		select {
 		case d.wake <- struct{}{}:
 		default:
@@ -134,7 +162,22 @@ func (d *departures) add(c *clientConn, due time.Time, gone func()) {
 	}
 }
 
-// drop takes a connection out of the list.
+// list puts a connection into the list.
+func (d *departures) list(c *clientConn) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := &c.watched
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.listed = true
+	w.before, w.behind = nil, d.first
+	if d.first != nil {
+		d.first.watched.before = c
+	}
+	d.first = c
+}
+
+// drop takes a connection out of the list. The caller holds both locks.
 func (d *departures) drop(c *clientConn) {
 	w := &c.watched
 	if w.before != nil {
@@ -151,42 +194,14 @@ func (d *departures) drop(c *clientConn) {
 // remove ends the watch of a connection.
 func (d *departures) remove(c *clientConn) {
 	w := &c.watched
-	d.mu.Lock()
-	if w.listed {
-		d.drop(c)
-	}
-	looked := w.looked
-	w.looked, w.gone = false, nil
-	d.mu.Unlock()
-	if !looked {
-		return
-	}
 	w.mu.Lock()
-	looking, told := w.looking, w.tells
-	w.looking, w.call = false, nil
-	if looking && told {
+	looks, tells := w.looks, w.tells
+	w.gone, w.looks = nil, false
+	if looks && tells {
 		d.told.remove(c)
 	}
 	w.mu.Unlock()
-	if looking && !told {
+	if looks && !tells {
 		c.stopReading()
-	}
-}
-
-// look begins to look for a departure, unless the watch has ended since.
-func (d *departures) look(c *clientConn, turn uint64) {
-	w := &c.watched
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	d.mu.Lock()
-	gone := w.gone
-	late := !w.looked || w.turn != turn
-	d.mu.Unlock()
-	if late {
-		return
-	}
-	w.looking, w.call = true, gone
-	if w.tells = d.told.add(c); !w.tells {
-		c.readAhead(gone)
 	}
 }

@@ -88,8 +88,8 @@ func (l *leaves) tell(n uint64) {
 	w := &c.watched
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.looking && w.place.n == n {
-		w.call()
+	if w.looks && w.place.n == n {
+		w.gone()
 	}
 }
 

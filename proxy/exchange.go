@@ -132,7 +132,6 @@ type exchange struct {
 	fetching context.CancelFunc // of fetch, while it runs
 	race     *race              // against a hedge; nil without one
 
-	among    neighbours     // guarded by Server.mu
 	nudge    chan struct{}  // wakes a pause; holds one
 	departed func()         // depart, made once
 	told     meter.Exchange // where settle makes what the meter is told

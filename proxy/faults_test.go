@@ -111,7 +111,7 @@ func TestRandomFaults(t *testing.T) {
 	wg.Wait()
 	for end := time.Now().Add(10 * time.Second); ; {
 		s.mu.Lock()
-		active, open := s.active.n, len(s.open)
+		active, open := s.active(nil), len(s.open)
 		s.mu.Unlock()
 		if active == 0 && open == 0 && s.inFlight.Load() == 0 {
 			break

@@ -39,9 +39,9 @@ const (
 
 // flights lists the exchanges under way, the oldest first.
 func (s *Server) flights(out *Status, now time.Time) {
+	all := []StatusFlight{}
 	s.mu.Lock()
-	all := make([]StatusFlight, 0, s.active.n)
-	s.active.each(func(x *exchange) {
+	s.active(func(x *exchange) {
 		r := x.receipt
 		f := StatusFlight{ID: r.ID, Requested: r.Requested, Key: r.Key, Dialect: r.Dialect, Stream: r.Stream, Seconds: now.Sub(x.start).Seconds(), Events: x.pulse.events.Load()}
 		g, tries, into := x.pulse.seen()

@@ -240,7 +240,7 @@ func (s *Server) paused(name string) *Pause {
 	out := *p
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.active.each(func(x *exchange) {
+	s.active(func(x *exchange) {
 		if t := x.pulse.target.Load(); t != nil && (name == t.ref || name == t.model.Provider.ID || t.at != nil && name == t.model.Provider.ID+"@"+t.at.Name) {
 			out.InFlight++
 		}

@@ -73,14 +73,6 @@ func (s *Server) Retries() RetryState {
 	return s.retries.state(cfg, time.Since(s.started), n)
 }
 
-// underWay is how many exchanges there are. A request that waits for half a
-// minute is one of the last ten seconds.
-func (s *Server) underWay() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.active.n
-}
-
 // tallyParts is how many parts a tally's window has; it forgets one at a time.
 const tallyParts = 10
 

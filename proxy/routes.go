@@ -454,9 +454,7 @@ func (s *Server) readyz(ctx *fasthttp.RequestCtx) {
 		Learned  int                     `json:"learned"`
 		Network  NetworkState            `json:"network"`
 	}{Status: word, Network: s.Network(), Targets: s.targetsState(snap), Backends: s.backendStates(snap), Config: s.reload.Load(), Digest: snap.Digest}
-	s.mu.Lock()
-	out.InFlight = s.active.n
-	s.mu.Unlock()
+	out.InFlight = s.underWay()
 	out.Learned = len(s.learned.list(""))
 	for _, b := range s.pool.EachBreaker() {
 		if b.State != breaker.Closed {

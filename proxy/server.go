@@ -112,8 +112,7 @@ type Server struct {
 
 	mu      sync.Mutex // guards all below
 	open    map[*clientConn]struct{}
-	active  actives
-	idle    chan struct{}  // closed when active becomes empty; nil when nobody waits
+	idle    chan struct{}  // closed when no exchange is under way any more; nil when nobody waits
 	out     chan struct{}  // wakes written; holds one
 	lns     []net.Listener // of Serve and ServeAdmin
 	stopped bool           // by Shutdown: a Serve that comes late has nothing to do
@@ -307,8 +306,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.wait(grace)
 	if err != nil {
 		s.mu.Lock()
-		n := s.active.n
-		s.active.each((*exchange).end)
+		n := s.active((*exchange).end)
 		s.mu.Unlock()
 		last, cancelLast := context.WithTimeout(context.Background(), endGrace)
 		_ = s.wait(last)
@@ -346,14 +344,11 @@ const endGrace = 2 * time.Second
 
 // wait returns when no exchange is active.
 func (s *Server) wait(ctx context.Context) error {
-	s.mu.Lock()
-	if s.active.n == 0 {
-		s.mu.Unlock()
-		return nil
-	}
 	idle := make(chan struct{})
+	s.mu.Lock()
 	s.idle = idle
 	s.mu.Unlock()
+	s.rest()
 	select {
 	case <-idle:
 		return nil
@@ -391,22 +386,6 @@ func (s *Server) answered() {
 	case s.out <- struct{}{}:
 	default:
 	}
-}
-
-func (s *Server) register(x *exchange) {
-	s.mu.Lock()
-	s.active.add(x)
-	s.mu.Unlock()
-}
-
-func (s *Server) unregister(x *exchange) {
-	s.mu.Lock()
-	s.active.remove(x)
-	if s.active.n == 0 && s.idle != nil {
-		close(s.idle)
-		s.idle = nil
-	}
-	s.mu.Unlock()
 }
 
 func (s *Server) track(c *clientConn, open bool) {

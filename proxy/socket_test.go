@@ -258,7 +258,7 @@ func TestSocketsLeaveNothing(t *testing.T) {
 		}
 		eventually(t, "something is left", func() bool {
 			s.mu.Lock()
-			active, open := s.active.n, len(s.open)
+			active, open := s.active(nil), len(s.open)
 			s.mu.Unlock()
 			return active == 0 && open == 0 && s.conns.Load() == 0 && s.inFlight.Load() == 0
 		})
