@@ -88,7 +88,7 @@ type Breaker struct {
 	opt  Options
 
 	published atomic.Pointer[Status] // copy of status, for readers without the lock
-	good      tally                  // successes of the window since it closed
+	good      *tally                 // successes of the window since it closed; apart, since each is written there
 
 	mu       sync.Mutex
 	cb       *gobreaker.TwoStepCircuitBreaker[struct{}]
@@ -111,7 +111,7 @@ func New(name string, cfg Config, opt Options) *Breaker {
 		opt.Rand = rand.Float64
 	}
 	b := &Breaker{name: name, cfg: cfg.filled(), opt: opt}
-	b.good.period, b.good.began = b.cfg.bucket(), time.Now()
+	b.good = &tally{period: b.cfg.bucket(), began: time.Now()}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.renew()

@@ -328,13 +328,18 @@ type Backend struct {
 	waker      *waker   // nil where its box is not woken
 	fixed      [][]byte // for each key, rest of the request line and the headers that never change
 
-	busy atomic.Int64 // attempts under way, and times unconnected those that have no connection yet
-	own  Model        // of attempts that name no model
+	own Model // of attempts that name no model
 
-	mu   sync.Mutex
+	_ [64]byte // what follows is written by each attempt, what is above hardly ever
+
+	busy atomic.Int64 // attempts under way, and times unconnected those that have no connection yet
+
+	mu   sync.Mutex // guards all below
 	idle []*conn
 	open int
 	shut bool
+
+	_ [64]byte
 }
 
 func (p *Pool) newBackend(c Config, baseURL string) (*Backend, error) {
