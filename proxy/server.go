@@ -133,7 +133,7 @@ type Reload struct {
 const connsMax = 1 << 30
 
 // keptBodyMax bounds a body's buffer that is used again.
-const keptBodyMax = 1 << 20
+const keptBodyMax = 4 << 20
 
 // New makes a server that serves snap. Its limit of heads and the client's read
 // and idle deadlines hold for its life; all else follows Apply.

@@ -48,6 +48,15 @@ type Request struct {
 // go on.
 const uploadBytesMax = 64 << 10
 
+// A request that is a little longer than what the backend's socket takes before the
+// backend reads is dear in one piece: its end waits until the backend was woken, and
+// wakes it again. Of one that is longer than windowBytes the first firstBytes go ahead
+// and are mostly read by the time the rest is there.
+const (
+	windowBytes = 1 << 20
+	firstBytes  = 4 << 10
+)
+
 // gatherBytesMax is what is copied into one buffer with the head to be one
 // write and, under TLS, one record.
 const gatherBytesMax = 8 << 10
@@ -229,8 +238,20 @@ func (a *Attempt) send(now time.Time) {
 		return
 	}
 	// The socket mostly takes it all at once, and this processor has it at hand.
-	rest := a.vec
-	n, err := writeNow(c.Conn, rest)
+	rest, n, err := a.vec, 0, error(nil)
+	if whole > windowBytes {
+		for i := 1; i < len(rest) && len(out) < firstBytes; i++ {
+			k := min(firstBytes-len(out), len(rest[i]))
+			out, rest[i] = append(out, rest[i][:k]...), rest[i][k:]
+		}
+		*a.out, rest[0] = out, out
+		n, err = writeNow(c.Conn, rest[:1])
+	}
+	if err == nil && (n == 0 || n == len(out)) {
+		var more int
+		more, err = writeNow(c.Conn, rest[min(n, 1):])
+		n += more
+	}
 	if err != nil || n == whole {
 		a.forget()
 		a.wrote(time.Now(), a.b.writeError(err, limit))

@@ -388,3 +388,52 @@ func TestLargeBodyArrivesWhole(t *testing.T) {
 		b.Close()
 	}
 }
+
+// TestLongRequestsArriveAsTheyAre: in whatever pieces they are written, more than a
+// socket takes at once among them.
+func TestLongRequestsArriveAsTheyAre(t *testing.T) {
+	for _, lengths := range [][]int{{windowBytes - 300}, {20, 5, windowBytes}, {1, 0, 2, windowBytes, 7}, {firstBytes, windowBytes}, {3 * firstBytes, 0, windowBytes}, {40, 8, 16 << 20}} {
+		near, far := socketPair(t)
+		b := &Backend{open: 1, fixed: [][]byte{[]byte(" HTTP/1.1\r\n")}}
+		b.cfg.Limits = Limits{Idle: time.Minute, IdleConns: 8, Conns: 8, HeaderBytes: 16 << 10}
+		b.cfg.Deadlines.Write, b.cfg.Deadlines.FirstContentMax = time.Minute, time.Minute
+		kept := newConn(near, near)
+		kept.used = time.Now()
+		b.idle = []*conn{kept}
+		var whole []byte
+		var parts [][]byte
+		for i, n := range lengths {
+			p := make([]byte, n)
+			for j := range p {
+				p[j] = byte(i + j + j>>8 + j>>16)
+			}
+			whole, parts = append(whole, p...), append(parts, p)
+		}
+		came := make(chan []byte, 1)
+		go func() {
+			defer far.Close()
+			br := bufio.NewReader(far)
+			for {
+				if l, err := br.ReadString('\n'); err != nil || l == "\r\n" {
+					break
+				}
+			}
+			body := make([]byte, len(whole))
+			io.ReadFull(br, body)
+			came <- body
+			io.WriteString(far, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		}()
+		var a Attempt
+		a.Start(b, Request{Path: "/x", Body: parts, Length: len(whole)}, idleWaiter{})
+		if err := a.ReadHead(); err != nil {
+			t.Fatalf("%v: %v", lengths, err)
+		}
+		if body := <-came; !bytes.Equal(body, whole) {
+			t.Errorf("%v: it is not what was sent", lengths)
+		}
+		if a.Close(); a.Sent().IsZero() {
+			t.Errorf("%v: it was never sent", lengths)
+		}
+		near.Close()
+	}
+}
