@@ -10,7 +10,18 @@ type block struct {
 	simple uint64 // may follow a backslash, and is its whole escape
 }
 
+// stretch is how far a string was read by blocks.
+type stretch struct {
+	// Of the block where it stopped: what stopped it, quotes, what is escaped.
+	stop, quote, esc uint64
+
+	escaped uint64 // 1 when the first byte of the next block is
+	slack   int    // of what was read
+}
+
 const (
+	stretchMax = 4096 // blocks that are read in one go, and nothing else on the processor
+
 	blocksMax   = 16  // that are looked at in one go
 	blocksFirst = 2   // and at first: most strings end soon
 	blocksFrom  = 64  // bytes of a string that are read before
@@ -45,6 +56,9 @@ func classifyGo(p []byte, n int, out *[blocksMax]block) {
 // otherwise where to go on one byte after the other: before an escape that is
 // not one letter, at a control character, or near the end of p.
 func blockString(p []byte, i, slack int) (end, slackNow int, found bool) {
+	if wideBlocks {
+		return wideString(p, i, slack)
+	}
 	const odd = 0xaaaaaaaaaaaaaaaa
 	var (
 		blocks  [blocksMax]block
@@ -85,4 +99,27 @@ func blockString(p []byte, i, slack int) (end, slackNow int, found bool) {
 		want = blocksMax
 	}
 	return i - int(escaped), slack, false
+}
+
+// wideString is blockString where scanWide may be used.
+func wideString(p []byte, i, slack int) (end, slackNow int, found bool) {
+	s := stretch{slack: slack}
+	for n := len(p) - i; n >= 64; n = len(p) - i {
+		n = min(n>>6, stretchMax)
+		k := scanWide(p[i:], n, &s)
+		if i += k << 6; k == n {
+			continue
+		}
+		at := bits.TrailingZeros64(s.stop)
+		bit := uint64(1) << at
+		slack = s.slack + bits.OnesCount64(s.esc&(bit-1))
+		switch {
+		case s.esc&bit != 0:
+			return i + at - 1, slack, false
+		case s.quote&bit != 0:
+			return i + at + 1, slack, true
+		}
+		return i + at, slack, false
+	}
+	return i - int(s.escaped), s.slack, false
 }

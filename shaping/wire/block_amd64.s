@@ -85,44 +85,92 @@ done:
 	VZEROUPPER
 	RET
 
-// func classifyAVX512(p *byte, n int, out *block)
+// func scanAVX512(p *byte, n int, s *stretch) int
 //
-// The same, a block in one register.
-TEXT ·classifyAVX512(SB), NOSPLIT, $0-24
+// blockString's loop over n blocks at p, of which there is at least one: a block in
+// one register, and what there is to know of it in others. Returns how many blocks it
+// went through; when it did not get through all, s says where in the next one it
+// stopped.
+TEXT ·scanAVX512(SB), NOSPLIT, $0-32
 	MOVQ p+0(FP), SI
 	MOVQ n+8(FP), CX
-	MOVQ out+16(FP), DI
+	MOVQ s+16(FP), DI
+	MOVQ 24(DI), R8 // escaped
+	MOVQ 32(DI), R9 // slack
+	MOVQ $0xaaaaaaaaaaaaaaaa, R10
 	VPBROADCASTB quote<>(SB), Z8
 	VPBROADCASTB slash<>(SB), Z9
 	VPBROADCASTB last<>(SB), Z10
 	VPBROADCASTB nibble<>(SB), Z11
 	VBROADCASTI32X4 low<>(SB), Z12
 	VBROADCASTI32X4 high<>(SB), Z13
-	TESTQ CX, CX
-	JZ    done512
 
-loop512:
+scan512:
 	VMOVDQU64 (SI), Z0
-	VPCMPEQB  Z8, Z0, K1
-	VPCMPEQB  Z9, Z0, K2
-	VPCMPUB   $2, Z10, Z0, K3
-	VPANDQ    Z11, Z0, Z2
-	VPSRLW    $4, Z0, Z4
-	VPANDQ    Z11, Z4, Z4
-	VPSHUFB   Z2, Z12, Z2
-	VPSHUFB   Z4, Z13, Z4
-	VPTESTMB  Z4, Z2, K4
-	KMOVQ     K1, (DI)
-	KMOVQ     K2, 8(DI)
-	KMOVQ     K3, 16(DI)
-	KMOVQ     K4, 24(DI)
+	VPCMPEQB  Z8, Z0, K1      // quotes
+	VPCMPEQB  Z9, Z0, K2      // backslashes
+	VPCMPUB   $2, Z10, Z0, K3 // control characters
+	KORQ      K1, K3, K5
+	KMOVQ     K2, AX
+	KMOVQ     K5, BX
+	MOVQ      AX, DX
+	ORQ       R8, DX
+	JNZ       escapes512
+	TESTQ     BX, BX
+	JNZ       plain512
+
+next512:
 	ADDQ $64, SI
-	ADDQ $32, DI
 	DECQ CX
-	JNZ  loop512
+	JNZ  scan512
+	JMP  done512
+
+escapes512:
+	VPANDQ   Z11, Z0, Z2
+	VPSRLW   $4, Z0, Z4
+	VPANDQ   Z11, Z4, Z4
+	VPSHUFB  Z2, Z12, Z2
+	VPSHUFB  Z4, Z13, Z4
+	VPTESTMB Z4, Z2, K4 // what may follow a backslash as one letter
+	KMOVQ    K1, R11
+	KMOVQ    K3, R13
+	KMOVQ    K4, BX
+	ANDNQ    AX, R8, AX // backslashes that are not escaped by the block before
+	LEAQ     (AX)(AX*1), DX
+	ORQ      R10, DX
+	SUBQ     AX, DX
+	XORQ     R10, DX    // codes
+	MOVQ     AX, R12
+	ORQ      R8, R12
+	XORQ     DX, R12    // what is escaped
+	ANDQ     AX, DX
+	SHRQ     $63, DX
+	MOVQ     DX, R8
+	ANDNQ    R11, R12, AX
+	ORQ      AX, R13
+	ANDNQ    R12, BX, BX
+	ORQ      R13, BX    // quotes that end it, control characters, escapes of more than a letter
+	JNZ      found512
+	POPCNTQ  R12, DX
+	ADDQ     DX, R9
+	JMP      next512
+
+plain512:
+	KMOVQ K1, R11
+	XORQ  R12, R12
+
+found512:
+	MOVQ BX, (DI)
+	MOVQ R11, 8(DI)
+	MOVQ R12, 16(DI)
 
 done512:
+	MOVQ R8, 24(DI)
+	MOVQ R9, 32(DI)
 	VZEROUPPER
+	MOVQ n+8(FP), AX
+	SUBQ CX, AX
+	MOVQ AX, ret+24(FP)
 	RET
 
 DATA quote<>+0(SB)/1, $0x22

@@ -2,16 +2,18 @@
 
 package wire
 
-import "golang.org/x/sys/cpu"
+import "testing"
 
-// classifiers are those that this machine can run.
-func classifiers() map[string]func([]byte, int, *[blocksMax]block) {
-	all := map[string]func([]byte, int, *[blocksMax]block){"the chosen one": classify}
-	if cpu.X86.HasAVX2 {
-		all["AVX2"] = func(p []byte, n int, out *[blocksMax]block) { classifyAVX2(&p[0], n, &out[0]) }
+// eachWay runs a test for each way in which this machine can read blocks.
+func eachWay(t *testing.T, f func(t *testing.T)) {
+	blocks, wide := hasBlocks, wideBlocks
+	defer func() { hasBlocks, wideBlocks = blocks, wide }()
+	if wide {
+		t.Run("AVX-512", f)
 	}
-	if cpu.X86.HasAVX512BW {
-		all["AVX-512"] = func(p []byte, n int, out *[blocksMax]block) { classifyAVX512(&p[0], n, &out[0]) }
+	if wideBlocks = false; blocks {
+		t.Run("AVX2", f)
 	}
-	return all
+	hasBlocks = false
+	t.Run("bytes", f)
 }

@@ -2,6 +2,7 @@
 
 package wire
 
-func classifiers() map[string]func([]byte, int, *[blocksMax]block) {
-	return map[string]func([]byte, int, *[blocksMax]block){"the chosen one": classify}
-}
+import "testing"
+
+// eachWay runs a test for each way in which this machine can read blocks.
+func eachWay(t *testing.T, f func(t *testing.T)) { f(t) }

@@ -72,11 +72,8 @@ func TestClassifyIsTheSameInGo(t *testing.T) {
 			return
 		}
 		classifyGo(p, n, &want)
-		for name, f := range classifiers() {
-			got = [blocksMax]block{}
-			if f(p, n, &got); got != want {
-				t.Fatalf("%s: %d blocks of %q\n got %x\nwant %x", name, n, p, got, want)
-			}
+		if classify(p, n, &got); got != want {
+			t.Fatalf("%d blocks of %q\n got %x\nwant %x", n, p, got, want)
 		}
 	}
 }
@@ -84,11 +81,21 @@ func TestClassifyIsTheSameInGo(t *testing.T) {
 // A long string is read in blocks: whatever stands at and across their edges
 // must count as it does in a short one.
 func TestLongStringsEndWhereShortOnesDo(t *testing.T) {
+	eachWay(t, longStringsEndWhereShortOnesDo)
+}
+
+func longStringsEndWhereShortOnesDo(t *testing.T) {
 	parts := []string{`\"`, `\\`, `\\\\\\`, `\n`, `\u00e9`, `\ud83d\ude00`, `\u12`, `\x`, `\`, `"`, "\x00", "\n", "\x1f", "\x7f", "é", "\xff", "/", "plain text ", strings.Repeat(`\\`, 40), strings.Repeat("a", 70)}
 	for _, part := range parts {
 		for at := range 200 {
 			checkStringEnd(t, []byte(strings.Repeat("x", at)+part+strings.Repeat("y", 300)+`"`+strings.Repeat("z", 300)), 0)
 			checkStringEnd(t, []byte(strings.Repeat(`\"`, at)+part+strings.Repeat("y", 300)), 0)
+		}
+	}
+	for _, part := range []string{"", `\"`, `\\\`, "\n"} { // longer than is read in one go
+		long := strings.Repeat(`words and \n`, stretchMax*64/12) + strings.Repeat("x", 40)
+		for at := range 100 {
+			checkStringEnd(t, []byte(long+strings.Repeat("y", at)+part+strings.Repeat("z", 300)+`"`), 0)
 		}
 	}
 	rnd := rand.New(rand.NewPCG(2, 2))
