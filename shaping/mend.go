@@ -77,6 +77,7 @@ type Mender struct {
 	opt  *MendOptions
 	off  bool
 	text bool // the text is looked at
+	used bool // since the last Reset
 	request
 
 	choices []mendChoice
@@ -133,16 +134,21 @@ func (m *Mender) Reset(opt *MendOptions, body []byte, tools wire.Span) {
 	if opt == nil {
 		opt = &mendsNothing
 	}
+	m.opt, m.off = opt, opt.none()
+	m.text = opt.Split || opt.Calls != CallsNone
+	m.request.reset(body, tools)
+	if !m.used {
+		return
+	}
+	m.used = false
 	for i := range m.choices {
 		m.choices[i].text.reset()
 	}
-	m.opt, m.off, m.whole, m.work = opt, opt.none(), false, search{}
-	m.text = opt.Split || opt.Calls != CallsNone
+	m.whole, m.work = false, search{}
 	m.choices, m.now = m.choices[:0], nil
 	m.plain, m.plainText = 0, nil
 	m.notes = Notes{}
 	m.last, m.seen, m.out = m.last[:0], m.seen[:0], m.out[:0]
-	m.request.reset(body, tools)
 	for _, b := range []*[]byte{&m.last, &m.main, &m.buf, &m.content, &m.reason, &m.elems, &m.late, &m.visible, &m.raw, &m.args} {
 		if cap(*b) > keptScratchBytes {
 			*b = nil
@@ -190,6 +196,7 @@ func (m *Mender) Delta(d Delta) []Delta {
 	if m.off || d.Done || len(d.Data) == 0 {
 		return append(m.out, d)
 	}
+	m.used = true
 	m.buf, m.args = m.buf[:0], m.args[:0]
 	p := d.Data
 	choices, _ := wire.Get(p, wire.Whole(p), "choices")
@@ -426,7 +433,7 @@ func (m *Mender) Whole(dst, body []byte) ([]byte, bool) {
 	if m.off {
 		return dst, false
 	}
-	m.whole = true
+	m.whole, m.used = true, true
 	m.buf, m.args = m.buf[:0], m.args[:0]
 	choices, _ := wire.Get(body, wire.Whole(body), "choices")
 	s := splice{dst: dst, p: body}
