@@ -5,6 +5,7 @@ import (
 
 	"nearside/catalog"
 	"nearside/proxy/ledger"
+	"nearside/proxy/meter"
 	"nearside/shaping/wire"
 )
 
@@ -28,18 +29,24 @@ func (x *exchange) price() {
 	}
 }
 
-// account writes the exchange's row of the ledger. The receipt is complete.
-func (x *exchange) account() {
-	l := x.s.ledger
+// unreported notes what the exchange used where its backend did not say.
+func (x *exchange) unreported() {
+	if r := x.receipt; !r.HasUsage && x.s.ledger != nil {
+		r.reckoned, r.isReckoned = x.unsaid()
+	}
+}
+
+// account writes an exchange's row of the ledger.
+func (s *Server) account(r *Receipt, gaps *meter.Gaps) {
+	l := s.ledger
 	if l == nil {
 		return
 	}
-	r := x.receipt
 	row := ledger.Row{ID: r.ID, At: r.Started, Key: r.Key, Requested: r.Requested, Ref: r.Model, Provider: r.Provider, Route: r.Route, Dialect: r.Dialect, Stream: r.Stream,
 		Status: r.Status, Outcome: r.Outcome, Code: r.Code, Reported: r.HasUsage, Estimated: r.UsagePartial,
 		Queued: r.Queued, First: r.First, Took: r.Took}
-	if r.Stream {
-		row.GapP50, row.GapP95 = x.gaps.Quantile(0.5), x.gaps.Quantile(0.95)
+	if gaps != nil {
+		row.GapP50, row.GapP95 = gaps.Quantile(0.5), gaps.Quantile(0.95)
 	}
 	for i := range r.Attempts {
 		if !r.Attempts[i].Skipped {
@@ -51,7 +58,7 @@ func (x *exchange) account() {
 	}
 	u, counted := r.Usage, r.HasUsage
 	if !counted {
-		u, row.Estimated = x.unsaid()
+		u, row.Estimated = r.reckoned, r.isReckoned
 	}
 	if counted || row.Estimated {
 		row.Input, row.Output, row.Cached, row.CacheWrite, row.Reasoning = u.Input, u.Output, u.Cached, u.CacheWrite, u.Reasoning

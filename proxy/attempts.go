@@ -366,7 +366,7 @@ func (x *exchange) abandonFor(name, reason string) {
 	now := time.Now()
 	phase := x.at.Phase()
 	x.at.Close()
-	x.leaveLine(0)
+	x.leaveLine(0, now)
 	x.trying = false
 	x.ticket.Settle(breaker.Unknown)
 	x.provider.Settle(breaker.Unknown)

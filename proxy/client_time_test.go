@@ -52,7 +52,7 @@ func TestClientsOwnTimeoutEndsTheExchange(t *testing.T) {
 			t.Errorf("%v: %d, attempts %q, x-should-retry %q\n%s", headers, status, h.Get("X-Nearside-Attempts"), h.Get("X-Should-Retry"), text)
 		}
 		<-left
-		if r := s.ring.find(h.Get("X-Request-Id")); r == nil || r.Outcome != "error" || r.Code != "exchange_timeout" {
+		if r := s.exchange(h.Get("X-Request-Id")); r == nil || r.Outcome != "error" || r.Code != "exchange_timeout" {
 			t.Errorf("%+v", r)
 		}
 	}

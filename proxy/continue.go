@@ -211,7 +211,7 @@ func (x *exchange) part(o *outcome) {
 	usage, counted := x.dec.Usage()
 	c.before, c.counts = shaping.Both(c.before, usage), c.counts && counted
 	x.at.Close()
-	x.leaveLine(0)
+	x.leaveLine(0, now)
 	x.trying = false
 	c.cause, x.failed = *o, outcome{}
 	x.content, x.mute = false, false

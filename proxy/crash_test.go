@@ -78,7 +78,7 @@ func TestPanicsEndTheirExchangeAlone(t *testing.T) {
 				}
 				var r *Receipt
 				for end := time.Now().Add(10 * time.Second); r == nil; {
-					if all := s.ring.last(1, nil); len(all) == 1 && all[0].Code == "internal_error" {
+					if all := s.latest(1, nil); len(all) == 1 && all[0].Code == "internal_error" {
 						r = all[0]
 					}
 					if time.Now().After(end) {

@@ -108,6 +108,7 @@ type exchange struct {
 	nextTick  time.Time
 	mute      bool      // content goes on and none of it can be told yet
 	deadline  time.Time // of the exchange over all targets; zero for none
+	ends      time.Time // when its end began
 	gaps      meter.Gaps
 	opaque    bool // a body that is copied as it is
 	crashed   bool // a panic was caught: what it holds is not used again
@@ -134,7 +135,6 @@ type exchange struct {
 
 	nudge    chan struct{}  // wakes a pause; holds one
 	departed func()         // depart, made once
-	told     meter.Exchange // where settle makes what the meter is told
 	text     []byte         // where headers are made
 	traced   *traced        // nil where nothing is traced or passed on
 	tracing  *tracedAttempt // of the present attempt; nil where it is not traced
@@ -248,7 +248,6 @@ func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
 	if s.tracer != nil {
 		x.beginTrace(s.tracer, &ctx.Request.Header)
 	}
-	s.meter.Begin()
 }
 
 // peek fills the envelope.
@@ -558,15 +557,33 @@ func (x *exchange) streams() bool { return x.receipt.Stream || x.opaque }
 func (x *exchange) release() {
 	s := x.s
 	x.endWait()
-	x.leaveLine(x.used())
+	if x.ends.IsZero() {
+		x.ends = time.Now()
+	}
+	x.leaveLine(x.used(), x.ends)
+	x.ends = time.Time{}
 	s.inFlight.Add(-x.weight)
 	s.unregister(x)
-	s.meter.End()
 	x.s, x.snap, x.ctx, x.client, x.receipt, x.grant = nil, nil, nil, nil, nil, nil
 	x.body, x.weight, x.form, x.model, x.asks = nil, 0, "", wire.Span{}, false
-	x.original, x.mem, x.short, x.media, x.fetch = nil, memory{}, nil, shaping.Media{}, nil
+	// What most exchanges do not touch is not touched here either: it may be in another
+	// processor's cache.
+	if x.original != nil {
+		x.original = nil
+		x.asked.Reset()
+	}
+	if x.surface.dialect == wire.Responses {
+		x.mem = memory{}
+	}
+	if x.shaped == nil { // it was a stream
+		x.turn, x.gaps = shaping.Turn{}, meter.Gaps{}
+		x.held.reset()
+	}
+	if x.failed.name != "" {
+		x.failed = outcome{}
+	}
+	x.short, x.media, x.fetch = nil, shaping.Media{}, nil
 	x.trial, x.as = nil, nil
-	x.asked.Reset()
 	x.env.Reset()
 	clear(x.plan.Steps)
 	x.plan = Plan{Steps: x.plan.Steps[:0]}
@@ -581,7 +598,7 @@ func (x *exchange) release() {
 	x.talk, x.retell, x.fit = 0, false, shaping.FitUnknown
 	x.onward = nil
 	x.idle = 0
-	x.attempt, x.lastReq, x.failed, x.checked, x.saying = time.Time{}, time.Time{}, outcome{}, false, false
+	x.attempt, x.lastReq, x.checked, x.saying = time.Time{}, time.Time{}, false, false
 	if x.encoding {
 		x.enc.Reset(shaping.EncoderOptions{})
 	}
@@ -590,7 +607,6 @@ func (x *exchange) release() {
 	x.mend.Reset(nil, nil, wire.Span{})
 	x.heard = time.Time{}
 	x.readAt, x.lastEvent, x.nextTick, x.deadline = time.Time{}, time.Time{}, time.Time{}, time.Time{}
-	x.gaps = meter.Gaps{}
 	hedge := x.race != nil && x.race.h == x
 	x.gone.Store(false)
 	x.ending.Store(false)
@@ -605,9 +621,7 @@ func (x *exchange) release() {
 	if x.answer = x.answer[:0]; cap(x.answer) > keptBytesMax {
 		x.answer = nil
 	}
-	x.held.reset()
 	x.unshape(s)
-	x.turn = shaping.Turn{}
 	if !x.crashed && !hedge {
 		s.exchanges.Put(x)
 	}

@@ -358,8 +358,7 @@ func (x *exchange) yield() *exchange {
 	} else {
 		x.env, x.asked = wire.Envelope{}, wire.Envelope{} // what they hold is the hedge's now
 	}
-	s.meter.Begin() // both end
-	s.register(h)   // in the place of x
+	s.register(h) // in the place of x
 	h.client.watch(x.start, x.snap.Config.Client.WatchAfter, h.departed)
 	h.commit()
 	h.receipt.Attempts[len(h.receipt.Attempts)-1].Hedged = true

@@ -135,7 +135,7 @@ func BenchmarkFreeLine(b *testing.B) {
 				x.line.l = l
 				x.sits(t, time.Now())
 				x.spoke(time.Now())
-				x.leaveLine(1000)
+				x.leaveLine(1000, time.Now())
 			}
 		})
 	}

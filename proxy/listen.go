@@ -111,7 +111,7 @@ func (x *exchange) gather(max int) error {
 		at := len(x.answer)
 		n, err := x.at.ReadBody(x.answer[at:min(cap(x.answer), max+1)])
 		x.answer = x.answer[:at+n]
-		if begun = begun || !blank(x.answer[at:]); n > 0 && begun && !x.saying {
+		if begun = begun || !blank(x.answer[at:]); n > 0 && begun && !x.saying && !x.at.Arrived() {
 			x.at.Progress(time.Now())
 		}
 		if err == io.EOF {

@@ -100,6 +100,7 @@ func (l *live) told(r *Receipt) {
 // picture returns the picture for those who watch, made anew when the last one is
 // older than that.
 func (s *Server) picture(old time.Duration) *Frame {
+	s.settled() // not below: who tells takes the lock
 	l := &s.live
 	l.mu.Lock()
 	defer l.mu.Unlock()

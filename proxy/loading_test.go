@@ -82,7 +82,7 @@ func TestTargetsThatAreNotReadyAreWaitedFor(t *testing.T) {
 				t.Errorf("got %d, attempts %q\n%s", a.status, a.h.Get("X-Nearside-Attempts"), a.body)
 			}
 			becomes(t, s, upstream.StateReady)
-			r := s.ring.last(1, nil)[0]
+			r := s.latest(1, nil)[0]
 			if w := r.Attempts[0]; w.Waited <= 0 {
 				t.Errorf("the wait is not told: %+v", w)
 			}
@@ -146,7 +146,7 @@ func TestLoadingOverflowsAfterItsWait(t *testing.T) {
 		if status != 200 || h.Get("X-Nearside-Attempts") != "p0/m=loading, p1/m=ok" {
 			t.Fatalf("got %d, attempts %q\n%s", status, h.Get("X-Nearside-Attempts"), body)
 		}
-		return s.ring.last(1, nil)[0]
+		return s.latest(1, nil)[0]
 	}
 	if w := ask().Attempts[0]; w.Waited < 20*time.Millisecond {
 		t.Errorf("it was waited for %v, want 20ms", w.Waited)
@@ -180,7 +180,7 @@ func TestLoadingEndsWithWhenToComeBack(t *testing.T) {
 	if status != 503 || !strings.Contains(body, `"model_loading"`) || h.Get("Retry-After") == "" || h.Get("X-Nearside-Attempts") != "p0/m=loading" {
 		t.Errorf("got %d, retry-after %q, attempts %q\n%s", status, h.Get("Retry-After"), h.Get("X-Nearside-Attempts"), body)
 	}
-	r := s.ring.last(1, nil)[0]
+	r := s.latest(1, nil)[0]
 	if len(r.Attempts) != 1 || r.Attempts[0].Waited < 40*time.Millisecond || r.Attempts[0].Again != posts(backend)-1 || posts(backend) < 2 {
 		t.Errorf("%d posts, attempts %+v", posts(backend), r.Attempts)
 	}
@@ -203,7 +203,7 @@ func TestWaitsThatEndUnaskedSayWhenToComeBack(t *testing.T) {
 	backend.Push(sim.Script{Times: -1, Steps: []sim.Step{sim.Fail(503, "Loading model", "Retry-After: 60")}})
 	f("60")
 	f("60") // it never came to ask
-	if r := s.ring.last(1, nil)[0]; r.Attempts[0].Waited < 20*time.Millisecond || r.Own > r.Took-20*time.Millisecond {
+	if r := s.latest(1, nil)[0]; r.Attempts[0].Waited < 20*time.Millisecond || r.Own > r.Took-20*time.Millisecond {
 		t.Errorf("%v of %v are our own, of which %v were waited", r.Own, r.Took, r.Attempts[0].Waited)
 	}
 	if n := posts(backend); n != 1 {
@@ -278,7 +278,7 @@ func TestWaitsAreLikeAttempts(t *testing.T) {
 		t.Error("it was answered")
 	}
 	eventually(t, "it is over", func() bool { return s.underWay() == 0 })
-	if r := s.ring.last(1, nil)[0]; r.Outcome != "client_closed" {
+	if r := s.latest(1, nil)[0]; r.Outcome != "client_closed" {
 		t.Errorf("outcome %s", r.Outcome)
 	}
 }

@@ -195,6 +195,7 @@ func TestOwnNetworkDownIsNobodysFault(t *testing.T) {
 				}
 			}
 			var text bytes.Buffer
+			s.settled()
 			if err := s.meter.Write(&text); err != nil {
 				t.Fatal(err)
 			}

@@ -114,6 +114,7 @@ func TestOverflow(t *testing.T) {
 				}
 			}
 			var text bytes.Buffer
+			s.settled()
 			if err := s.meter.Write(&text); err != nil {
 				t.Fatal(err)
 			}
@@ -121,7 +122,7 @@ func TestOverflow(t *testing.T) {
 			if counts := strings.Contains(text.String(), `nearside_overflow_total{reason="`+word+`"} `); counts != allowed {
 				t.Errorf("%s, allowed %v: counted %v", one.name, allowed, counts)
 			}
-			if r := s.ring.last(2, nil); allowed && (len(r) != 2 || !strings.HasPrefix(r[1].RouteReason, word)) {
+			if r := s.latest(2, nil); allowed && (len(r) != 2 || !strings.HasPrefix(r[1].RouteReason, word)) {
 				t.Errorf("%s: the receipt says %q", one.name, r[1].RouteReason)
 			}
 		}

@@ -93,6 +93,9 @@ func (x *exchange) queues(t *target) (bool, error) {
 func (x *exchange) inLine(t *target) queue.Request {
 	_, env := x.request()
 	r := queue.Request{ID: x.receipt.ID, Key: x.receipt.Key, Tokens: x.promptTokens(t, env), Answer: int(min(max(env.MaxTokens, 0), 1<<30)), Batch: x.mem.background, Model: t.model.ID}
+	if x.tries == 0 && x.wait.t == nil && x.race == nil && x.fetch == nil { // it has just begun
+		r.At = x.start
+	}
 	if x.asks {
 		r.Batch = r.Batch || string(x.ctx.Request.Header.Peek(headerPriority)) == "batch"
 	}
@@ -172,10 +175,10 @@ func (x *exchange) turnedAway(t *target, err error, now time.Time) {
 
 // leaveLine gives the place back. used is how many tokens the request came to; 0
 // when that is not known.
-func (x *exchange) leaveLine(used int) {
+func (x *exchange) leaveLine(used int, now time.Time) {
 	if l := &x.line; l.l != nil {
-		l.place.Leave(used)
-		l.left()
+		l.place.LeaveAt(used, now)
+		l.left(now)
 	}
 }
 
@@ -183,14 +186,13 @@ func (x *exchange) leaveLine(used int) {
 func (x *exchange) waiveLine() {
 	if l := &x.line; l.l != nil {
 		l.place.Waive()
-		l.left()
+		l.left(time.Now())
 	}
 }
 
-func (l *queueing) left() {
+func (l *queueing) left(now time.Time) {
 	if r := l.berth; r != nil {
 		r.taken.Add(-1)
-		now := time.Now()
 		l.flight.Ended(now)
 		l.l.learn(r, now)
 	}

@@ -3,13 +3,10 @@ package proxy
 import (
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/goccy/go-json"
-	"github.com/rs/zerolog"
 
-	"nearside/proxy/meter"
 	"nearside/shaping"
 	"nearside/shaping/wire"
 )
@@ -82,17 +79,15 @@ type Receipt struct {
 	NotContinued string      `json:"not_continued,omitempty"`
 	UsagePartial bool        `json:"usage_partial,omitempty"`
 
-	declared bool
-	cost     float64    // in USD
-	saved    float64    // what a far model would have taken more
-	overflow overflow   // of RouteReason
-	first    [1]Attempt // where Attempts begins
-	lent     bool       // somebody else may know it: it is not used for another exchange
-	busy     uint32     // nor as long as its own is at work; atomic
+	declared   bool
+	cost       float64    // in USD
+	saved      float64    // what a far model would have taken more
+	overflow   overflow   // of RouteReason
+	first      [1]Attempt // where Attempts begins
+	lent       bool       // somebody else may know it: it is not used for another exchange
+	reckoned   wire.Usage // what the backend did not count, where it can be estimated
+	isReckoned bool
 }
-
-// done says that the receipt's exchange does not touch it any more.
-func (r *Receipt) done() { atomic.StoreUint32(&r.busy, 0) }
 
 // MarshalJSON writes usage with names like all others have.
 func (r *Receipt) MarshalJSON() ([]byte, error) {
@@ -150,114 +145,6 @@ func shortCode(code string) string {
 		}
 	}
 	return code
-}
-
-// settle tells the receipt to metrics, those who watch, the log, and the ring of
-// /proxy/exchanges, once. m is where the metrics' part is made; its Attempts are used
-// again. When the caller is done with the receipt it says so.
-func (s *Server) settle(r *Receipt, gaps *meter.Gaps, m *meter.Exchange) {
-	attempts := m.Attempts[:0]
-	*m = meter.Exchange{Dialect: r.Dialect, Provider: r.Provider, Model: r.Model, Route: r.Route, Outcome: r.Outcome, Status: r.Status,
-		Stream: r.Stream, Duration: r.Took, FirstContent: r.First, Own: r.Own, Gaps: gaps, AbortPhase: r.Abort, Usage: r.Usage, Dropped: r.Dropped,
-		Promoted: len(r.Promoted), Hidden: len(r.Hidden), Split: r.Split, Repaired: r.Repaired, PromptCut: r.PromptCut,
-		Overflow: r.overflow.name(), Client: r.Key, Cost: r.cost, Saved: r.saved, Queued: r.Queued}
-	if r.Look != nil {
-		m.Look = r.Look.Kind
-	}
-	if !r.declared {
-		m.Model = "other"
-	}
-	for i := range r.Attempts {
-		a := &r.Attempts[i]
-		if a.Skipped {
-			continue
-		}
-		model := a.Ref
-		if !a.declared {
-			model = "other"
-		}
-		attempts = append(attempts, meter.Attempt{Provider: a.provider, Endpoint: a.Endpoint, Model: model, Outcome: a.Outcome, Class: a.Class})
-	}
-	m.Attempts = attempts
-	s.meter.Exchange(m)
-	clear(attempts)
-	*m = meter.Exchange{Attempts: attempts[:0]}
-	s.live.told(r)
-	s.ring.put(r)
-	if len(r.Attempts) > 1 || r.Outcome != "ok" {
-		s.failures.note(r)
-	}
-	level := zerolog.InfoLevel
-	if r.Outcome == "error" {
-		level = zerolog.WarnLevel
-	}
-	e := s.log.WithLevel(level)
-	if e == nil {
-		return
-	}
-	e.Str("request", r.ID).Str("dialect", r.Dialect).Str("requested", r.Requested).Str("model", r.Model).Str("route", r.Route).
-		Int("status", r.Status).Str("outcome", r.Outcome)
-	if r.Key != "" {
-		e.Str("key", r.Key)
-	}
-	if r.Endpoint != "" {
-		e.Str("endpoint", r.Endpoint)
-	}
-	if r.RouteReason != "" {
-		e.Str("route_reason", r.RouteReason)
-	}
-	if r.Code != "" {
-		e.Str("code", r.Code)
-	}
-	if r.Abort != "" {
-		e.Str("phase", r.Abort)
-	}
-	if r.Stopped != "" {
-		e.Str("stopped", r.Stopped)
-	}
-	if r.Stream {
-		e.Bool("stream", true).Int("events", r.Events)
-	}
-	if len(r.Attempts) > 1 || r.Outcome != "ok" {
-		var b [256]byte
-		e.Bytes("attempts", appendAttempts(b[:0], r.Attempts))
-	}
-	if len(r.Dropped) > 0 {
-		e.Strs("dropped", r.Dropped)
-	}
-	if len(r.Promoted) > 0 {
-		e.Strs("promoted", r.Promoted)
-	}
-	if len(r.Hidden) > 0 {
-		e.Strs("hidden", r.Hidden)
-	}
-	if len(r.Repaired) > 0 {
-		e.Strs("repaired", r.Repaired)
-	}
-	if r.Format != "" {
-		e.Str("format", r.Format)
-	}
-	r.logContinued(e)
-	if r.Truncated > 0 {
-		e.Int("truncated", r.Truncated)
-	}
-	if r.PromptCut {
-		e.Bool("prompt_cut", true).Int("estimated", r.Estimated)
-	}
-	if r.HasUsage {
-		e.Int64("input", r.Usage.Input).Int64("output", r.Usage.Output)
-	}
-	var b [24]byte
-	if r.First > 0 {
-		e.RawJSON("first_content", appendMillis(b[:0], r.First))
-	}
-	if r.Queued > 0 {
-		e.RawJSON("queued", appendMillis(b[:0], r.Queued))
-	}
-	if r.Simulated {
-		e.Bool("simulated", true)
-	}
-	e.RawJSON("own", appendMillis(b[:0], r.Own)).RawJSON("took", appendMillis(b[:0], r.Took)).Msg("exchange")
 }
 
 // appendMillis appends a time in milliseconds as zerolog's Dur has it, in a fraction of
@@ -383,7 +270,7 @@ func (g *ring) spare() *Receipt {
 	if r == nil {
 		r = new(Receipt)
 	}
-	r.Attempts, r.busy = r.first[:0], 1
+	r.Attempts = r.first[:0]
 	return r
 }
 
@@ -397,7 +284,7 @@ func (g *ring) put(r *Receipt) {
 			g.next = 0
 		}
 	}
-	if old != nil && (old.lent || atomic.LoadUint32(&old.busy) != 0) {
+	if old != nil && old.lent {
 		old = nil
 	}
 	g.mu.Unlock()

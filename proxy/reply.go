@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"nearside/proxy/meter"
 	"nearside/shaping"
 	"nearside/shaping/wire"
 )
@@ -119,7 +120,8 @@ func (x *exchange) reply() {
 	r.BytesOut = int64(len(body))
 	ctx.Response.SwapBody(body)
 	r.Outcome, r.Status = "ok", x.at.Head.Status
-	x.at.Close()
+	x.ends = time.Now()
+	x.at.CloseAt(x.ends)
 	x.trying = false
 	x.close()
 }
@@ -333,7 +335,10 @@ func (x *exchange) tried() string {
 // close settles the receipt and releases the exchange.
 func (x *exchange) close() {
 	r := x.receipt
-	now := time.Now()
+	if x.ends.IsZero() {
+		x.ends = time.Now()
+	}
+	now := x.ends
 	r.Took = now.Sub(x.start)
 	if x.lastReq.IsZero() {
 		r.Own = r.Took - x.idled()
@@ -350,18 +355,18 @@ func (x *exchange) close() {
 	x.settleKey()
 	x.mended()
 	x.warn()
-	var gaps = &x.gaps
-	if !r.Stream {
-		gaps = nil
+	var gaps *meter.Gaps
+	if r.Stream {
+		gaps = new(meter.Gaps)
+		*gaps = x.gaps
 	}
 	r.Code = shortCode(r.Code)
 	x.price()
-	x.account()
+	x.unreported()
 	if x.traced != nil {
 		x.endTrace()
 	}
 	x.keepBodies()
-	s.settle(r, gaps, &x.told)
 	x.release()
-	r.done()
+	s.settle(r, gaps)
 }

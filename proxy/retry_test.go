@@ -144,7 +144,7 @@ func TestRetriesStayWithinTheirBudget(t *testing.T) {
 		if status != 502 || !strings.Contains(text, "boom") || h.Get("X-Nearside-Attempts") != "p0/m=status_500, p1/m=retry_budget" || h.Get("X-Nearside-Stopped") != why || h.Get("X-Should-Retry") != "false" {
 			t.Errorf("%d %v\n%s", status, h, text)
 		}
-		r := s.ring.find(h.Get("X-Request-Id"))
+		r := s.exchange(h.Get("X-Request-Id"))
 		if r == nil || r.Stopped != why || len(r.Attempts) != 2 || !r.Attempts[1].Skipped || r.Attempts[1].Reason != why {
 			t.Errorf("receipt %+v", r)
 		}

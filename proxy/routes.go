@@ -473,6 +473,7 @@ func (s *Server) listLearned(ctx *fasthttp.RequestCtx) {
 
 func (s *Server) metrics(ctx *fasthttp.RequestCtx) {
 	ctx.SetContentType("text/plain; version=0.0.4; charset=utf-8")
+	s.settled()
 	if err := s.meter.Write(ctx); err != nil {
 		s.log.Error().Err(err).Msg("metrics")
 	}
@@ -480,7 +481,7 @@ func (s *Server) metrics(ctx *fasthttp.RequestCtx) {
 
 func (s *Server) oneExchange(ctx *fasthttp.RequestCtx) {
 	id, _ := ctx.UserValue("id").(string)
-	r := s.ring.find(id)
+	r := s.exchange(id)
 	if r == nil || !seenBy(grantOf(ctx))(r) {
 		replyError(ctx, &wire.Error{Status: 404, Type: "invalid_request_error", Code: "exchange_not_found", Param: "id",
 			Message: "no exchange with this id among the last " + strconv.Itoa(s.snap.Load().Config.ExchangesKept) + " (proxy.exchangesKept)"}, 0, false)
@@ -494,6 +495,6 @@ func (s *Server) lastExchanges(ctx *fasthttp.RequestCtx) {
 	if n <= 0 || n > 100 {
 		n = 20
 	}
-	all := s.ring.last(n, seenBy(grantOf(ctx)))
+	all := s.latest(n, seenBy(grantOf(ctx)))
 	writeJSON(ctx, 200, map[string]any{"object": "list", "data": all})
 }

@@ -56,9 +56,9 @@ func (x *exchange) send(now time.Time) {
 	x.checked, x.saying, x.opaque, x.finished, x.closed = false, false, false, false, false
 	x.heard = time.Time{}
 	x.answer = x.answer[:0]
-	x.held.reset()
-	x.scan.Reset(t.backend.Limits().EventBytes)
 	if x.receipt.Stream {
+		x.held.reset()
+		x.scan.Reset(t.backend.Limits().EventBytes)
 		x.dec.Reset(x.talk)
 	}
 	x.resetMender(t)
@@ -74,7 +74,7 @@ func (x *exchange) send(now time.Time) {
 		x.extra = further
 	}
 	req := upstream.Request{Path: x.path(), Key: x.keys.at, Headers: further, ContentType: x.form, Body: x.parts, Length: length, Stream: x.receipt.Stream, ModelLines: t.lines,
-		Prompt: x.promptTokens(t, env), Model: t.state}
+		Prompt: x.promptTokens(t, env), Model: t.state, At: now}
 	if !x.receipt.Stream {
 		req.Whole = int(min(x.env.MaxTokens, 1<<20))
 		if req.Whole == 0 {

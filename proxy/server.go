@@ -82,7 +82,6 @@ type Server struct {
 	affinity  affinity
 	refused   sync.Map // provider id or ref → refusal
 	learned   learning // what backends taught by refusing
-	retries   retries
 	paces     sync.Map // target.key → *[2]pace, where a policy hedges
 	exchanges sync.Pool
 	requests  sync.Pool // *shaping.Request
@@ -98,13 +97,19 @@ type Server struct {
 	network   network
 	warm      warming
 	dialer    upstream.Dialer // for images; its Policy is set there
-	inFlight  atomic.Int64    // bytes of bodies
 	conns     atomic.Int64
 	draining  atomic.Bool
+
+	_        [64]byte     // what is above is hardly written; these are by each exchange
+	inFlight atomic.Int64 // bytes of bodies
+	retries  retries
+	_        [64]byte
+
 	strangers strangers
 	room      room
 
 	departures departures
+	settling   settling
 	quit       chan struct{} // closed by the first Shutdown
 	// Connections that there was no place for and that are being told so.
 	turnedBack atomic.Int64
@@ -179,6 +184,7 @@ func New(snap *Snapshot, opt Options) *Server {
 	s.warm.init(s)
 	s.meter.WatchWarm(s.warm.gauges)
 	s.meter.WatchPaused(s.pauses.names)
+	s.meter.WatchInFlight(s.underWay)
 	s.meter.WatchBudget(func() int { return s.Retries().Left })
 	s.lines.told, s.lines.changed = s.slotsChanged, make(chan struct{}, 1)
 	s.pool = upstream.NewPool(upstream.Options{Dialer: opt.Dialer, Agent: "nearside/" + opt.Version, Changed: s.breakerChanged, Gone: opt.Meter.Forget, State: s.stateChanged})
@@ -244,7 +250,8 @@ func (s *Server) Reloaded(r Reload) {
 // Serve accepts connections from ln until Shutdown, and probes backends until
 // ctx ends. cert is nil for plain HTTP.
 func (s *Server) Serve(ctx context.Context, ln net.Listener, cert *tls.Config) error {
-	s.departures.begin() // Shutdown ends it: those that are let finish may leave
+	s.departures.begin() // Shutdown ends both: those that are let finish may leave
+	s.settling.begin(s)
 	ctx, cancel := context.WithCancel(ctx)
 	var probing sync.WaitGroup
 	probing.Go(func() { s.pool.Run(ctx) })
@@ -335,6 +342,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.leaving.Wait()
 	s.stopJobs()
 	s.departures.end()
+	s.settling.end(s)
 	s.pool.Close()
 	return err
 }
@@ -468,10 +476,9 @@ func departed(err error) bool {
 func (s *Server) leftEarly(ctx *fasthttp.RequestCtx) {
 	id := newID()
 	r := s.ring.spare()
-	defer r.done()
 	r.ID, r.Started, r.Outcome, r.Status, r.Code, r.Abort = string(id[:]), time.Now(), "client_closed", 499, "client_closed", "request"
 	ctx.SetStatusCode(r.Status)
-	s.settle(r, nil, new(meter.Exchange))
+	s.settle(r, nil)
 }
 
 // badHTTP answers what fasthttp could not parse as a request. The error's own

@@ -237,4 +237,7 @@ func (s *Server) statusTargets(snap *Snapshot, out *Status, breakers map[string]
 	}
 }
 
-func (s *Server) status(ctx *fasthttp.RequestCtx) { writeJSON(ctx, 200, s.Status()) }
+func (s *Server) status(ctx *fasthttp.RequestCtx) {
+	s.settled()
+	writeJSON(ctx, 200, s.Status())
+}

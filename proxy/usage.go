@@ -100,6 +100,7 @@ func (s *Server) asked(ctx *fasthttp.RequestCtx) (q ledger.Query, e *wire.Error)
 	if s.ledger == nil {
 		return q, &wire.Error{Status: 404, Type: "invalid_request_error", Code: "no_ledger", Message: "no account of exchanges is kept (proxy.ledger.keep)"}
 	}
+	s.settled()
 	args := ctx.QueryArgs()
 	now := time.Now()
 	if name := string(args.Peek("zone")); name != "" {

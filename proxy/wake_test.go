@@ -124,12 +124,13 @@ func TestSleepingBoxIsWokenBeforeItIsGivenUp(t *testing.T) {
 	if load := s.States()[0].Models; len(load) > 0 && load[0].LoadSeconds > 0 {
 		t.Errorf("the sleep was learned as a load: %+v", load)
 	}
-	for _, r := range s.ring.last(3, nil) {
+	for _, r := range s.latest(3, nil) {
 		if w := r.Attempts[0]; w.Waited <= 0 || !strings.Contains(w.Reason, "wake-on-LAN packet was sent") && r.Attempts[0].Again == 0 {
 			t.Errorf("the receipt does not tell it: %+v", w)
 		}
 	}
 	var m bytes.Buffer
+	s.settled()
 	if err := s.meter.Write(&m); err != nil || !strings.Contains(m.String(), "\nnearside_wake_packets_total{provider=\"p0\"} 1\n") {
 		t.Errorf("the metrics do not tell of the packet: %v", err)
 	}
@@ -145,7 +146,7 @@ func TestBoxThatDoesNotWakeIsGivenUp(t *testing.T) {
 		if status, h, body := post(t, base+"/v1/chat/completions", chatBody); status != 200 || h.Get("X-Nearside-Attempts") != "p0/m=waking, p1/m=ok" {
 			t.Fatalf("got %d, attempts %q\n%s", status, h.Get("X-Nearside-Attempts"), body)
 		}
-		return s.ring.last(1, nil)[0]
+		return s.latest(1, nil)[0]
 	}
 	if w := f().Attempts[0].Waited; w < 30*time.Millisecond {
 		t.Errorf("it was given up after %v, want 30ms", w)

@@ -98,6 +98,7 @@ func TestModelsAreLoadedAtTheStart(t *testing.T) {
 				t.Error("how long the load took is not learned")
 			}
 			var m bytes.Buffer
+			s.settled()
 			if err := s.meter.Write(&m); err != nil || !strings.Contains(m.String(), `nearside_warm_model{model="p0/m",state="warm"} 1`) || !strings.Contains(m.String(), `nearside_warm_loads_total{model="p0/m",outcome="loaded"} 1`) {
 				t.Errorf("the metrics do not tell it (%v)", err)
 			}

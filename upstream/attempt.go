@@ -40,6 +40,7 @@ type Request struct {
 	Model       *Model            // what is learned of the model that is asked; nil for none
 	ModelLines  []byte            // the model's own header lines
 	Dialled     func(reused bool) // called when the connection stands; may be nil
+	At          time.Time         // now, where the caller knows it
 }
 
 // uploadBytesMax is what is written on the serving goroutine; it fits a
@@ -111,7 +112,10 @@ type dialled struct {
 
 // Start begins an attempt. It returns at once; failures show in ReadHead.
 func (a *Attempt) Start(b *Backend, req Request, w Waiter) {
-	now := time.Now()
+	now := req.At
+	if now.IsZero() {
+		now = time.Now()
+	}
 	a.mu.Lock()
 	a.c, a.stopDial, a.cancelled, a.closed = nil, nil, false, false
 	a.mu.Unlock()
@@ -353,9 +357,8 @@ func (a *Attempt) ReadHead() error {
 	c.shrink()
 	a.inBody = true
 	a.body.reset(a.Head.Length)
-	now := time.Now()
 	if a.sent.IsZero() {
-		a.sent = now // an answer before the end of the upload
+		a.sent = time.Now() // an answer before the end of the upload
 	}
 	a.phase = PhaseContent
 	budget, name := a.patience(a.sent)
@@ -382,6 +385,16 @@ func (a *Attempt) Progress(now time.Time) {
 	a.setDeadline(now, a.b.cfg.Deadlines.Gap, "gap", KindGapTimeout)
 }
 
+// Arrived says that content came, where nothing is left to wait for: of a body whose
+// length was told.
+func (a *Attempt) Arrived() bool {
+	if a.body.left != 0 || a.body.chunked {
+		return false
+	}
+	a.phase = PhaseStream
+	return true
+}
+
 // Finishing says that the backend has said its regular end: what may still
 // come behind it has wait to come.
 func (a *Attempt) Finishing(now time.Time, wait time.Duration) {
@@ -406,7 +419,10 @@ func (a *Attempt) Drain(wait time.Duration) {
 // Close ends the attempt. A connection whose answer was read to its true end
 // is kept for the next; every other is closed. It waits for what the attempt
 // started.
-func (a *Attempt) Close() {
+func (a *Attempt) Close() { a.CloseAt(time.Time{}) }
+
+// CloseAt is Close where the caller knows what time it is.
+func (a *Attempt) CloseAt(now time.Time) {
 	if a.b == nil {
 		return
 	}
@@ -449,7 +465,10 @@ func (a *Attempt) Close() {
 		}
 		c.a = nil
 		if keep {
-			a.b.put(c)
+			if now.IsZero() {
+				now = time.Now()
+			}
+			a.b.put(c, now)
 		} else {
 			c.raw.Close()
 			a.b.release()

@@ -36,7 +36,7 @@ func backendPair(t *testing.T) (*Backend, *conn, *net.TCPConn) {
 	b := &Backend{cfg: Config{ID: "b", Limits: DefaultLimits(true), Deadlines: DefaultDeadlines(true)}, fixed: [][]byte{[]byte(" HTTP/1.1\r\nHost: b\r\n")}}
 	c := newConn(ours, ours)
 	b.open++
-	b.put(c)
+	b.put(c, time.Now())
 	return b, c, theirs
 }
 

@@ -19,7 +19,7 @@ type Model struct {
 
 	rate atomic.Uint64 // learned prefill rate, float64 bits, tokens per second
 	load atomic.Int64  // learned load time, nanoseconds
-	warm atomic.Int64  // unix nanoseconds of the last content; 0 when never
+	warm atomic.Int64  // unix nanoseconds of the last content, by warmStep; 0 when never
 	held atomic.Bool   // hold is in force; changed under States.mu alone
 	odd  atomic.Bool   // state is not empty; likewise
 	due  atomic.Bool   // freed waits for its proof; likewise
@@ -218,7 +218,9 @@ func (m *Model) wrong(state, detail string, now time.Time) {
 
 // served takes in that content came. Where all was well before, it takes no lock.
 func (m *Model) served(now time.Time) {
-	m.warm.Store(nanos(now))
+	if at := nanos(now); at-m.warm.Load() > int64(warmStep) { // which all its attempts read
+		m.warm.Store(at)
+	}
 	if m.states == nil || m.row.calm.Load() && m.kept.Load() && !m.held.Load() && !m.odd.Load() && !m.due.Load() {
 		return
 	}

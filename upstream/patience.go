@@ -11,6 +11,7 @@ const (
 	prefillBase  = 20              // seconds beside it
 	prefillLeast = 256             // tokens; shorter prompts say nothing of the rate
 	warmFor      = 5 * time.Minute // Ollama unloads a model after it
+	warmStep     = time.Second     // by which it is noted that content came
 )
 
 // wholeToken is what one token of an answer that comes whole may take, and

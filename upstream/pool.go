@@ -515,8 +515,8 @@ func (b *Backend) take(now time.Time) *conn {
 	}
 }
 
-func (b *Backend) put(c *conn) {
-	c.used = time.Now()
+func (b *Backend) put(c *conn, now time.Time) {
+	c.used = now
 	c.shrink()
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -5,6 +5,7 @@ package upstream
 import (
 	"net"
 	"testing"
+	"time"
 )
 
 // arrived waits until what was sent on a connection is there.
@@ -27,7 +28,7 @@ func TestIdleConnectionsThatSpeakAreNotUsed(t *testing.T) {
 		ours, theirs := socketPair(t)
 		c := newConn(ours, ours)
 		b.open++
-		b.put(c)
+		b.put(c, time.Now())
 		return c, theirs
 	}
 	good, goodEnd := pair()

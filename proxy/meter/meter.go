@@ -73,7 +73,6 @@ type Meter struct {
 	now      func() time.Time
 	version  string
 	registry *prometheus.Registry
-	inFlight atomic.Int64
 	offline  atomic.Bool
 
 	mu        sync.Mutex
@@ -119,6 +118,7 @@ type Meter struct {
 	traces    func() Traces // nil without any
 	log       func() int64  // nil without one
 	paused    func() []string
+	inFlight  func() int // nil while nobody has said
 }
 
 // Key is a provider's key that is left alone.
@@ -204,11 +204,13 @@ func New(opt Options) *Meter {
 	return m
 }
 
-// Begin counts an exchange as in flight. Every Begin is followed by one End.
-func (m *Meter) Begin() { m.inFlight.Add(1) }
-
-// End takes an exchange out of those in flight.
-func (m *Meter) End() { m.inFlight.Add(-1) }
+// WatchInFlight has the metrics ask f how many exchanges are under way whenever they
+// are written. f must be quick and safe for concurrent use.
+func (m *Meter) WatchInFlight(f func() int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.inFlight = f
+}
 
 // Exchange counts a finished exchange, once. It does not keep x, and does not
 // allocate unless a label value is new.
@@ -476,7 +478,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	breakers, backends := m.breakers.copied(), m.backends.copied()
 	reloads, reloadOK, reloaded := m.reloads, m.reloadOK, m.reloaded
 	store, endpoints, keys, budget, lines := m.store, m.endpoints, m.keys, m.budget, m.lines
-	ledger, traces, log, warm, paused := m.ledger, m.traces, m.log, m.warm, m.paused
+	ledger, traces, log, warm, paused, inFlight := m.ledger, m.traces, m.log, m.warm, m.paused, m.inFlight
 	m.mu.Unlock()
 
 	for _, rows := range counters {
@@ -502,7 +504,11 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(r.desc, prometheus.GaugeValue, truth(state == r.value), r.labels[0], state)
 		}
 	}
-	out <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(m.inFlight.Load()))
+	n := 0
+	if inFlight != nil {
+		n = inFlight()
+	}
+	out <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(n))
 	out <- prometheus.MustNewConstMetric(offlineDesc, prometheus.GaugeValue, truth(m.offline.Load()))
 	if reloads {
 		out <- prometheus.MustNewConstMetric(reloadDesc, prometheus.GaugeValue, truth(reloadOK))

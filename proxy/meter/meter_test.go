@@ -181,9 +181,7 @@ nearside_config_last_reload_success_timestamp_seconds 1.7000000005e+09
 nearside_config_reloads_total{outcome="error"} 1
 nearside_config_reloads_total{outcome="ok"} 1
 `)
-	m.Begin()
-	m.Begin()
-	m.End()
+	m.WatchInFlight(func() int { return 1 })
 	wantText(t, m, "nearside_in_flight", `
 # TYPE nearside_in_flight gauge
 nearside_in_flight 1
@@ -418,7 +416,6 @@ func TestConcurrentUse(t *testing.T) {
 		all.Go(func() {
 			x := full()
 			for i := range each {
-				m.Begin()
 				m.Exchange(x)
 				m.Breaker("a", breakerStates[i%3])
 				m.Reload(i%2 == 0)
@@ -429,7 +426,6 @@ func TestConcurrentUse(t *testing.T) {
 					}
 					m.Forget("a")
 				}
-				m.End()
 			}
 		})
 	}
@@ -438,17 +434,13 @@ func TestConcurrentUse(t *testing.T) {
 	if got := text(t, m, "nearside_exchange_seconds_count"); got != want {
 		t.Fatalf("got %q, want %q", got, want)
 	}
-	wantText(t, m, "nearside_in_flight", `
-# TYPE nearside_in_flight gauge
-nearside_in_flight 0
-`)
 }
 
 func TestHotPathDoesNotAllocate(t *testing.T) {
 	m := New(Options{})
 	x := full()
 	m.Exchange(x)
-	if got := testing.AllocsPerRun(100, func() { m.Begin(); m.Exchange(x); m.End() }); got != 0 {
+	if got := testing.AllocsPerRun(100, func() { m.Exchange(x) }); got != 0 {
 		t.Fatalf("Exchange: %v allocations, want none", got)
 	}
 	if got := testing.AllocsPerRun(100, func() { x.Gaps.Observe(30 * ms) }); got != 0 {

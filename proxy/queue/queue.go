@@ -56,6 +56,7 @@ type Request struct {
 	Answer int     // tokens that the answer may have; 0 when that is not said
 	Batch  bool    // interactive ones go first
 	Model  string
+	At     time.Time // now, where the caller knows it
 }
 
 // FullError says that too many wait. Expected is when asking again makes sense.
@@ -169,7 +170,7 @@ func positive[T int | time.Duration](v *T, otherwise T) {
 func (q *Queue) Enter(p *Place, r Request) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	now := q.opt.Now()
+	now := q.time(r.At)
 	s := q.begin(p, r, now)
 	if q.free() && len(q.waiting) == 0 && q.models.ready(r.Model) {
 		q.join(p, s)
@@ -202,6 +203,14 @@ func (q *Queue) TryEnter(p *Place, r Request) bool {
 	q.join(p, s)
 	q.serve(p, p.start, now)
 	return true
+}
+
+// time is what a caller says that it is, or else the clock.
+func (q *Queue) time(said time.Time) time.Time {
+	if said.IsZero() {
+		return q.opt.Now()
+	}
+	return said
 }
 
 func (q *Queue) begin(p *Place, r Request, now time.Time) *share {
@@ -501,13 +510,16 @@ func (q *Queue) position(p *Place, now time.Time) (ahead int, expected time.Dura
 // Leave gives the place back, in the queue or served. used is how many tokens the
 // request came to, when that is known, else 0: what it used more or less than
 // estimated counts for its key. It may be called twice, and on a zero Place.
-func (p *Place) Leave(used int) { p.leave(used, false) }
+func (p *Place) Leave(used int) { p.leave(used, false, time.Time{}) }
+
+// LeaveAt is Leave where the caller knows what time it is.
+func (p *Place) LeaveAt(used int, now time.Time) { p.leave(used, false, now) }
 
 // Waive is Leave for a request for which the backend has done nothing: it counts for
 // nobody.
-func (p *Place) Waive() { p.leave(0, true) }
+func (p *Place) Waive() { p.leave(0, true, time.Time{}) }
 
-func (p *Place) leave(used int, nothing bool) {
+func (p *Place) leave(used int, nothing bool, now time.Time) {
 	q := p.q
 	if q == nil {
 		return
@@ -530,7 +542,7 @@ func (p *Place) leave(used int, nothing bool) {
 	default:
 		q.running--
 		p.share.running--
-		now := q.opt.Now()
+		now = q.time(now)
 		q.models.leave(p.r.Model, now)
 		switch {
 		case nothing:

@@ -1,0 +1,76 @@
+package proxy
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"nearside/upstream"
+)
+
+// Receipts that wait for each other are told once each, whoever asks meanwhile, and
+// all of them before the server is gone.
+func TestReceiptsThatWaitAreToldOnce(t *testing.T) {
+	const callers, each = 4, 3 * settleSoon
+	s, _ := testServerOf(t, Options{}, func(c *Config, _ []upstream.Config) { c.ExchangesKept = callers*each + 100 }, "http://127.0.0.1:9/v1")
+	count := func() int {
+		var text strings.Builder
+		if err := s.meter.Write(&text); err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(text.String(), "\n") {
+			if n := 0; strings.HasPrefix(line, "nearside_exchanges_total{") {
+				if _, err := fmt.Sscan(line[strings.LastIndexByte(line, ' '):], &n); err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+		}
+		return 0
+	}
+	receipt := func(id string) *Receipt {
+		r := s.ring.spare()
+		r.ID, r.Outcome, r.Status, r.Dialect, r.Route = id, "ok", 200, "chat", "near"
+		return r
+	}
+	var all sync.WaitGroup
+	for g := range callers {
+		all.Go(func() {
+			for i := range each {
+				id := fmt.Sprint(g, "-", i)
+				if s.settle(receipt(id), nil); i%100 == 0 && s.exchange(id) == nil {
+					t.Errorf("%s has been settled and is not there", id)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if s.settled(); count() != callers*each {
+		t.Errorf("%d are counted, want %d", count(), callers*each)
+	}
+	seen := map[string]bool{}
+	for _, r := range s.latest(callers*each, nil) {
+		seen[r.ID] = true
+	}
+	if len(seen) != callers*each {
+		t.Errorf("%d are listed, want %d", len(seen), callers*each)
+	}
+	s.settle(receipt("alone"), nil) // which nobody asks for
+	for end := time.Now().Add(10 * time.Second); s.ring.find("alone") == nil; {
+		if time.Now().After(end) {
+			t.Fatal("one that is alone is not told")
+		}
+	}
+	s.settle(receipt("last"), nil)
+	s.settling.end(s)
+	if s.ring.find("last") == nil {
+		t.Error("the end has left one behind")
+	}
+	s.settle(receipt("late"), nil)
+	if s.ring.find("late") == nil {
+		t.Error("what comes behind the end is not told at once")
+	}
+	s.settling.end(s)
+}
