@@ -181,16 +181,20 @@ func (b *Breaker) refusal(s *Status, now time.Time) *OpenError {
 // that broke after its first content. It is ignored when the breaker is not
 // closed.
 func (b *Breaker) Sample(v Verdict) {
-	b.count(b.published.Load().gen, v)
+	b.count(b.published.Load().gen, v, time.Time{})
 }
 
-// count feeds one outcome to a closed breaker, unless it closed anew since.
-func (b *Breaker) count(gen uint64, v Verdict) {
+// count feeds one outcome to a closed breaker, unless it closed anew since. A zero
+// now is looked up.
+func (b *Breaker) count(gen uint64, v Verdict, now time.Time) {
 	if v == Unknown {
 		return
 	}
+	if now.IsZero() {
+		now = time.Now()
+	}
 	if s := b.published.Load(); v == Good && s.State == Closed && s.gen == gen && s.Consecutive == 0 {
-		b.good.add()
+		b.good.add(now)
 		return
 	}
 	b.mu.Lock()
@@ -199,7 +203,7 @@ func (b *Breaker) count(gen uint64, v Verdict) {
 		return
 	}
 	if v == Good {
-		b.good.add()
+		b.good.add(now)
 		b.status.Consecutive, b.connects = 0, 0
 		b.publish()
 		return

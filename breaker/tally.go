@@ -13,8 +13,8 @@ type tally struct {
 	cells  [buckets]atomic.Uint64 // which period since began, and in the lower half how many
 }
 
-func (t *tally) add() {
-	p := t.now()
+func (t *tally) add(now time.Time) {
+	p := t.part(now)
 	c := &t.cells[p%buckets]
 	for {
 		was := c.Load()
@@ -30,7 +30,7 @@ func (t *tally) add() {
 
 // sum is how many there were in the window.
 func (t *tally) sum() int {
-	p, n := t.now(), 0
+	p, n := t.part(time.Now()), 0
 	for i := range t.cells {
 		if v := t.cells[i].Load(); p-v>>32 < buckets {
 			n += int(v & (1<<32 - 1))
@@ -45,4 +45,5 @@ func (t *tally) reset() {
 	}
 }
 
-func (t *tally) now() uint64 { return uint64(time.Since(t.began) / t.period) }
+// part is the number of the period that a time lies in.
+func (t *tally) part(now time.Time) uint64 { return uint64(max(now.Sub(t.began), 0) / t.period) }

@@ -383,8 +383,8 @@ func (x *exchange) commit() {
 	if x.hedgeAt = (time.Time{}); x.plan.policy.Hedge.Enabled {
 		x.paced(now)
 	}
-	x.ticket.Settle(breaker.Good)
-	x.provider.Settle(breaker.Good)
+	x.ticket.SettleAt(breaker.Good, now)
+	x.provider.SettleAt(breaker.Good, now)
 	if x.cur.route == "far" {
 		x.reached(now)
 	}
@@ -403,7 +403,7 @@ func (x *exchange) commit() {
 	x.note(now, "ok", "", x.at.Phase())
 	r, m := x.receipt, x.cur.model
 	// A configured provider may lead to a simulated server, which then says so itself.
-	simulated := x.cur.simulated || string(x.at.Head.Get("x-nearside-simulated")) == "1"
+	simulated := x.cur.simulated || x.at.Head.Simulated()
 	r.Provider, r.Model, r.Route, r.Simulated, r.declared = m.Provider.ID, x.cur.ref, x.cur.route, simulated, m.Declared
 	r.Endpoint = x.cur.endpoint()
 	x.outward()

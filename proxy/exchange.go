@@ -221,7 +221,9 @@ func newID() (id [4 + 24]byte) {
 }
 
 func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
-	x.shaped = s.requests.Get().(*shaping.Request)
+	if x.shaped == nil {
+		x.shaped = s.requests.Get().(*shaping.Request)
+	}
 	x.s, x.ctx, x.surface = s, ctx, sf
 	x.snap = s.snap.Load()
 	if x.client, _ = ctx.Conn().(*clientConn); x.client != nil {
@@ -621,8 +623,11 @@ func (x *exchange) release() {
 	if x.answer = x.answer[:0]; cap(x.answer) > keptBytesMax {
 		x.answer = nil
 	}
-	x.unshape(s)
-	if !x.crashed && !hedge {
+	switch {
+	case x.crashed:
+	case hedge:
+		x.unshape(s)
+	default:
 		s.exchanges.Put(x)
 	}
 }

@@ -57,10 +57,10 @@ func (x *exchange) look() error {
 		x.at.Finishing(time.Now(), errorBodyWait)
 		return nil
 	}
-	if ce := h.Get("content-encoding"); len(ce) > 0 && string(ce) != "identity" {
+	if ce := h.ContentEncoding(); len(ce) > 0 && string(ce) != "identity" {
 		return &backendError{said: wire.Error{Status: 502, Code: "malformed_answer", Message: "the answer is " + string(ce) + "-encoded although identity was asked for"}, inBand: true}
 	}
-	ct := h.Get("content-type")
+	ct := h.ContentType()
 	isJSON, isHTML := contains(ct, "json"), contains(ct, "html")
 	switch {
 	case isHTML:
@@ -127,12 +127,19 @@ func (x *exchange) tooLarge() error {
 	return &upstream.Error{Kind: upstream.KindTooLarge, Phase: x.at.Phase(), Backend: x.cur.model.Provider.ID, Err: errFull}
 }
 
-func blank(p []byte) bool { return len(bytes.TrimLeft(p, " \t\r\n")) == 0 }
+func blank(p []byte) bool {
+	for _, c := range p {
+		if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+			return false
+		}
+	}
+	return true
+}
 
 // said makes the error that an error's body tells.
 func (x *exchange) said() error {
 	h := &x.at.Head
-	ct := string(h.Get("content-type"))
+	ct := string(h.ContentType())
 	e := &backendError{near: x.cur.model.Provider.Near, html: contains([]byte(ct), "html") || looksHTML(x.answer), retryAfter: retryAfterOf(h, time.Now())}
 	if h.Status >= 300 && h.Status < 400 {
 		e.redirect = string(appendHeaderText(nil, string(h.Get("location"))))

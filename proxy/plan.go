@@ -117,6 +117,8 @@ type target struct {
 	windowWarn string
 	windowBad  string
 	simulated  bool
+	refText    []byte // the ref as headers have it, and what they say when it was asked once and served
+	okText     []byte
 	shapes     [wire.Plain + 1]*shaping.Shape // without what was learned, see target.shape
 	shapeErrs  [wire.Plain + 1]error
 	known      *knowledge // what the backend taught by refusing
@@ -139,7 +141,8 @@ func (s *Server) targetFor(snap *Snapshot, m *catalog.Model, first, last wire.Di
 		return t.(*target)
 	}
 	ref := m.Ref()
-	t := &target{model: m, ref: ref, name: shaping.NameOf(ref), route: "far", region: m.Bounds().Region, pinned: m.Pinned(), lines: upstream.ModelLines(m.Headers), simulated: m.Provider.Source == catalog.FromSim}
+	t := &target{model: m, ref: ref, name: shaping.NameOf(ref), route: "far", region: m.Bounds().Region, pinned: m.Pinned(), lines: upstream.ModelLines(m.Headers), simulated: m.Provider.Source == catalog.FromSim, refText: appendHeaderText(nil, ref)}
+	t.okText = append(appendHeaderText(nil, ref), "=ok"...)
 	if t.backend, t.backendErr = s.pool.Backend(m); m.Near() && (t.backendErr != nil || !t.backend.Leaves()) {
 		t.route = "near"
 	}
@@ -350,7 +353,7 @@ func (s *Server) plan(snap *Snapshot, r request, now time.Time, p *Plan) error {
 		t := s.targetFor(snap, m, r.dialect, r.dialect)
 		st := Step{target: t, Ref: t.ref, Route: t.route}
 		if p.admits(&st, &r) {
-			s.consider(snap, &st, r, now)
+			s.consider(snap, &st, &r, now)
 		}
 		if st.window != nil {
 			st.probe(p.Steps, m == res.Models[0], len(models) == 1, now)
@@ -438,7 +441,7 @@ func aliasHint(snap *Snapshot, res catalog.Resolution) string {
 }
 
 // consider says why a target is not tried, if there is a reason.
-func (s *Server) consider(snap *Snapshot, st *Step, r request, now time.Time) {
+func (s *Server) consider(snap *Snapshot, st *Step, r *request, now time.Time) {
 	t := st.target
 	m := t.model
 	if name, p := s.pauses.of(t); p != nil {

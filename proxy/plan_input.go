@@ -12,7 +12,7 @@ import (
 // weighInput looks whether a target can read a request and hold it. What is
 // only thought, of an estimate or a name, is no reason to refuse: such a target is
 // skipped as long as there is another (Step.soft).
-func (s *Server) weighInput(snap *Snapshot, st *Step, r request) {
+func (s *Server) weighInput(snap *Snapshot, st *Step, r *request) {
 	t := st.target
 	m, shape := t.model, t.shape(r.dialect)
 	kind, known := t.blind(r)
@@ -32,23 +32,24 @@ func (s *Server) weighInput(snap *Snapshot, st *Step, r request) {
 	if st.skip != skipNot && st.soft == "" || !snap.Config.Context.Preflight || r.size == (catalog.Prompt{}) {
 		return
 	}
+	output := r.output
 	if m.Provider.Kind == catalog.KindOpenAI { // whose windows are its prompts' alone
-		r.output = 0
+		output = 0
 	}
 	e, size := t.size(r.size, r.body, r.env, r.dialect)
 	st.Size = size
-	switch fit := m.Fit(e, r.output); {
+	switch fit := m.Fit(e, output); {
 	case fit == catalog.TooLong:
-		st.skip, st.soft, st.Reason = skipContext, "", size.tooLong(r, m.Window().Remedy(), false)
+		st.skip, st.soft, st.Reason = skipContext, "", size.tooLong(r, output, m.Window().Remedy(), false)
 	case fit == catalog.MayFit:
-		st.skip, st.Reason = skipContext, size.tooLong(r, m.Window().Remedy(), true)
-		st.soft = strings.TrimPrefix(st.soft+"; it may not fit its window: "+size.about(r), "; ")
+		st.skip, st.Reason = skipContext, size.tooLong(r, output, m.Window().Remedy(), true)
+		st.soft = strings.TrimPrefix(st.soft+"; it may not fit its window: "+size.about(r, output), "; ")
 	}
 }
 
 // blind returns what of a request the target's model does not read, and whether
 // that is known; empty when it reads all, or when what it does not is left out.
-func (t *target) blind(r request) (kind string, known bool) {
+func (t *target) blind(r *request) (kind string, known bool) {
 	for _, has := range [...]struct {
 		kind string
 		n    int
@@ -86,7 +87,7 @@ func blindReason(m *catalog.Model, kind string, known bool) string {
 }
 
 // about says the numbers of a request at a target.
-func (z Size) about(r request) string {
+func (z Size) about(r *request, output int) string {
 	text := fmt.Sprintf("about %d prompt tokens (%d bytes of text", z.Prompt, r.size.TextBytes)
 	if r.size.Images > 0 {
 		text += fmt.Sprintf(", %d images", r.size.Images)
@@ -95,19 +96,19 @@ func (z Size) about(r request) string {
 		text += fmt.Sprintf(", at %.2f tokens for four bytes as its usage reports show", z.Ratio)
 	}
 	text += ")"
-	if r.output > 0 {
-		text += fmt.Sprintf(" and %d for the answer", r.output)
+	if output > 0 {
+		text += fmt.Sprintf(" and %d for the answer", output)
 	}
 	return text
 }
 
 // tooLong says why a request is not sent to a target, and what to do about it.
-func (z Size) tooLong(r request, remedy string, maybe bool) string {
+func (z Size) tooLong(r *request, output int, remedy string, maybe bool) string {
 	verb := "do not fit"
 	if maybe {
 		verb = "may not fit"
 	}
-	text := z.about(r)
+	text := z.about(r, output)
 	if !maybe {
 		text += fmt.Sprintf(", %d of the prompt at the least,", z.Least)
 	}

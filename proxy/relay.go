@@ -35,7 +35,7 @@ func (x *exchange) stream() {
 	h := &ctx.Response.Header
 	if x.opaque {
 		ctx.SetStatusCode(x.at.Head.Status)
-		h.SetContentTypeBytes(x.at.Head.Get("content-type"))
+		h.SetContentTypeBytes(x.at.Head.ContentType())
 	} else {
 		ctx.SetStatusCode(200)
 		h.SetContentType("text/event-stream")

@@ -34,12 +34,20 @@ func (x *exchange) headers() {
 	}
 	b := append(x.text[:0], r.Provider...)
 	h.SetCanonical(headerProvider, b)
-	b = appendHeaderText(b[:0], r.Model)
-	h.SetCanonical(headerModel, b)
+	if t := x.cur; t != nil && t.ref == r.Model {
+		h.SetCanonical(headerModel, t.refText)
+	} else {
+		b = appendHeaderText(b[:0], r.Model)
+		h.SetCanonical(headerModel, b)
+	}
 	b = append(b[:0], r.Route...)
 	h.SetCanonical(headerRoute, b)
-	b = appendAttempts(b[:0], r.Attempts)
-	h.SetCanonical(headerAttempts, b)
+	if a := r.Attempts; len(a) == 1 && a[0].Outcome == "ok" && a[0].Endpoint == "" && x.cur != nil && a[0].Ref == x.cur.ref {
+		h.SetCanonical(headerAttempts, x.cur.okText)
+	} else {
+		b = appendAttempts(b[:0], a)
+		h.SetCanonical(headerAttempts, b)
+	}
 	if r.RouteReason != "" {
 		b = append(b[:0], r.RouteReason...)
 		h.SetCanonical(headerReason, b)
@@ -108,7 +116,7 @@ func (x *exchange) reply() {
 	x.weigh()
 	x.headers()
 	ctx.SetStatusCode(x.at.Head.Status)
-	ct := x.at.Head.Get("content-type")
+	ct := x.at.Head.ContentType()
 	if len(ct) == 0 || x.retell {
 		ct = []byte("application/json")
 	}

@@ -328,7 +328,7 @@ func (s *Server) stateOf(snap *Snapshot, t *target) (state, why string, tried bo
 	if d == 0 {
 		d = wire.Chat
 	}
-	s.consider(snap, &st, request{dialect: d}, time.Now())
+	s.consider(snap, &st, &request{dialect: d}, time.Now())
 	switch st.skip {
 	case skipOpen:
 		return "failing", st.Reason, false

@@ -13,9 +13,18 @@ type Head struct {
 	Length    int64 // -1 chunked, -2 until the connection ends
 	KeepAlive bool
 	block     []byte // header lines, without the status line
+
+	// Values that every answer is asked for; parts of block, nil where there is none.
+	contentType, contentEncoding, simulated []byte
 }
 
 var errHead = errors.New("malformed head of the answer")
+
+// ContentType and ContentEncoding return what the answer says of its body, and
+// Simulated whether it is a simulated server's.
+func (h *Head) ContentType() []byte     { return h.contentType }
+func (h *Head) ContentEncoding() []byte { return h.contentEncoding }
+func (h *Head) Simulated() bool         { return string(h.simulated) == "1" }
 
 // Get returns the first header of that name, or nil. name is lower-case.
 func (h *Head) Get(name string) []byte {
@@ -24,7 +33,7 @@ func (h *Head) Get(name string) []byte {
 		line, rest = cutLine(rest)
 		i := bytes.IndexByte(line, ':')
 		if i == len(name) && foldEqual(line[:i], name) {
-			return bytes.Trim(line[i+1:], " \t")
+			return trimmed(line[i+1:])
 		}
 	}
 	return nil
@@ -51,6 +60,17 @@ func foldEqual(p []byte, lower string) bool {
 		}
 	}
 	return true
+}
+
+// trimmed is a header's value without the white space around it.
+func trimmed(p []byte) []byte {
+	for len(p) > 0 && (p[0] == ' ' || p[0] == '\t') {
+		p = p[1:]
+	}
+	for len(p) > 0 && (p[len(p)-1] == ' ' || p[len(p)-1] == '\t') {
+		p = p[:len(p)-1]
+	}
+	return p
 }
 
 // headEnd returns the length of the head that p begins with, its blank line
@@ -84,6 +104,7 @@ func (h *Head) parse(p []byte) error {
 	}
 	h.Status, h.Length, h.KeepAlive = status, -2, line[7] == '1'
 	h.block = append(h.block[:0], rest...)
+	h.contentType, h.contentEncoding, h.simulated = nil, nil, nil
 	length, coded := int64(-1), false
 	for rest = h.block; len(rest) > 0; {
 		line, rest = cutLine(rest)
@@ -94,8 +115,25 @@ func (h *Head) parse(p []byte) error {
 		if i <= 0 || line[0] == ' ' || line[0] == '\t' {
 			return errHead
 		}
-		name, value := line[:i], bytes.Trim(line[i+1:], " \t")
+		name, value := line[:i], trimmed(line[i+1:])
+		switch i { // few lines are as long as one that matters
+		case len("connection"), len("content-type"), len("content-length"), len("content-encoding"), len("transfer-encoding"), len("x-nearside-simulated"):
+		default:
+			continue
+		}
 		switch {
+		case foldEqual(name, "content-type"):
+			if h.contentType == nil {
+				h.contentType = value
+			}
+		case foldEqual(name, "content-encoding"):
+			if h.contentEncoding == nil {
+				h.contentEncoding = value
+			}
+		case foldEqual(name, "x-nearside-simulated"):
+			if h.simulated == nil {
+				h.simulated = value
+			}
 		case foldEqual(name, "content-length"):
 			n, err := strconv.ParseInt(string(value), 10, 63)
 			if err != nil || n < 0 || value[0] == '+' || length >= 0 && length != n {

@@ -65,22 +65,21 @@ func readUsage(p []byte, at Span, u *Usage) bool {
 	for it := Members(p, at); it.Next(); {
 		switch p[it.Value.Start] {
 		case '{':
-			if it.Is("prompt_tokens_details") || it.Is("input_tokens_details") {
+			switch string(it.Key.Of(p)) {
+			case "prompt_tokens_details", "input_tokens_details":
 				for in := Members(p, it.Value); in.Next(); {
-					n, ok := Int(in.Value.Of(p))
-					switch {
-					case !ok:
-					case in.Is("cached_tokens"):
-						cached = n
-					case in.Is("cache_write_tokens"), in.Is("cache_creation_tokens"):
-						cacheWrite = n
+					switch string(in.Key.Of(p)) {
+					case "cached_tokens":
+						countOf(p, in.Value, &cached)
+					case "cache_write_tokens", "cache_creation_tokens":
+						countOf(p, in.Value, &cacheWrite)
 					}
 				}
-			}
-			if it.Is("completion_tokens_details") || it.Is("output_tokens_details") {
+			case "completion_tokens_details", "output_tokens_details":
 				for in := Members(p, it.Value); in.Next(); {
-					if n, ok := Int(in.Value.Of(p)); ok && (in.Is("reasoning_tokens") || in.Is("thinking_tokens")) {
-						thought = n
+					switch string(in.Key.Of(p)) {
+					case "reasoning_tokens", "thinking_tokens":
+						countOf(p, in.Value, &thought)
 					}
 				}
 			}
@@ -130,6 +129,13 @@ func readUsage(p []byte, at Span, u *Usage) bool {
 	}
 	u.Total = max(total, u.Input+u.Output)
 	return true
+}
+
+// countOf reads a count where there is one.
+func countOf(p []byte, at Span, n *int64) {
+	if k, ok := Int(at.Of(p)); ok {
+		*n = k
+	}
 }
 
 // readTimings reads llama.cpp's timings, whose prompt_n leaves out what came
