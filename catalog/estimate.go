@@ -145,8 +145,11 @@ const (
 
 // Fit says whether a prompt and an answer of so many tokens (0 when nobody says)
 // fit the model's window. An unknown window fits all.
-func (m *Model) Fit(e Estimate, output int) Fit {
-	w := m.Window().Effective
+func (m *Model) Fit(e Estimate, output int) Fit { return m.Window().Fit(e, output) }
+
+// Fit is Model.Fit for those who know the model's window.
+func (win Window) Fit(e Estimate, output int) Fit {
+	w := win.Effective
 	switch {
 	case w <= 0, e.Tokens <= w && min(output, max(AnswerLeast, w/answerShare)) <= w-e.Tokens: // a client may ask for any output
 		return Fits
@@ -158,8 +161,11 @@ func (m *Model) Fit(e Estimate, output int) Fit {
 
 // Room is what the window leaves for an answer, at least 1; 0 when the window is
 // not known.
-func (m *Model) Room(e Estimate) int {
-	w := m.Window().Effective
+func (m *Model) Room(e Estimate) int { return m.Window().Room(e) }
+
+// Room is Model.Room for those who know the model's window.
+func (win Window) Room(e Estimate) int {
+	w := win.Effective
 	if w <= 0 {
 		return 0
 	}

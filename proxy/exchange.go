@@ -37,6 +37,7 @@ type exchange struct {
 	keyHold access.Hold   // of its key's account
 	asks    bool          // the request has headers of our own
 	receipt *Receipt
+	spare   *Receipt // for the next exchange
 	start   time.Time
 
 	body   []byte // the client's; belongs to ctx until it is dropped at commit
@@ -231,7 +232,8 @@ func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
 	}
 	x.start = time.Now()
 	x.id = newID()
-	r := s.ring.spare()
+	r := s.receipt(x.spare)
+	x.spare = nil
 	r.ID, r.Started, r.Dialect, r.Path = string(x.id[:]), x.start, sf.dialect.String(), sf.path
 	x.receipt = r
 	if x.grant = grantOf(ctx); x.grant != nil {
@@ -555,8 +557,27 @@ func (x *exchange) name() shaping.Name {
 // copied as it is.
 func (x *exchange) streams() bool { return x.receipt.Stream || x.opaque }
 
-// release gives back what the exchange holds and makes it ready for the next.
+// release gives back what the exchange holds, and itself.
 func (x *exchange) release() {
+	s, used := x.s, x.isUsedAgain()
+	x.reset()
+	x.done(s, used)
+}
+
+// isUsedAgain says whether another exchange may have what this one was.
+func (x *exchange) isUsedAgain() bool { return !x.crashed && (x.race == nil || x.race.h != x) }
+
+// done has the exchange be another's.
+func (x *exchange) done(s *Server, again bool) {
+	if again {
+		s.exchanges.Put(x)
+		return
+	}
+	x.unshape(s)
+}
+
+// reset gives back what the exchange holds and makes it ready for the next.
+func (x *exchange) reset() {
 	s := x.s
 	x.endWait()
 	if x.ends.IsZero() {
@@ -609,7 +630,6 @@ func (x *exchange) release() {
 	x.mend.Reset(nil, nil, wire.Span{})
 	x.heard = time.Time{}
 	x.readAt, x.lastEvent, x.nextTick, x.deadline = time.Time{}, time.Time{}, time.Time{}, time.Time{}
-	hedge := x.race != nil && x.race.h == x
 	x.gone.Store(false)
 	x.ending.Store(false)
 	x.race = nil
@@ -622,13 +642,6 @@ func (x *exchange) release() {
 	}
 	if x.answer = x.answer[:0]; cap(x.answer) > keptBytesMax {
 		x.answer = nil
-	}
-	switch {
-	case x.crashed:
-	case hedge:
-		x.unshape(s)
-	default:
-		s.exchanges.Put(x)
 	}
 }
 

@@ -164,6 +164,9 @@ func (x *exchange) said() error {
 }
 
 func looksHTML(p []byte) bool {
+	if len(p) > 0 && p[0] == '{' { // as nearly always
+		return false
+	}
 	p = bytes.TrimLeft(p, " \t\r\n")
 	return len(p) > 5 && (bytes.EqualFold(p[:5], []byte("<html")) || bytes.EqualFold(p[:5], []byte("<!doc")))
 }

@@ -114,6 +114,7 @@ type target struct {
 	line       *line           // the queue of its provider; nil where as many are sent as come
 	berth      *berth          // of a place, or of the only one: its slots
 	state      *upstream.Model // how it is, and what was learned of it by asking
+	window     catalog.Window
 	windowWarn string
 	windowBad  string
 	simulated  bool
@@ -153,7 +154,8 @@ func (s *Server) targetFor(snap *Snapshot, m *catalog.Model, first, last wire.Di
 	if t.line = s.lines.line(snap, m.Provider.ID, m.BaseURL); t.line != nil {
 		t.berth = t.line.at("")
 	}
-	t.windowWarn, t.windowBad = m.Window().Verdict()
+	t.window = m.Window()
+	t.windowWarn, t.windowBad = t.window.Verdict()
 	t.known = s.learned.of(m, ref)
 	opt := snap.Shaping(s.shaping)
 	if m.Declared { // kept for all
@@ -328,9 +330,9 @@ func (t *target) size(p catalog.Prompt, body []byte, env *wire.Envelope, d wire.
 	if env != nil && t.shapes[d] != nil {
 		p.TextBytes = max(0, p.TextBytes-t.shape(d).LeftOut(body, env))
 	}
-	g, w := t.gauge.load(), t.model.Window()
+	g, w := t.gauge.load(), &t.window
 	e := g.Estimate(p)
-	return e, Size{Prompt: e.Tokens, Least: e.Least, Ratio: g.Mean, Seen: g.Seen, Window: w.Effective, From: w.Source, Room: t.model.Room(e)}
+	return e, Size{Prompt: e.Tokens, Least: e.Least, Ratio: g.Mean, Seen: g.Seen, Window: w.Effective, From: w.Source, Room: w.Room(e)}
 }
 
 // plan fills p for a request. It only looks: no ticket is taken and nothing is

@@ -38,7 +38,7 @@ func (s *Server) weighInput(snap *Snapshot, st *Step, r *request) {
 	}
 	e, size := t.size(r.size, r.body, r.env, r.dialect)
 	st.Size = size
-	switch fit := m.Fit(e, output); {
+	switch fit := t.window.Fit(e, output); {
 	case fit == catalog.TooLong:
 		st.skip, st.soft, st.Reason = skipContext, "", size.tooLong(r, output, m.Window().Remedy(), false)
 	case fit == catalog.MayFit:

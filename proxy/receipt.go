@@ -247,13 +247,11 @@ func (r *Receipt) cut() string {
 	return "read=" + strconv.FormatInt(r.Usage.Input, 10) + " estimated=" + strconv.Itoa(r.Estimated)
 }
 
-// ring keeps the last receipts. One that makes room for another is used again, unless
-// somebody may know it still.
+// ring keeps the last receipts.
 type ring struct {
-	mu     sync.Mutex
-	kept   []*Receipt
-	next   int
-	spares sync.Pool // *Receipt
+	mu   sync.Mutex
+	kept []*Receipt
+	next int
 }
 
 func (g *ring) resize(n int) {
@@ -264,18 +262,9 @@ func (g *ring) resize(n int) {
 	}
 }
 
-// spare returns an empty receipt.
-func (g *ring) spare() *Receipt {
-	r, _ := g.spares.Get().(*Receipt)
-	if r == nil {
-		r = new(Receipt)
-	}
-	r.Attempts = r.first[:0]
-	return r
-}
-
-func (g *ring) put(r *Receipt) {
-	var old *Receipt
+// put takes a receipt in and returns, emptied, the one that makes room for it, unless
+// somebody may know it still.
+func (g *ring) put(r *Receipt) (old *Receipt) {
 	g.mu.Lock()
 	if len(g.kept) > 0 {
 		old = g.kept[g.next]
@@ -290,8 +279,8 @@ func (g *ring) put(r *Receipt) {
 	g.mu.Unlock()
 	if old != nil {
 		*old = Receipt{}
-		g.spares.Put(old)
 	}
+	return old
 }
 
 func (g *ring) find(id string) *Receipt {

@@ -375,6 +375,8 @@ func (x *exchange) close() {
 		x.endTrace()
 	}
 	x.keepBodies()
-	x.release()
-	s.settle(r, gaps)
+	again := x.isUsedAgain()
+	x.reset()
+	x.spare = s.settle(r, gaps)
+	x.done(s, again)
 }

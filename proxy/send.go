@@ -24,8 +24,7 @@ func (x *exchange) shape(t *target) *wire.Error {
 	x.talk, x.retell = s.Backend(), s.Retells()
 	body, env := x.request()
 	if x.surface.dialect != wire.Plain && x.snap.Config.Context.Preflight {
-		_, size := t.size(catalog.Prompt{TextBytes: env.TextBytes, Images: x.media.Images}, body, env, x.surface.dialect)
-		x.shaped.Room = size.ForAnswer()
+		x.shaped.Room = x.sizeAt(t, body, env).ForAnswer()
 	}
 	x.shaped.Images, x.shaped.GoesOn = x.fetched(), x.onward.speaks()
 	if err := s.Request(body, env, x.shaped); err != nil {
@@ -40,6 +39,18 @@ func (x *exchange) shape(t *target) *wire.Error {
 	}
 	x.parts = wire.Segments(x.parts, body, x.shaped.Edits)
 	return nil
+}
+
+// sizeAt is how the prompt stands to a target: as the plan has found, unless something
+// was tried since.
+func (x *exchange) sizeAt(t *target, body []byte, env *wire.Envelope) Size {
+	if x.tries == 0 && x.short == nil && x.step > 0 {
+		if st := &x.plan.Steps[x.step-1]; st.target == t && st.Size.Prompt > 0 {
+			return st.Size
+		}
+	}
+	_, size := t.size(catalog.Prompt{TextBytes: env.TextBytes, Images: x.media.Images}, body, env, x.surface.dialect)
+	return size
 }
 
 // send starts one attempt of the present target.

@@ -15,6 +15,7 @@ import (
 type settling struct {
 	mu      sync.Mutex // guards all below; never held while telling is asked for
 	waiting []*Receipt
+	spare   []*Receipt    // to be used again, at most settleSoon
 	wake    chan struct{} // the first waits; holds one. nil before begin
 	full    chan struct{} // settleSoon wait; holds one
 	stop    chan struct{} // closed by end
@@ -23,6 +24,7 @@ type settling struct {
 
 	telling sync.Mutex // held while receipts are told; guards all below
 	batch   []*Receipt
+	old     []*Receipt // that have made room
 	told    meter.Exchange
 }
 
@@ -83,8 +85,9 @@ func (q *settling) run(s *Server, wake, full, stop, done chan struct{}) {
 
 // settle has a receipt told, once: nobody but settling touches it any more. It is
 // told before settle returns where somebody may look for it at once, because
-// something went wrong, and where it has gaps.
-func (s *Server) settle(r *Receipt, gaps *meter.Gaps) {
+// something went wrong, and where it has gaps. It may return another to be used in its
+// place.
+func (s *Server) settle(r *Receipt, gaps *meter.Gaps) (spare *Receipt) {
 	q := &s.settling
 	if r.Outcome == "ok" && gaps == nil {
 		q.mu.Lock()
@@ -93,6 +96,7 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps) {
 			q.waiting = append(q.waiting, r)
 		}
 		n := len(q.waiting)
+		spare = q.take()
 		q.mu.Unlock()
 		switch {
 		case !later:
@@ -102,13 +106,39 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps) {
 			signal(q.full)
 		}
 		if later {
-			return
+			return spare
 		}
 	}
 	s.settled()
 	q.telling.Lock()
 	defer q.telling.Unlock()
 	s.tell(r, gaps)
+	return spare
+}
+
+// take returns a receipt that can be used again, nil for none. The caller holds q.mu.
+func (q *settling) take() *Receipt {
+	n := len(q.spare)
+	if n == 0 {
+		return nil
+	}
+	r := q.spare[n-1]
+	q.spare = q.spare[:n-1]
+	return r
+}
+
+// receipt returns an empty receipt: spare, where there is one.
+func (s *Server) receipt(spare *Receipt) *Receipt {
+	if spare == nil {
+		s.settling.mu.Lock()
+		spare = s.settling.take()
+		s.settling.mu.Unlock()
+	}
+	if spare == nil {
+		spare = new(Receipt)
+	}
+	spare.Attempts = spare.first[:0]
+	return spare
 }
 
 func signal(ch chan struct{}) {
@@ -131,6 +161,11 @@ func (s *Server) settled() {
 		s.tell(r, nil)
 	}
 	clear(q.batch)
+	q.mu.Lock()
+	q.spare = append(q.spare, q.old[:min(len(q.old), settleSoon-len(q.spare))]...)
+	q.mu.Unlock()
+	clear(q.old)
+	q.old = q.old[:0]
 }
 
 // latest returns the newest receipts as ring.last does, exchange that of an id; nil for
@@ -177,7 +212,9 @@ func (s *Server) tell(r *Receipt, gaps *meter.Gaps) {
 	*m = meter.Exchange{Attempts: attempts[:0]}
 	s.account(r, gaps)
 	s.live.told(r)
-	s.ring.put(r)
+	if old := s.ring.put(r); old != nil {
+		s.settling.old = append(s.settling.old, old)
+	}
 	if len(r.Attempts) > 1 || r.Outcome != "ok" {
 		s.failures.note(r)
 	}

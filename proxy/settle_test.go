@@ -31,7 +31,7 @@ func TestReceiptsThatWaitAreToldOnce(t *testing.T) {
 		return 0
 	}
 	receipt := func(id string) *Receipt {
-		r := s.ring.spare()
+		r := s.receipt(nil)
 		r.ID, r.Outcome, r.Status, r.Dialect, r.Route = id, "ok", 200, "chat", "near"
 		return r
 	}

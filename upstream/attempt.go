@@ -116,9 +116,6 @@ func (a *Attempt) Start(b *Backend, req Request, w Waiter) {
 	if now.IsZero() {
 		now = time.Now()
 	}
-	a.mu.Lock()
-	a.c, a.stopDial, a.cancelled, a.closed = nil, nil, false, false
-	a.mu.Unlock()
 	a.b, a.w, a.req = b, w, req
 	a.read, a.first = promptRead{}, 0
 	a.started, a.sent, a.total = now, time.Time{}, time.Time{}
@@ -131,10 +128,19 @@ func (a *Attempt) Start(b *Backend, req Request, w Waiter) {
 	}
 	if c := b.take(now); c != nil {
 		b.busy.Add(1)
-		a.attach(c)
+		c.a = a
+		a.mu.Lock()
+		a.c, a.stopDial, a.cancelled, a.closed = c, nil, false, false
+		a.mu.Unlock()
+		if req.Dialled != nil {
+			req.Dialled(c.reused)
+		}
 		a.send(now)
 		return
 	}
+	a.mu.Lock()
+	a.c, a.stopDial, a.cancelled, a.closed = nil, nil, false, false
+	a.mu.Unlock()
 	b.busy.Add(1 + unconnected)
 	a.unconnected = true
 	a.phase = PhaseConnect
@@ -167,7 +173,7 @@ func (a *Attempt) setDeadline(now time.Time, d time.Duration, name string, kind 
 	}
 }
 
-// attach makes c this attempt's connection.
+// attach makes c, which was made for it, this attempt's connection.
 func (a *Attempt) attach(c *conn) {
 	c.a = a
 	if a.unconnected {
@@ -429,8 +435,9 @@ func (a *Attempt) CloseAt(now time.Time) {
 	a.mu.Lock()
 	a.closed = true
 	cancelled := a.cancelled
-	if a.dialled != nil && a.stopDial != nil {
+	if a.stopDial != nil {
 		a.stopDial()
+		a.stopDial = nil
 	}
 	c := a.c
 	a.c = nil
@@ -442,12 +449,6 @@ func (a *Attempt) CloseAt(now time.Time) {
 		}
 		a.dialled = nil
 	}
-	a.mu.Lock()
-	if a.stopDial != nil {
-		a.stopDial()
-		a.stopDial = nil
-	}
-	a.mu.Unlock()
 	if c != nil {
 		keep := !cancelled && a.inBody && a.body.eof && a.body.fail == nil && a.Head.KeepAlive && c.r == c.w && a.uploadError() == nil
 		if a.uploaded != nil {
