@@ -15,7 +15,7 @@ import (
 type settling struct {
 	mu      sync.Mutex // guards all below; never held while telling is asked for
 	waiting []*Receipt
-	spare   []*Receipt    // to be used again, at most settleSoon
+	spare   []*Receipt    // to be used again, at most spareMax
 	wake    chan struct{} // the first waits; holds one. nil before begin
 	full    chan struct{} // settleSoon wait; holds one
 	stop    chan struct{} // closed by end
@@ -35,6 +35,8 @@ const (
 	settleEvery = 2 * time.Millisecond
 	settleSoon  = 256
 	settleMax   = 4096
+	// spareMax is how many receipts are kept for exchanges to come.
+	spareMax = 1024
 )
 
 // begin starts the goroutine, once.
@@ -162,7 +164,7 @@ func (s *Server) settled() {
 	}
 	clear(q.batch)
 	q.mu.Lock()
-	q.spare = append(q.spare, q.old[:min(len(q.old), settleSoon-len(q.spare))]...)
+	q.spare = append(q.spare, q.old[:min(len(q.old), spareMax-len(q.spare))]...)
 	q.mu.Unlock()
 	clear(q.old)
 	q.old = q.old[:0]
