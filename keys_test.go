@@ -393,9 +393,8 @@ func TestReloadForgivesRefusedKeys(t *testing.T) {
 	if far.count() != 1 {
 		t.Fatalf("far was asked %d times", far.count())
 	}
-	if n := strings.Count(p.output(), `"message":"credential refused"`); n != 1 {
-		t.Errorf("%d warnings\n%s", n, p.output())
-	}
+	warnings := func() int { return strings.Count(p.output(), `"message":"credential refused"`) }
+	p.until("the refusal is in the log", func() bool { return warnings() > 0 })
 	if got := p.get("/metrics").body; !strings.Contains(got, `nearside_problems_total{kind="credential_refused"} 1`) {
 		t.Error("the metrics do not count the refusal")
 	}
@@ -406,6 +405,7 @@ func TestReloadForgivesRefusedKeys(t *testing.T) {
 		p.post("/v1/chat/completions", hello)
 		return far.count() == 2
 	})
+	p.until("it is in the log again", func() bool { return warnings() == 2 })
 }
 
 // What is left alone, why and until when is told to operators, and no key is told

@@ -7,7 +7,7 @@ package proxy
 func (s *Server) register(x *exchange) {
 	w := &x.client.watched
 	w.mu.Lock()
-	x.client.exchange = x
+	x.client.exchange.Store(x)
 	w.mu.Unlock()
 }
 
@@ -18,8 +18,8 @@ func (s *Server) unregister(x *exchange) {
 		return
 	}
 	c.watched.mu.Lock()
-	if c.exchange == x {
-		c.exchange = nil
+	if c.exchange.Load() == x {
+		c.exchange.Store(nil)
 	}
 	c.watched.mu.Unlock()
 	if s.draining.Load() {
@@ -42,11 +42,15 @@ func (s *Server) rest() {
 func (s *Server) active(f func(*exchange)) int {
 	n := 0
 	for c := range s.open {
+		if c.exchange.Load() == nil {
+			continue
+		}
+		if n++; f == nil {
+			continue
+		}
 		c.watched.mu.Lock()
-		if x := c.exchange; x != nil {
-			if n++; f != nil {
-				f(x)
-			}
+		if x := c.exchange.Load(); x != nil {
+			f(x)
 		}
 		c.watched.mu.Unlock()
 	}

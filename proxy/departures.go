@@ -16,12 +16,11 @@ import (
 type departures struct {
 	told leaves // by the system
 
-	began time.Time
-	next  atomic.Int64 // when the goroutine looks again, since began; never while it sleeps
+	next atomic.Int64  // when the goroutine looks again, as nanos has it; never while it sleeps
+	wake chan struct{} // holds one
 
 	mu    sync.Mutex // guards all below
 	first *clientConn
-	wake  chan struct{}
 	stop  chan struct{} // closed by end; nil before begin
 	done  chan struct{}
 	ended bool
@@ -57,10 +56,12 @@ func (d *departures) begin() {
 	if d.stop != nil {
 		return
 	}
-	d.wake, d.stop, d.done = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
-	d.began = time.Now()
+	if d.wake == nil {
+		d.wake = make(chan struct{}, 1)
+	}
+	d.stop, d.done = make(chan struct{}), make(chan struct{})
 	d.told.begin()
-	go d.run(d.wake, d.stop, d.done)
+	go d.run(d.stop, d.done)
 }
 
 // end stops the goroutine and waits for it. Nobody is noticed any more.
@@ -76,14 +77,14 @@ func (d *departures) end() {
 	}
 }
 
-func (d *departures) run(wake, stop, done chan struct{}) {
+func (d *departures) run(stop, done chan struct{}) {
 	defer close(done)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-timer.C:
-		case <-wake:
+		case <-d.wake:
 		case <-stop:
 			return
 		}
@@ -132,7 +133,7 @@ func (d *departures) look(now time.Time) (next time.Time) {
 // hurry has the goroutine look at a time at the latest, and says whether that is
 // earlier than it would have.
 func (d *departures) hurry(at time.Time) bool {
-	t := int64(at.Sub(d.began))
+	t := nanos(at)
 	for {
 		was := d.next.Load()
 		if was <= t {

@@ -22,7 +22,7 @@ import (
 func (s *Server) spread(t *target, endpoints []*upstream.Endpoint) {
 	t.places = make([]*target, len(endpoints))
 	for i, e := range endpoints {
-		p := &target{model: t.model, ref: t.ref, name: t.name, route: t.route, region: t.region, pinned: t.pinned, lines: t.lines, line: t.line, gauge: t.gauge, windowWarn: t.windowWarn, windowBad: t.windowBad,
+		p := &target{model: t.model, ref: t.ref, name: t.name, route: t.route, region: t.region, pinned: t.pinned, lines: t.lines, line: t.line, gauge: t.gauge, window: t.window, refText: t.refText, okText: t.okText, windowWarn: t.windowWarn, windowBad: t.windowBad,
 			simulated: t.simulated, shapes: t.shapes, shapeErrs: t.shapeErrs, known: t.known, at: e}
 		p.backend, p.backendErr = s.pool.BackendAt(t.model, e)
 		if t.line != nil {

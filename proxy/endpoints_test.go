@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"nearside/breaker"
+	"nearside/catalog"
 	"nearside/upstream"
 )
 
@@ -48,8 +49,8 @@ func TestEndpointsUnderLoad(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				if resp.StatusCode != 200 || resp.Header.Get("X-Nearside-Endpoint") != "b" {
-					t.Errorf("%d of %q, attempts %q", resp.StatusCode, resp.Header.Get("X-Nearside-Endpoint"), resp.Header.Get("X-Nearside-Attempts"))
+				if h := resp.Header; resp.StatusCode != 200 || h.Get("X-Nearside-Endpoint") != "b" || h.Get("X-Nearside-Model") != "p0/m" {
+					t.Errorf("%d of %q at %q, attempts %q", resp.StatusCode, h.Get("X-Nearside-Model"), h.Get("X-Nearside-Endpoint"), h.Get("X-Nearside-Attempts"))
 				}
 				var p [512]byte
 				for err == nil {
@@ -149,5 +150,26 @@ func BenchmarkPickingAPlace(b *testing.B) {
 				x.pick(tg, now, true)
 			}
 		})
+	}
+}
+
+// What is known of a model is known at each of its endpoints.
+func TestPlacesKnowTheirModel(t *testing.T) {
+	s, _ := spreadServer(t, nil, "http://127.0.0.1:9/v1", "http://127.0.0.1:10/v1")
+	snap := s.snap.Load()
+	res, err := snap.Catalog.Resolve("p0/m", catalog.ResolveOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := res.Models[0]
+	m.ContextWindow = 9000
+	all := s.target(snap, m)
+	for _, p := range all.places {
+		if p.window != all.window || p.window.Effective != 9000 || string(p.refText) != "p0/m" || string(p.okText) != "p0/m=ok" {
+			t.Errorf("%s: window %+v, in headers %q and %q", p.at.Name, p.window, p.refText, p.okText)
+		}
+	}
+	if len(all.places) != 2 {
+		t.Errorf("%d places", len(all.places))
 	}
 }

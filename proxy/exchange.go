@@ -225,6 +225,7 @@ func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
 	if x.shaped == nil {
 		x.shaped = s.requests.Get().(*shaping.Request)
 	}
+	x.shaped.Dropped = x.shaped.Dropped[:0] // nothing is yet, of this request
 	x.s, x.ctx, x.surface = s, ctx, sf
 	x.snap = s.snap.Load()
 	if x.client, _ = ctx.Conn().(*clientConn); x.client != nil {
@@ -598,8 +599,11 @@ func (x *exchange) reset() {
 	if x.surface.dialect == wire.Responses {
 		x.mem = memory{}
 	}
-	if x.shaped == nil { // it was a stream
+	if x.shaped == nil || x.onward != nil { // it was a stream, or began as one
 		x.turn, x.gaps = shaping.Turn{}, meter.Gaps{}
+		x.scan.Reset(0)
+	}
+	if len(x.held.deltas) > 0 {
 		x.held.reset()
 	}
 	if x.failed.name != "" {

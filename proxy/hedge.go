@@ -121,7 +121,7 @@ func (x *exchange) hedge(now time.Time) {
 	}
 	lent := false
 	if h.cur = t; h.shape(t) == nil {
-		if lent = x.s.retries.take(&x.snap.Config.Fallback, now.Sub(x.s.started), x.s.underWay()); !lent {
+		if lent = x.s.retries.take(&x.snap.Config.Fallback, now.Sub(x.s.started), x.s.underWay); !lent {
 			x.s.meter.RetryWithheld("hedge")
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"nearside/catalog"
 	"nearside/proxy/queue"
 	"nearside/upstream"
 )
@@ -138,5 +139,18 @@ func BenchmarkFreeLine(b *testing.B) {
 				x.leaveLine(1000, time.Now())
 			}
 		})
+	}
+}
+
+// The queue counts from an exchange's begin only where nothing was waited for since.
+func TestWhoHasWaitedQueuesFromNow(t *testing.T) {
+	x := &exchange{receipt: &Receipt{}, start: time.Now().Add(-time.Minute)}
+	at := &target{gauge: new(gauge), model: &catalog.Model{Provider: &catalog.Provider{}}}
+	if r := x.inLine(at); !r.At.Equal(x.start) {
+		t.Errorf("just begun: %v", r.At)
+	}
+	x.receipt.Attempts = []Attempt{{Outcome: "queue"}} // another queue was waited for
+	if r := x.inLine(at); !r.At.IsZero() {
+		t.Errorf("it has waited: %v", r.At)
 	}
 }

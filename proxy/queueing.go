@@ -93,7 +93,7 @@ func (x *exchange) queues(t *target) (bool, error) {
 func (x *exchange) inLine(t *target) queue.Request {
 	_, env := x.request()
 	r := queue.Request{ID: x.receipt.ID, Key: x.receipt.Key, Tokens: x.promptTokens(t, env), Answer: int(min(max(env.MaxTokens, 0), 1<<30)), Batch: x.mem.background, Model: t.model.ID}
-	if x.tries == 0 && x.wait.t == nil && x.race == nil && x.fetch == nil { // it has just begun
+	if x.tries == 0 && len(x.receipt.Attempts) == 0 && x.wait.t == nil && x.race == nil && x.fetch == nil { // it has just begun
 		r.At = x.start
 	}
 	if x.asks {

@@ -45,14 +45,19 @@ func (r *retries) state(cfg *Fallback, since time.Duration, underWay int) RetryS
 }
 
 // take takes a place in the budget, which must be given back when the retry is
-// over. since is the time since the server's start, underWay how many exchanges
-// there are.
-func (r *retries) take(cfg *Fallback, since time.Duration, underWay int) bool {
+// over. since is the time since the server's start. underWay says how many exchanges
+// there are, and is asked only where that decides.
+func (r *retries) take(cfg *Fallback, since time.Duration, underWay func() int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.state(cfg, since, underWay).Left == 0 {
-		r.withheld++
-		return false
+	if r.state(cfg, since, 0).Left == 0 {
+		r.mu.Unlock()
+		n := underWay()
+		r.mu.Lock()
+		if r.state(cfg, since, n).Left == 0 {
+			r.withheld++
+			return false
+		}
 	}
 	r.running++
 	r.begun.add(since, cfg.RetryWindow)
@@ -222,7 +227,7 @@ func (x *exchange) withhold(elsewhere, repeat bool, now time.Time) (name, why st
 	case !repeat && sp.worked && sp.beyond >= cfg.Prefilled:
 		return stopPrefilled, "the prompt has been read often enough (proxy.fallback.prefilled)"
 	case repeat || sp.reached > 1 || sp.reached == 1 && !x.well(elsewhere, now):
-		if sp.slot = x.s.retries.take(cfg, now.Sub(x.s.started), x.s.underWay()); !sp.slot {
+		if sp.slot = x.s.retries.take(cfg, now.Sub(x.s.started), x.s.underWay); !sp.slot {
 			return stopBudget, "retry budget used up (proxy.fallback.retryShare)"
 		}
 	}

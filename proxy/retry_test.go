@@ -58,7 +58,7 @@ func TestRetryBudget(t *testing.T) {
 	now := 5 * time.Second
 	take := func(want bool) {
 		t.Helper()
-		if got := r.take(&cfg, now, 0); got != want {
+		if got := r.take(&cfg, now, func() int { return 0 }); got != want {
 			t.Errorf("take = %v, want %v: %+v", got, want, r.state(&cfg, now, 0))
 		}
 	}

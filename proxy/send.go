@@ -45,7 +45,7 @@ func (x *exchange) shape(t *target) *wire.Error {
 // was tried since.
 func (x *exchange) sizeAt(t *target, body []byte, env *wire.Envelope) Size {
 	if x.tries == 0 && x.short == nil && x.step > 0 {
-		if st := &x.plan.Steps[x.step-1]; st.target == t && st.Size.Prompt > 0 {
+		if st := &x.plan.Steps[x.step-1]; st.target.model == t.model && st.Size.Prompt > 0 {
 			return st.Size
 		}
 	}

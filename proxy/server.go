@@ -152,6 +152,7 @@ func New(snap *Snapshot, opt Options) *Server {
 	// A body that is larger is not kept for a connection's next request.
 	fasthttp.SetBodySizePoolLimit(keptBodyMax, keptBodyMax)
 	s.pages = dash.NewPages()
+	s.departures.wake = make(chan struct{}, 1)
 	s.requests.New = func() any { return new(shaping.Request) }
 	s.exchanges.New = func() any { return s.newExchange() }
 	s.jobs.running, s.jobs.slots = map[string]*job{}, make(chan struct{}, snap.Config.Responses.Background)

@@ -114,7 +114,7 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps) (spare *Receipt) {
 	s.settled()
 	q.telling.Lock()
 	defer q.telling.Unlock()
-	s.tell(r, gaps)
+	s.tellSafely(r, gaps)
 	return spare
 }
 
@@ -160,7 +160,7 @@ func (s *Server) settled() {
 	q.waiting, q.batch = q.batch[:0], q.waiting
 	q.mu.Unlock()
 	for _, r := range q.batch {
-		s.tell(r, nil)
+		s.tellSafely(r, nil)
 	}
 	clear(q.batch)
 	q.mu.Lock()
@@ -180,6 +180,12 @@ func (s *Server) latest(n int, sees func(*Receipt) bool) []*Receipt {
 func (s *Server) exchange(id string) *Receipt {
 	s.settled()
 	return s.ring.find(id)
+}
+
+// tellSafely is tell; a panic on its way is the end of that receipt, and of nothing else.
+func (s *Server) tellSafely(r *Receipt, gaps *meter.Gaps) {
+	defer s.survive("receipt")
+	s.tell(r, gaps)
 }
 
 // tell tells a receipt to metrics, ledger, those who watch, the ring of

@@ -74,3 +74,20 @@ func TestReceiptsThatWaitAreToldOnce(t *testing.T) {
 	}
 	s.settling.end(s)
 }
+
+// A receipt that cannot be told is lost alone.
+func TestReceiptsSurviveOneAnother(t *testing.T) {
+	s, _ := testServerOf(t, Options{}, nil, "http://127.0.0.1:9/v1")
+	good := s.receipt(nil)
+	good.ID, good.Outcome, good.Status = "good", "ok", 200
+	s.settling.mu.Lock()
+	s.settling.waiting = append(s.settling.waiting, nil, good) // telling the first one panics
+	s.settling.mu.Unlock()
+	if s.settled(); s.ring.find("good") == nil {
+		t.Error("the receipt behind one that panics is lost")
+	}
+	var text strings.Builder
+	if err := s.meter.Write(&text); err != nil || !strings.Contains(text.String(), `nearside_problems_total{kind="panic"} 1`) {
+		t.Errorf("the panic is not counted: %v", err)
+	}
+}

@@ -78,8 +78,8 @@ type clientConn struct {
 
 	reserved atomic.Int64 // what such reads count in Server.inFlight
 
-	watched  leaveWatch // for the client's departure
-	exchange *exchange  // the present one; guarded by watched.mu
+	watched  leaveWatch               // for the client's departure
+	exchange atomic.Pointer[exchange] // the present one; changed under watched.mu
 
 	answering atomic.Bool // an answer is made or on its way out: until the next read, or the end
 }

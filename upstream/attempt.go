@@ -249,7 +249,7 @@ func (a *Attempt) send(now time.Time) {
 	}
 	// The socket mostly takes it all at once, and this processor has it at hand.
 	rest, n, err := a.vec, 0, error(nil)
-	if whole > windowBytes {
+	if _, plain := c.Conn.(*net.TCPConn); plain && whole > windowBytes {
 		for i := 1; i < len(rest) && len(out) < firstBytes; i++ {
 			k := min(firstBytes-len(out), len(rest[i]))
 			out, rest[i] = append(out, rest[i][:k]...), rest[i][k:]

@@ -218,7 +218,8 @@ func (m *Model) wrong(state, detail string, now time.Time) {
 
 // served takes in that content came. Where all was well before, it takes no lock.
 func (m *Model) served(now time.Time) {
-	if at := nanos(now); at-m.warm.Load() > int64(warmStep) { // which all its attempts read
+	at := nanos(now)
+	if since := at - m.warm.Load(); since > int64(warmStep) || since < -int64(warmStep) { // which all its attempts read
 		m.warm.Store(at)
 	}
 	if m.states == nil || m.row.calm.Load() && m.kept.Load() && !m.held.Load() && !m.odd.Load() && !m.due.Load() {

@@ -271,3 +271,18 @@ func TestReportsAtOnceShowNoSpeed(t *testing.T) {
 		t.Errorf("4000 tokens in 4 s are %v a second", a.read.rate())
 	}
 }
+
+// Content is noted by steps, whichever side of what was noted it is on: a mark that is
+// ahead, of a clock that was set, does not stay.
+func TestContentIsNotedBySteps(t *testing.T) {
+	now := time.Now()
+	var m Model
+	for _, c := range []struct{ was, at, want time.Duration }{
+		{0, warmStep / 2, 0}, {0, 2 * warmStep, 2 * warmStep}, {time.Hour, 0, 0}, {warmStep / 2, 0, warmStep / 2},
+	} {
+		m.warm.Store(nanos(now.Add(c.was)))
+		if m.served(now.Add(c.at)); m.warm.Load() != nanos(now.Add(c.want)) {
+			t.Errorf("noted at %v, content at %v: it says %v", c.was, c.at, time.Duration(m.warm.Load()-nanos(now)))
+		}
+	}
+}

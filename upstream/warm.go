@@ -257,7 +257,7 @@ func (a *asker) tells(r reply, err error) (reply, error) {
 // LastContent returns when the model last said something; zero for never.
 func (m *Model) LastContent() time.Time {
 	if at := m.warm.Load(); at > 0 {
-		return time.Unix(0, at)
+		return moment(at)
 	}
 	return time.Time{}
 }
@@ -278,7 +278,7 @@ func (m *Model) Warmed(loaded bool, now time.Time) {
 	s.mu.Lock()
 	defer s.unlock()
 	if loaded {
-		m.warm.Store(now.UnixNano())
+		m.warm.Store(nanos(now))
 		m.row.look = stateSaid{state: StateReady} // the last look may have seen it without a model
 	}
 	if m.held.Load() && m.hold.state == StateLoading {

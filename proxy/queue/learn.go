@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -58,8 +59,9 @@ const (
 type Learner struct {
 	// Whole answers are only counted, and without the lock.
 	mute  atomic.Int64
-	muted atomic.Int64 // when the last ended, in Unix nanoseconds
-	knows atomic.Bool  // there is a limit, or more than ever may be served at once
+	muted atomic.Int64 // when the last ended, in nanoseconds since began; math.MinInt64 for never
+	began time.Time
+	knows atomic.Bool // there is a limit, or more than ever may be served at once
 
 	mu      sync.Mutex // guards all below
 	opt     LearnOptions
@@ -95,7 +97,8 @@ type Flight struct {
 
 // NewLearner returns one that has learned nothing.
 func NewLearner(opt LearnOptions) *Learner {
-	l := &Learner{}
+	l := &Learner{began: time.Now()}
+	l.muted.Store(math.MinInt64)
 	l.Set(opt)
 	return l
 }
@@ -187,7 +190,7 @@ func (l *Learner) confirm(now time.Time) {
 // at a time.
 func (l *Learner) weigh(f *Flight, now, ended time.Time) {
 	proven := l.proven(now)
-	if f.ahead < proven || l.mute.Load() > 0 || l.muted.Load() > f.sent.UnixNano() {
+	if f.ahead < proven || l.mute.Load() > 0 || l.muted.Load() > int64(f.sent.Sub(l.began)) {
 		return // it shows nothing
 	}
 	waited, after := now.Sub(f.sent), now.Sub(ended)
@@ -301,7 +304,15 @@ func (f *Flight) Ended(now time.Time) {
 }
 
 // mutedAt notes that a whole answer came, or a stream that came as one.
-func (l *Learner) mutedAt(now time.Time) { l.muted.Store(now.UnixNano()) }
+func (l *Learner) mutedAt(now time.Time) {
+	at := int64(now.Sub(l.began))
+	for {
+		was := l.muted.Load()
+		if was >= at || l.muted.CompareAndSwap(was, at) {
+			return
+		}
+	}
+}
 
 // Limit is how many requests the server is to be given at once; 0 for as many as
 // come.
