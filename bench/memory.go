@@ -104,7 +104,7 @@ func (r *runner) hold(ctx context.Context, p *peer) (holding, error) {
 	if err := r.use(p); err != nil {
 		return fail(err)
 	}
-	if err := pause(ctx, r.sizes.still/3); err != nil {
+	if err := pause(ctx, r.sizes.still); err != nil { // within which it has written what it keeps of them
 		return fail(err)
 	}
 	before, err := r.weigh(p)
@@ -146,8 +146,9 @@ func (r *runner) hold(ctx context.Context, p *peer) (holding, error) {
 	return h, nil
 }
 
-// use has a fresh process do once what is measured, so that its code counts as what it
-// is: a part of the process, and not of the first streams.
+// use has a fresh process do once what is measured, so that its code, and what it needs
+// to write an account, count as what they are: a part of the process, and not of the
+// first streams.
 func (r *runner) use(p *peer) error {
 	const few = 8
 	s, err := openStreams(p.at(backendHeld), few, r.ask(p, backendHeld, 1<<10, true), 2)
