@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -21,33 +22,60 @@ import (
 // own. What is larger has a goroutine where there is no socket.
 func BenchmarkExchange(b *testing.B) {
 	for name, size := range map[string]int{"1K": 1 << 10, "60K": 60 << 10} {
-		b.Run(name, func(b *testing.B) {
-			s, _ := testServerOf(b, Options{Log: zerolog.New(io.Discard).Level(zerolog.InfoLevel).With().Timestamp().Logger(), Dialer: upstream.Dialer{Dial: func(context.Context, string, string) (net.Conn, error) {
-				c, _ := net.Pipe()
-				return &wholeSource{Conn: c}, nil
-			}}}, func(c *Config, backends []upstream.Config) {
-				backends[0].Slots = upstream.SlotsAuto
-				c.Client.WatchAfter = time.Hour // who looks takes what is asked next
-			}, "http://127.0.0.1:9/v1")
-			ln := &oneConn{conn: make(chan net.Conn, 1), closed: make(chan struct{})}
-			served := make(chan error, 1)
-			go func() { served <- s.http.Serve(listener{Listener: ln, s: s}) }()
-			_, theirs := net.Pipe()
-			c := &askedAgain{Conn: theirs, request: benchRequest(size), left: b.N, done: make(chan struct{})}
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			b.ResetTimer()
+		b.Run(name, func(b *testing.B) { benchExchanges(b, 1, size) })
+	}
+}
+
+// BenchmarkExchanges is BenchmarkExchange of many connections, whose goroutines give
+// way before each request and before its answer, as they do for sockets, and go on on
+// any processor. With -cpu 1,2 it shows what is written by all of them: on two
+// processors, of which each works for the time that is told, that is mostly in the
+// other one's cache.
+func BenchmarkExchanges(b *testing.B) { benchExchanges(b, 64, 1<<10) }
+
+func benchExchanges(b *testing.B, conns, size int) {
+	wait := func() {}
+	if conns > 1 {
+		wait = runtime.Gosched
+	}
+	s, _ := testServerOf(b, Options{Log: zerolog.New(io.Discard).Level(zerolog.InfoLevel).With().Timestamp().Logger(), Dialer: upstream.Dialer{Dial: func(context.Context, string, string) (net.Conn, error) {
+		c, _ := net.Pipe()
+		return &wholeSource{Conn: c, wait: wait}, nil
+	}}}, func(c *Config, backends []upstream.Config) {
+		backends[0].Slots = upstream.SlotsAuto
+		c.Client.WatchAfter = time.Hour // who looks takes what is asked next
+	}, "http://127.0.0.1:9/v1")
+	ln := &oneConn{conn: make(chan net.Conn, conns), closed: make(chan struct{})}
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(listener{Listener: ln, s: s}) }()
+	var all []*askedAgain
+	for i := range conns {
+		_, theirs := net.Pipe()
+		n := (b.N + i) / conns
+		all = append(all, &askedAgain{Conn: theirs, request: benchRequest(size), wait: wait, n: n, left: n, done: make(chan struct{})})
+	}
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	b.ResetTimer()
+	for _, c := range all {
+		if c.n > 0 {
 			ln.conn <- c
+		}
+	}
+	for _, c := range all {
+		if c.n > 0 {
 			<-c.done
-			b.StopTimer()
-			if c.good != b.N {
-				b.Fatalf("%d of %d were answered well; at last %s", c.good, b.N, c.last)
-			}
-			ln.Close()
-			if err := <-served; err != nil {
-				b.Fatal(err)
-			}
-		})
+		}
+	}
+	b.StopTimer()
+	for _, c := range all {
+		if c.good != c.n {
+			b.Fatalf("%d of %d were answered well; at last %s", c.good, c.n, c.last)
+		}
+	}
+	ln.Close()
+	if err := <-served; err != nil {
+		b.Fatal(err)
 	}
 }
 
@@ -69,8 +97,9 @@ func benchRequest(size int) []byte {
 type askedAgain struct {
 	net.Conn
 	request []byte
+	wait    func() // before each request
 	at      int
-	left    int
+	n, left int
 	good    int
 	last    []byte
 	done    chan struct{}
@@ -83,6 +112,7 @@ func (c *askedAgain) Read(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 		c.at = 0
+		c.wait()
 	}
 	n := copy(p, c.request[c.at:])
 	c.at += n
@@ -100,6 +130,7 @@ func (c *askedAgain) Write(p []byte) (int, error) {
 // wholeSource is a backend's connection that answers each request with a whole answer.
 type wholeSource struct {
 	net.Conn
+	wait  func() // before each answer
 	asked bool
 }
 
@@ -114,6 +145,7 @@ func (s *wholeSource) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	s.asked = false
+	s.wait()
 	return copy(p, wholeBytes), nil
 }
 
