@@ -144,10 +144,7 @@ const (
 )
 
 // Fit says whether a prompt and an answer of so many tokens (0 when nobody says)
-// fit the model's window. An unknown window fits all.
-func (m *Model) Fit(e Estimate, output int) Fit { return m.Window().Fit(e, output) }
-
-// Fit is Model.Fit for those who know the model's window.
+// fit the window. An unknown one fits all.
 func (win Window) Fit(e Estimate, output int) Fit {
 	w := win.Effective
 	switch {
@@ -161,9 +158,6 @@ func (win Window) Fit(e Estimate, output int) Fit {
 
 // Room is what the window leaves for an answer, at least 1; 0 when the window is
 // not known.
-func (m *Model) Room(e Estimate) int { return m.Window().Room(e) }
-
-// Room is Model.Room for those who know the model's window.
 func (win Window) Room(e Estimate) int {
 	w := win.Effective
 	if w <= 0 {

@@ -24,7 +24,7 @@ func TestFitsAreThreefold(t *testing.T) {
 	m := &Model{ContextWindow: 10000}
 	f := func(tokens, least, output int, want Fit) {
 		t.Helper()
-		if got := m.Fit(Estimate{tokens, least}, output); got != want {
+		if got := m.Window().Fit(Estimate{tokens, least}, output); got != want {
 			t.Errorf("%d tokens, %d at the least, and %d for the answer fit 10000: %d, want %d", tokens, least, output, got, want)
 		}
 	}
@@ -40,11 +40,11 @@ func TestFitsAreThreefold(t *testing.T) {
 	f(1, 1, math.MaxInt, Fits)
 	f(9999, 1, math.MaxInt, MayFit)
 	f(math.MaxInt, math.MaxInt, 1, TooLong)
-	if got := (&Model{}).Fit(Estimate{1 << 40, 1 << 40}, 1<<40); got != Fits {
+	if got := (&Model{}).Window().Fit(Estimate{1 << 40, 1 << 40}, 1<<40); got != Fits {
 		t.Errorf("an unknown window fits: %d", got)
 	}
 	for _, c := range []struct{ window, tokens, want int }{{0, 5, 0}, {10000, 4000, 5936}, {10000, 9990, 1}, {10000, 20000, 1}} {
-		if got := (&Model{ContextWindow: c.window}).Room(Estimate{Tokens: c.tokens}); got != c.want {
+		if got := (&Model{ContextWindow: c.window}).Window().Room(Estimate{Tokens: c.tokens}); got != c.want {
 			t.Errorf("a window of %d leaves %d of %d tokens, want %d", c.window, got, c.tokens, c.want)
 		}
 	}

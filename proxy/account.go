@@ -17,7 +17,7 @@ func (x *exchange) price() {
 	}
 	u, ok := r.Usage, r.HasUsage
 	if !ok {
-		if u, ok = x.unsaid(); !ok {
+		if u, ok = r.reckoned, r.isReckoned; !ok {
 			return
 		}
 	}
@@ -26,13 +26,6 @@ func (x *exchange) price() {
 		if far := x.instead(); far != nil {
 			r.saved = max(0, far.Cost.Of(u)-r.cost)
 		}
-	}
-}
-
-// unreported notes what the exchange used where its backend did not say.
-func (x *exchange) unreported() {
-	if r := x.receipt; !r.HasUsage && x.s.ledger != nil {
-		r.reckoned, r.isReckoned = x.unsaid()
 	}
 }
 

@@ -156,10 +156,7 @@ func (d *departures) add(c *clientConn, due time.Time, gone func()) {
 		d.list(c)
 	}
 	if d.hurry(due) {
-		select {
-		case d.wake <- struct{}{}:
-		default:
-		}
+		signal(d.wake)
 	}
 }
 

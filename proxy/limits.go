@@ -127,7 +127,7 @@ func (x *exchange) settleKey() {
 	}
 	u, r := x.receipt.Usage, x.receipt
 	if !r.HasUsage {
-		u, _ = x.unsaid() // as the ledger has it
+		u = r.reckoned // as the ledger has it
 	}
 	usd := 0.0
 	if x.cur != nil && r.Model == x.cur.ref {

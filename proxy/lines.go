@@ -109,10 +109,7 @@ func (l *lines) apply(snap *Snapshot) {
 		}
 	}
 	l.of = next
-	select {
-	case l.changed <- struct{}{}:
-	default:
-	}
+	signal(l.changed)
 }
 
 // lineOf stands between a provider's id and the address of a model that has one.

@@ -51,8 +51,5 @@ func (x *exchange) pause(until time.Time, ready <-chan struct{}) (bool, error) {
 
 // nudged wakes a pause. The caller holds x.mu.
 func (x *exchange) nudged() {
-	select {
-	case x.nudge <- struct{}{}:
-	default:
-	}
+	signal(x.nudge)
 }

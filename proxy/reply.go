@@ -360,6 +360,9 @@ func (x *exchange) close() {
 	x.giveBack()
 	x.stopHedge()
 	s := x.s
+	if !r.HasUsage {
+		r.reckoned, r.isReckoned = x.unsaid()
+	}
 	x.settleKey()
 	x.mended()
 	x.warn()
@@ -370,7 +373,6 @@ func (x *exchange) close() {
 	}
 	r.Code = shortCode(r.Code)
 	x.price()
-	x.unreported()
 	if x.traced != nil {
 		x.endTrace()
 	}

@@ -391,10 +391,7 @@ func (s *Server) written(ctx context.Context) {
 
 // answered wakes written.
 func (s *Server) answered() {
-	select {
-	case s.out <- struct{}{}:
-	default:
-	}
+	signal(s.out)
 }
 
 func (s *Server) track(c *clientConn, open bool) {

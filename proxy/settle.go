@@ -100,14 +100,13 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps) (spare *Receipt) {
 		n := len(q.waiting)
 		spare = q.take()
 		q.mu.Unlock()
-		switch {
-		case !later:
-		case n == 1:
-			signal(q.wake)
-		case n == settleSoon:
-			signal(q.full)
-		}
 		if later {
+			switch n {
+			case 1:
+				signal(q.wake)
+			case settleSoon:
+				signal(q.full)
+			}
 			return spare
 		}
 	}
@@ -143,6 +142,7 @@ func (s *Server) receipt(spare *Receipt) *Receipt {
 	return spare
 }
 
+// signal wakes who waits for a channel that holds one.
 func signal(ch chan struct{}) {
 	select {
 	case ch <- struct{}{}:

@@ -278,10 +278,7 @@ func (k *socket) enqueue(t *turn, cfg *Config) *wire.Error {
 		k.s.inFlight.Add(-int64(len(t.body)))
 		return &wire.Error{Status: 429, Type: "rate_limit_exceeded", Code: "rate_limit_exceeded", Message: "too many responses are waiting on this socket (proxy.responses.socketQueue)"}
 	}
-	select {
-	case k.more <- struct{}{}:
-	default:
-	}
+	signal(k.more)
 	return nil
 }
 

@@ -109,10 +109,7 @@ func (w *warming) apply(cfg map[string]Warm) {
 }
 
 func (w *warming) kicked() {
-	select {
-	case w.kick <- struct{}{}:
-	default:
-	}
+	signal(w.kick)
 }
 
 // knock notes that somebody is about to ask for models, which are loaded after wait.
