@@ -21,8 +21,8 @@ type index struct {
 	patterns  []*alias             // longest literal part first
 	chains    map[string]*chain    // by lower-cased name
 	entries   []Entry
-	known     map[string]Resolution // what the refs of all listed models mean
-	named     map[string]int        // places of the chains and aliases among entries, by lower-cased name
+	known     map[string]*Resolution // what the refs of all listed models mean
+	named     map[string]int         // places of the chains and aliases among entries, by lower-cased name
 }
 
 // alias is an alias prepared for lookups.
@@ -80,7 +80,7 @@ func New(providers []*Provider, aliases []Alias, chains []Chain) *Catalog {
 // know resolves the ref of every listed model, which is what most requests
 // name, once for all of them.
 func (c *Catalog) know() {
-	c.index.known = make(map[string]Resolution, len(c.index.models))
+	c.index.known = make(map[string]*Resolution, len(c.index.models))
 	for _, p := range c.Providers {
 		for _, m := range p.Models {
 			r := Resolution{Requested: m.Ref()}
@@ -89,7 +89,7 @@ func (c *Catalog) know() {
 				continue // an alias may make it a chain, or what is ready just now
 			}
 			r.Via, r.Models = slices.Clip(r.Via), slices.Clip(r.Models)
-			c.index.known[r.Requested] = r
+			c.index.known[r.Requested] = &r
 		}
 	}
 }
@@ -171,12 +171,17 @@ const (
 	fallbacksMax = 16
 )
 
+// Known is Resolve for the ref of a listed model, written as it is listed, in a request
+// without fallbacks: what that means is the catalogue's, and not changed. It is nil for
+// any other name.
+func (c *Catalog) Known(ref string) *Resolution { return c.index.known[ref] }
+
 // Resolve says what a requested name means. The error is or wraps a *NotFound
 // or a *BadName. Models that cannot be used stay in the result: the plan names
 // why it skips them. Resolve may be called concurrently.
 func (c *Catalog) Resolve(name string, opt ResolveOptions) (Resolution, error) {
-	if r, ok := c.index.known[name]; ok && opt.Fallback == "" {
-		return r, nil
+	if r := c.Known(name); r != nil && opt.Fallback == "" {
+		return *r, nil
 	}
 	r := Resolution{Requested: name}
 	if err := c.resolve(&r, name, opt.Ready); err != nil {

@@ -8,6 +8,19 @@ import (
 	"nearside/proxy/access"
 )
 
+// meaning is resolve for a request. What it returns must not be changed: it is the
+// catalogue's where nothing narrows it, as mostly.
+func (s *Snapshot) meaning(r *request) (*catalog.Resolution, error) {
+	g := r.narrow.grant
+	if r.fallback == "" && (g == nil || g.All() && g.DefaultChain == "") {
+		if known := s.Catalog.Known(r.model); known != nil {
+			return known, nil
+		}
+	}
+	res, err := s.resolve(g, r.model, catalog.ResolveOptions{Fallback: r.fallback, Ready: s.Ready})
+	return &res, err
+}
+
 // resolve says what a name means to a client with a key: what default is for it,
 // and of the models only those that it may ask for. A name that comes to none of
 // them is as one that there is not.

@@ -28,118 +28,119 @@ import (
 // goroutine alone drives it: first the handler, then, once it streams, the
 // response's body. Only depart and end come from elsewhere.
 type exchange struct {
+	// What every exchange uses comes first, in the order in which it is used, and what
+	// few do last: an exchange that waits is mostly in no processor's cache when it goes on.
 	s       *Server
 	snap    *Snapshot
 	ctx     *fasthttp.RequestCtx
 	client  *clientConn
 	surface surface
 	grant   *access.Grant // what its key allows; nil where no keys are asked for
-	keyHold access.Hold   // of its key's account
-	asks    bool          // the request has headers of our own
 	receipt *Receipt
 	spare   *Receipt // for the next exchange
 	start   time.Time
+	id      [4 + 24]byte
+	asks    bool // the request has headers of our own
 
 	body   []byte // the client's; belongs to ctx until it is dropped at commit
 	weight int64  // what the body counts in Server.inFlight
 	env    wire.Envelope
+	media  shaping.Media
+	plan   Plan
+	as     *shaping.Shape   // what made the present request; nil for a form
+	shaped *shaping.Request // nil once a stream is committed
+	parts  [][]byte
+	sent   int    // bytes of the body that the present attempt sends
+	extra  []byte // header lines for the present target
+
+	// The attempt loop.
+	step        int
+	tries       int     // attempts begun, those at endpoints of one target counted each
+	placesAsked uint64  // those of placesOf that were asked, as bits
+	placesOf    *target // whose turn it was last, of those that have places
+	cur         *target
+	keys        keyUse       // of cur
+	talk        wire.Dialect // in which cur is asked
+	retell      bool         // its answer is taken apart and put together again
+	fit         shaping.Fit  // whether a whole answer has the format that was asked for
+	trying      bool
+	again       bool // the stale connection's one retry was used for this target
+	checked     bool // the head of the present answer was looked at
+	saying      bool // the answer being gathered is an error's
+	encoding    bool // enc has been set up
+	content     bool // content was seen: no further target
+	committed   bool
+	finished    bool // the backend said a regular end
+	closed      bool // and that nothing follows
+	mute        bool // content goes on and none of it can be told yet
+	opaque      bool // a body that is copied as it is
+	crashed     bool // a panic was caught: what it holds is not used again
+
+	sessionKnown bool
+	goesOn       bool   // the request is not the first of its session, as far as it tells
+	sought       bool   // was has been looked up
+	sessionID    uint64 // see session
+	stay         uint64 // names the conversation to affinity; 0 for none
+
+	attempt     time.Time     // when the present attempt began
+	lastReq     time.Time     // when the first attempt's request began to be sent
+	idle        time.Duration // how long backends were waited for until then
+	heard       time.Time     // when it said something first that was held back
+	nextTick    time.Time
+	deadline    time.Time // of the exchange over all targets; zero for none
+	ends        time.Time // when its end began
+	ticket      breaker.Ticket
+	provider    breaker.Ticket
+	at          upstream.Attempt
+	answer      []byte // a whole answer, or an error's body, so far
+	answerEdits []wire.Edit
+	out         []byte
+	text        []byte    // where headers are made
+	w           io.Writer // nil before the 200
+	gone        atomic.Bool
+	ending      atomic.Bool
+	mu          sync.Mutex // guards race and fetching; race is written by the serving goroutine alone
+	race        *race      // against a hedge; nil without one
+	departed    func()     // depart, made once
+	tracing     *tracedAttempt
+	traced      *traced // nil where nothing is traced or passed on; tracing is that of the present attempt
+	pulse       pulse
+	line        queueing
+	keyHold     access.Hold     // of its key's account
+	kept        *capture.Record // what is taken down of it; nil for nothing, as nearly always
+	onward      *continuation   // where the policy has broken streams gone on with; nil elsewhere
+	failed      outcome         // of the last failed attempt
+
+	past       past
+	leaving    leaving
+	hedgeAt    time.Time // when the next target is started beside the present one; zero for never
+	heir       *exchange // the hedge that the response, which knows this exchange, goes on with
+	clientTime clientTime
+	was        home               // where it was served before
+	wait       waiting            // for a target that cannot be asked yet
+	short      *shortened         // of a request whose oldest items were dropped; nil for none
+	trial      *trial             // of what a refusal has taught; nil for none
+	fetch      *fetching          // of remote images; nil for none
+	fetching   context.CancelFunc // of fetch, while it runs
+	nudge      chan struct{}      // wakes a pause; holds one
+	form       string             // content type of a multipart body
+	model      wire.Span
 	// A Responses request that refers to earlier turns is written anew; this is
 	// how it came.
 	original []byte
 	asked    wire.Envelope
 	mem      memory
-	short    *shortened     // of a request whose oldest items were dropped; nil for none
-	trial    *trial         // of what a refusal has taught; nil for none
-	as       *shaping.Shape // what made the present request; nil for a form
-	media    shaping.Media
-	fetch    *fetching // of remote images; nil for none
-	form     string    // content type of a multipart body
-	model    wire.Span
-	plan     Plan
-	shaped   *shaping.Request // nil once a stream is committed
-	turn     shaping.Turn     // what the stream needs of it then
-	parts    [][]byte
-	sent     int    // bytes of the body that the present attempt sends
-	extra    []byte // header lines for the present target
-	id       [4 + 24]byte
-
-	// The attempt loop.
-	step        int
-	keys        keyUse // of cur
-	cur         *target
-	talk        wire.Dialect // in which cur is asked
-	retell      bool         // its answer is taken apart and put together again
-	fit         shaping.Fit  // whether a whole answer has the format that was asked for
-	at          upstream.Attempt
-	trying      bool
-	again       bool    // the stale connection's one retry was used for this target
-	tries       int     // attempts begun, those at endpoints of one target counted each
-	placesAsked uint64  // those of placesOf that were asked, as bits
-	placesOf    *target // whose turn it was last, of those that have places
-	ticket      breaker.Ticket
-	provider    breaker.Ticket
-	attempt     time.Time     // when the present attempt began
-	wait        waiting       // for a target that cannot be asked yet
-	lastReq     time.Time     // when the first attempt's request began to be sent
-	idle        time.Duration // how long backends were waited for until then
-	failed      outcome       // of the last failed attempt
-	leaving     leaving
-	checked     bool   // the head of the present answer was looked at
-	answer      []byte // a whole answer, or an error's body, so far
-	answerEdits []wire.Edit
-	saying      bool          // the answer being gathered is an error's
-	onward      *continuation // where the policy has broken streams gone on with; nil elsewhere
 
 	// The stream.
+	turn      shaping.Turn           // what it needs of shaped
+	enc       *shaping.StreamEncoder // never nil; a hedge that takes over has that of the other
+	mend      shaping.Mender
+	held      heldEvents
 	scan      wire.Scanner
 	dec       shaping.CopyDecoder
-	mend      shaping.Mender
-	enc       *shaping.StreamEncoder // never nil; a hedge that takes over has that of the other
-	encoding  bool                   // enc has been set up
-	held      heldEvents
-	w         io.Writer // nil before the 200
-	out       []byte
-	content   bool // content was seen: no further target
-	committed bool
-	finished  bool      // the backend said a regular end
-	closed    bool      // and that nothing follows
-	heard     time.Time // when it said something first that was held back
 	readAt    time.Time
 	lastEvent time.Time
-	nextTick  time.Time
-	mute      bool      // content goes on and none of it can be told yet
-	deadline  time.Time // of the exchange over all targets; zero for none
-	ends      time.Time // when its end began
 	gaps      meter.Gaps
-	opaque    bool // a body that is copied as it is
-	crashed   bool // a panic was caught: what it holds is not used again
-
-	hedgeAt    time.Time // when the next target is started beside the present one; zero for never
-	heir       *exchange // the hedge that the response, which knows this exchange, goes on with
-	line       queueing
-	past       past
-	kept       *capture.Record // what is taken down of it; nil for nothing, as nearly always
-	clientTime clientTime
-
-	sessionKnown bool
-	sessionID    uint64 // see session
-	goesOn       bool   // the request is not the first of its session, as far as it tells
-	sought       bool   // was has been looked up
-	stay         uint64 // names the conversation to affinity; 0 for none
-	was          home   // where it was served before
-
-	gone     atomic.Bool
-	ending   atomic.Bool
-	mu       sync.Mutex         // guards the two below; race is written by the serving goroutine alone
-	fetching context.CancelFunc // of fetch, while it runs
-	race     *race              // against a hedge; nil without one
-
-	nudge    chan struct{}  // wakes a pause; holds one
-	departed func()         // depart, made once
-	text     []byte         // where headers are made
-	traced   *traced        // nil where nothing is traced or passed on
-	tracing  *tracedAttempt // of the present attempt; nil where it is not traced
-	pulse    pulse
 }
 
 var (

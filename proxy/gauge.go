@@ -22,7 +22,8 @@ func (g *gauge) load() catalog.Gauge {
 func (g *gauge) learn(p catalog.Prompt, tokens int64) {
 	old := g.load()
 	if next := old.Learn(p, tokens); next != old {
-		g.now.Store(&next)
+		kept := next // allocated here, and not where nothing is learned
+		g.now.Store(&kept)
 	}
 }
 

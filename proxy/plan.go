@@ -338,13 +338,13 @@ func (t *target) size(p catalog.Prompt, body []byte, env *wire.Envelope, d wire.
 // plan fills p for a request. It only looks: no ticket is taken and nothing is
 // sent.
 func (s *Server) plan(snap *Snapshot, r request, now time.Time, p *Plan) error {
-	res, err := snap.resolve(r.narrow.grant, r.model, catalog.ResolveOptions{Fallback: r.fallback, Ready: snap.Ready})
+	res, err := snap.meaning(&r)
 	if err != nil {
 		return err
 	}
 	p.Requested, p.Name, p.Via, p.Strict = res.Requested, res.Name, res.Via, res.Strict
 	p.Steps, p.none, p.hint = p.Steps[:0], "", ""
-	p.bind(snap, &res, &r.narrow)
+	p.bind(snap, res, &r.narrow)
 	r.inside = p.policy.NearOnly
 	if len(res.Models) == 0 {
 		p.none = snap.noModel()
@@ -390,7 +390,7 @@ func (s *Server) plan(snap *Snapshot, r request, now time.Time, p *Plan) error {
 		p.relent(snap, r, &tried)
 	}
 	if tried == 0 {
-		p.hint = aliasHint(snap, res)
+		p.hint = aliasHint(snap, *res)
 	}
 	return nil
 }
