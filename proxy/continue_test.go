@@ -14,7 +14,7 @@ import (
 
 // Without the policy nothing of an answer is kept, nor anything made to keep it.
 func TestNothingIsTakenDownWithoutThePolicy(t *testing.T) {
-	x := &exchange{snap: &Snapshot{Config: Defaults()}, receipt: &Receipt{Stream: true}, surface: surface{dialect: wire.Chat}, plan: Plan{policy: catalog.DefaultPolicy()}, cur: &target{}}
+	x := &exchange{snap: &Snapshot{Config: Defaults()}, receipt: &Receipt{basics: basics{Stream: true}}, surface: surface{dialect: wire.Chat}, plan: Plan{policy: catalog.DefaultPolicy()}, cur: &target{}}
 	if n := testing.AllocsPerRun(10, x.follow); n != 0 || x.onward != nil {
 		t.Errorf("%v allocations, %+v", n, x.onward)
 	}

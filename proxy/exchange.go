@@ -234,7 +234,7 @@ func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
 	}
 	x.start = time.Now()
 	x.id = newID()
-	r := s.receipt(x.spare)
+	r := newReceipt(x.spare)
 	x.spare = nil
 	r.ID, r.Started, r.Dialect, r.Path = string(x.id[:]), x.start, sf.dialect.String(), sf.path
 	x.receipt = r

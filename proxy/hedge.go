@@ -365,6 +365,6 @@ func (x *exchange) yield() *exchange {
 	if h.w != nil {
 		h.enc.SetModel(h.served())
 	}
-	x.receipt = nil // it is the hedge's, and may be another exchange's before x is released
+	x.receipt = nil // it is the hedge's
 	return h
 }

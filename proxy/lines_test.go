@@ -126,7 +126,7 @@ func BenchmarkFreeLine(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			l, cfg := newLine("p", nil), DefaultQueue()
 			l.apply(&upstream.Config{ID: "p", Slots: slots}, &cfg, BackendState{})
-			x := &exchange{receipt: &Receipt{Stream: true}}
+			x := &exchange{receipt: &Receipt{basics: basics{Stream: true}}}
 			t := &target{line: l, berth: l.at("")}
 			b.ReportAllocs()
 			for b.Loop() {

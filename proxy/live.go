@@ -85,12 +85,8 @@ func seenBy(g *access.Grant) func(*Receipt) bool {
 	return func(r *Receipt) bool { return r.Key == g.ID }
 }
 
-// told tells a settled exchange to those who watch.
+// told tells a settled exchange to those who watch. They keep the receipt.
 func (l *live) told(r *Receipt) {
-	if !l.feed.Watched() {
-		return
-	}
-	r.lent = true
 	l.mu.Lock()
 	l.rates.settled(r)
 	l.mu.Unlock()

@@ -14,48 +14,25 @@ import (
 // Receipt is what happened in an exchange. It is settled once and told to
 // everyone who cares. It never holds content or a key.
 type Receipt struct {
-	ID        string        `json:"id"`
-	Started   time.Time     `json:"started"`
-	Dialect   string        `json:"dialect"`
-	Path      string        `json:"path"`
-	Requested string        `json:"requested"`
-	Key       string        `json:"key,omitempty"` // id of the client's key
-	Provider  string        `json:"provider,omitempty"`
-	Model     string        `json:"model,omitempty"` // ref of the target that served, or was tried last
-	Route     string        `json:"route,omitempty"`
-	Endpoint  string        `json:"endpoint,omitempty"` // of a provider that has several
-	Stream    bool          `json:"stream"`
-	Status    int           `json:"status"`
-	Outcome   string        `json:"outcome"` // ok, error, rejected, client_closed, shutdown
-	Code      string        `json:"code,omitempty"`
-	Abort     string        `json:"abort_phase,omitempty"`
-	Attempts  []Attempt     `json:"attempts,omitempty"`
-	Dropped   []string      `json:"dropped,omitempty"`
-	Format    string        `json:"format,omitempty"`  // how the answer's format was seen to, where the backend does not enforce it
-	Learned   []Learned     `json:"learned,omitempty"` // what the backend's refusals taught, in order
-	Usage     wire.Usage    `json:"usage"`
-	HasUsage  bool          `json:"usage_reported"`
-	Events    int           `json:"events,omitempty"`
-	BytesIn   int           `json:"bytes_in"`
-	BytesOut  int64         `json:"bytes_out"`
-	First     time.Duration `json:"first_content_ns,omitempty"`
-	Queued    time.Duration `json:"queued_ns,omitempty"` // waited for a slot of a provider that has them
+	basics
+	Attempts []Attempt `json:"attempts,omitempty"`
+	Code     string    `json:"code,omitempty"`
+	Abort    string    `json:"abort_phase,omitempty"`
+	Format   string    `json:"format,omitempty"`  // how the answer's format was seen to, where the backend does not enforce it
+	Learned  []Learned `json:"learned,omitempty"` // what the backend's refusals taught, in order
+	Events   int       `json:"events,omitempty"`
+
+	Queued time.Duration `json:"queued_ns,omitempty"` // waited for a slot of a provider that has them
 	// QueueAhead is the place in the queue where it began to wait, Line what it was
 	// turned away for.
-	QueueAhead int           `json:"queue_position,omitempty"`
-	Line       string        `json:"queue,omitempty"`
-	Own        time.Duration `json:"own_ns"`
-	Took       time.Duration `json:"took_ns"`
-	Simulated  bool          `json:"simulated,omitempty"`
-	Held       bool          `json:"held,omitempty"`      // heartbeats went out before the first content
-	Truncated  int           `json:"truncated,omitempty"` // items of the input that were dropped because the context was too long
-	// Estimated is what the prompt was estimated at, TokenRatio what that was
-	// learned from: tokens for each four bytes, 0 when nothing was. PromptCut says
-	// that the backend has read a part of the prompt only, though it answered.
-	Estimated  int     `json:"estimated_prompt,omitempty"`
-	TokenRatio float64 `json:"token_ratio,omitempty"`
-	PromptCut  bool    `json:"prompt_cut,omitempty"`
-	NotStored  bool    `json:"not_stored,omitempty"` // it was to be kept, and the store failed
+	QueueAhead int    `json:"queue_position,omitempty"`
+	Line       string `json:"queue,omitempty"`
+	Held       bool   `json:"held,omitempty"`      // heartbeats went out before the first content
+	Truncated  int    `json:"truncated,omitempty"` // items of the input that were dropped because the context was too long
+	// PromptCut says that the backend has read a part of the prompt only, though it
+	// answered.
+	PromptCut bool `json:"prompt_cut,omitempty"`
+	NotStored bool `json:"not_stored,omitempty"` // it was to be kept, and the store failed
 	// Stopped says why no further target was tried though one could have been.
 	Stopped string `json:"stopped,omitempty"`
 	Hedged  bool   `json:"hedged,omitempty"` // a second target was started beside the first
@@ -79,14 +56,108 @@ type Receipt struct {
 	NotContinued string      `json:"not_continued,omitempty"`
 	UsagePartial bool        `json:"usage_partial,omitempty"`
 
-	declared   bool
-	cost       float64    // in USD
-	saved      float64    // what a far model would have taken more
 	overflow   overflow   // of RouteReason
-	first      [1]Attempt // where Attempts begins
 	lent       bool       // somebody else may know it: it is not used for another exchange
 	reckoned   wire.Usage // what the backend did not count, where it can be estimated
 	isReckoned bool
+	first      [1]Attempt // where Attempts begins
+}
+
+// basics are what the receipt of a whole answer says where nothing was out of the
+// ordinary.
+type basics struct {
+	ID        string        `json:"id"`
+	Started   time.Time     `json:"started"`
+	Dialect   string        `json:"dialect"`
+	Path      string        `json:"path"`
+	Requested string        `json:"requested"`
+	Key       string        `json:"key,omitempty"` // id of the client's key
+	Provider  string        `json:"provider,omitempty"`
+	Model     string        `json:"model,omitempty"` // ref of the target that served, or was tried last
+	Route     string        `json:"route,omitempty"`
+	Endpoint  string        `json:"endpoint,omitempty"` // of a provider that has several
+	Status    int           `json:"status"`
+	Outcome   string        `json:"outcome"` // ok, error, rejected, client_closed, shutdown
+	Dropped   []string      `json:"dropped,omitempty"`
+	Usage     wire.Usage    `json:"usage"`
+	HasUsage  bool          `json:"usage_reported"`
+	Stream    bool          `json:"stream"`
+	Simulated bool          `json:"simulated,omitempty"`
+	declared  bool          // the model is one that is listed
+	BytesIn   int           `json:"bytes_in"`
+	BytesOut  int64         `json:"bytes_out"`
+	First     time.Duration `json:"first_content_ns,omitempty"`
+	Own       time.Duration `json:"own_ns"`
+	Took      time.Duration `json:"took_ns"`
+	// Estimated is what the prompt was estimated at, TokenRatio what that was
+	// learned from: tokens for each four bytes, 0 when nothing was.
+	Estimated  int     `json:"estimated_prompt,omitempty"`
+	TokenRatio float64 `json:"token_ratio,omitempty"`
+	cost       float64 // in USD
+	saved      float64 // what a far model would have taken more
+}
+
+// newReceipt returns an empty receipt: spare, where there is one.
+func newReceipt(spare *Receipt) *Receipt {
+	if spare == nil {
+		spare = new(Receipt)
+	}
+	spare.Attempts = spare.first[:0]
+	return spare
+}
+
+// isPlain says that the receipt tells its basics and one attempt that served, and
+// nothing else.
+func (r *Receipt) isPlain() bool {
+	if len(r.Attempts) != 1 || r.Outcome != "ok" || r.Code != "" || r.Abort != "" || r.Format != "" || len(r.Learned) > 0 || r.Events != 0 || r.Queued != 0 || r.QueueAhead != 0 ||
+		r.Line != "" || r.Held || r.Truncated != 0 || r.PromptCut || r.NotStored || r.Stopped != "" || r.Hedged || r.RouteReason != "" || len(r.Promoted) > 0 || len(r.Hidden) > 0 ||
+		len(r.Repaired) > 0 || r.Split || r.Look != nil || len(r.Continued) > 0 || r.NotContinued != "" || r.UsagePartial || r.overflow != 0 || r.lent || r.isReckoned || r.reckoned != (wire.Usage{}) {
+		return false
+	}
+	a := &r.Attempts[0]
+	return *a == r.served(a.Key, a.Phase, a.At, a.Took)
+}
+
+// served is the attempt of a plain receipt.
+func (r *basics) served(key, phase string, at, took time.Duration) Attempt {
+	return Attempt{Ref: r.Model, Endpoint: r.Endpoint, Route: r.Route, Outcome: "ok", Key: key, Phase: phase, Took: took, At: at, provider: r.Provider, declared: r.declared}
+}
+
+// brief is a receipt as it waits and is kept: what there is to say of a plain one, or
+// the whole of another.
+type brief struct {
+	basics
+	key, phase string // of its attempt
+	at, took   time.Duration
+	whole      *Receipt // nil for a plain one; basics is but its ID otherwise
+}
+
+// take takes a receipt in and says whether it is a plain one, which can be used again.
+func (b *brief) take(r *Receipt) bool {
+	if !r.isPlain() {
+		*b = brief{basics: basics{ID: r.ID}, whole: r}
+		return false
+	}
+	a := &r.Attempts[0]
+	b.basics, b.key, b.phase, b.at, b.took, b.whole = r.basics, a.Key, a.Phase, a.At, a.Took, nil
+	return true
+}
+
+// receipt returns what was taken in, of a plain one in the receipt it is given, which
+// must be one of those.
+func (b *brief) receipt(plain *Receipt) *Receipt {
+	if b.whole != nil {
+		return b.whole
+	}
+	plain.basics = b.basics
+	plain.first[0] = b.served(b.key, b.phase, b.at, b.took)
+	plain.Attempts = plain.first[:1]
+	return plain
+}
+
+// empty empties a plain receipt.
+func (r *Receipt) empty() {
+	*r = Receipt{}
 }
 
 // MarshalJSON writes usage with names like all others have.
@@ -250,46 +321,39 @@ func (r *Receipt) cut() string {
 // ring keeps the last receipts.
 type ring struct {
 	mu   sync.Mutex
-	kept []*Receipt
-	next int
+	kept []brief
+	most int
+	next int // of kept, where the next one goes
 }
 
 func (g *ring) resize(n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if n != len(g.kept) {
-		g.kept, g.next = make([]*Receipt, n), 0
+	if n != g.most {
+		g.kept, g.most, g.next = nil, n, 0
 	}
 }
 
-// put takes a receipt in and returns, emptied, the one that makes room for it, unless
-// somebody may know it still.
-func (g *ring) put(r *Receipt) (old *Receipt) {
+func (g *ring) put(b *brief) {
 	g.mu.Lock()
-	if len(g.kept) > 0 {
-		old = g.kept[g.next]
-		g.kept[g.next] = r
-		if g.next++; g.next == len(g.kept) {
+	if len(g.kept) < g.most {
+		g.kept = append(g.kept, brief{})
+	}
+	if g.most > 0 {
+		g.kept[g.next] = *b
+		if g.next++; g.next == g.most {
 			g.next = 0
 		}
 	}
-	if old != nil && old.lent {
-		old = nil
-	}
 	g.mu.Unlock()
-	if old != nil {
-		*old = Receipt{}
-	}
-	return old
 }
 
 func (g *ring) find(id string) *Receipt {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, r := range g.kept {
-		if r != nil && r.ID == id {
-			r.lent = true
-			return r
+	for i := range g.kept {
+		if b := &g.kept[i]; b.ID == id {
+			return b.receipt(new(Receipt))
 		}
 	}
 	return nil
@@ -302,12 +366,11 @@ func (g *ring) last(n int, sees func(*Receipt) bool) []*Receipt {
 	defer g.mu.Unlock()
 	all := []*Receipt{} // none is [] to who asks
 	for i := range g.kept {
-		r := g.kept[(g.next-1-i+2*len(g.kept))%len(g.kept)]
-		if r == nil || len(all) == n {
+		b := &g.kept[(g.next-1-i+2*len(g.kept))%len(g.kept)]
+		if len(all) == n {
 			break
 		}
-		if sees == nil || sees(r) {
-			r.lent = true
+		if r := b.receipt(new(Receipt)); sees == nil || sees(r) {
 			all = append(all, r)
 		}
 	}

@@ -473,7 +473,7 @@ func departed(err error) bool {
 // leftEarly notes a client that left while its request was still arriving.
 func (s *Server) leftEarly(ctx *fasthttp.RequestCtx) {
 	id := newID()
-	r := s.receipt(nil)
+	r := newReceipt(nil)
 	r.ID, r.Started, r.Outcome, r.Status, r.Code, r.Abort = string(id[:]), time.Now(), "client_closed", 499, "client_closed", "request"
 	ctx.SetStatusCode(r.Status)
 	s.settle(r, nil)

@@ -14,8 +14,7 @@ import (
 // at hand, and no exchange waits for the locks of metrics, ledger and log.
 type settling struct {
 	mu      sync.Mutex // guards all below; never held while telling is asked for
-	waiting []*Receipt
-	spare   []*Receipt    // to be used again, at most spareMax
+	waiting []brief
 	wake    chan struct{} // the first waits; holds one. nil before begin
 	full    chan struct{} // settleSoon wait; holds one
 	stop    chan struct{} // closed by end
@@ -23,8 +22,8 @@ type settling struct {
 	runs    bool
 
 	telling sync.Mutex // held while receipts are told; guards all below
-	batch   []*Receipt
-	old     []*Receipt // that have made room
+	batch   []brief
+	plain   Receipt // the one that is told, of those that are plain
 	told    meter.Exchange
 }
 
@@ -34,9 +33,7 @@ const (
 	// its own exchange.
 	settleEvery = 2 * time.Millisecond
 	settleSoon  = 256
-	settleMax   = 4096
-	// spareMax is how many receipts are kept for exchanges to come.
-	spareMax = 1024
+	settleMax   = 2048
 )
 
 // begin starts the goroutine, once.
@@ -85,61 +82,45 @@ func (q *settling) run(s *Server, wake, full, stop, done chan struct{}) {
 	}
 }
 
-// settle has a receipt told, once: nobody but settling touches it any more. It is
-// told before settle returns where somebody may look for it at once, because
-// something went wrong, and where it has gaps. It may return another to be used in its
-// place.
+// settle has a receipt told, once, and returns it, emptied, where it can be used for
+// another exchange; else nobody but settling touches it any more. It is told before
+// settle returns where somebody may look for it at once, because something went wrong,
+// and where it has gaps.
 func (s *Server) settle(r *Receipt, gaps *meter.Gaps) (spare *Receipt) {
 	q := &s.settling
 	if r.Outcome == "ok" && gaps == nil {
 		q.mu.Lock()
-		later := q.runs && len(q.waiting) < settleMax
-		if later {
-			q.waiting = append(q.waiting, r)
-		}
-		n := len(q.waiting)
-		spare = q.take()
-		q.mu.Unlock()
-		if later {
-			switch n {
+		if n := len(q.waiting); q.runs && n < settleMax {
+			if n == cap(q.waiting) {
+				q.waiting = append(q.waiting, brief{})
+			}
+			q.waiting = q.waiting[:n+1]
+			plain := q.waiting[n].take(r)
+			q.mu.Unlock()
+			switch n + 1 {
 			case 1:
 				signal(q.wake)
 			case settleSoon:
 				signal(q.full)
 			}
-			return spare
+			if !plain {
+				return nil
+			}
+			r.empty()
+			return r
 		}
+		q.mu.Unlock()
 	}
 	s.settled()
 	q.telling.Lock()
 	defer q.telling.Unlock()
-	s.tellSafely(r, gaps)
-	return spare
-}
-
-// take returns a receipt that can be used again, nil for none. The caller holds q.mu.
-func (q *settling) take() *Receipt {
-	n := len(q.spare)
-	if n == 0 {
+	var b brief
+	plain := b.take(r)
+	if s.tellSafely(&b, gaps); !plain {
 		return nil
 	}
-	r := q.spare[n-1]
-	q.spare = q.spare[:n-1]
+	r.empty()
 	return r
-}
-
-// receipt returns an empty receipt: spare, where there is one.
-func (s *Server) receipt(spare *Receipt) *Receipt {
-	if spare == nil {
-		s.settling.mu.Lock()
-		spare = s.settling.take()
-		s.settling.mu.Unlock()
-	}
-	if spare == nil {
-		spare = new(Receipt)
-	}
-	spare.Attempts = spare.first[:0]
-	return spare
 }
 
 // signal wakes who waits for a channel that holds one.
@@ -159,15 +140,10 @@ func (s *Server) settled() {
 	q.mu.Lock()
 	q.waiting, q.batch = q.batch[:0], q.waiting
 	q.mu.Unlock()
-	for _, r := range q.batch {
-		s.tellSafely(r, nil)
+	for i := range q.batch {
+		s.tellSafely(&q.batch[i], nil)
 	}
 	clear(q.batch)
-	q.mu.Lock()
-	q.spare = append(q.spare, q.old[:min(len(q.old), spareMax-len(q.spare))]...)
-	q.mu.Unlock()
-	clear(q.old)
-	q.old = q.old[:0]
 }
 
 // latest returns the newest receipts as ring.last does, exchange that of an id; nil for
@@ -183,14 +159,19 @@ func (s *Server) exchange(id string) *Receipt {
 }
 
 // tellSafely is tell; a panic on its way is the end of that receipt, and of nothing else.
-func (s *Server) tellSafely(r *Receipt, gaps *meter.Gaps) {
+func (s *Server) tellSafely(b *brief, gaps *meter.Gaps) {
 	defer s.survive("receipt")
-	s.tell(r, gaps)
+	s.tell(b, gaps)
 }
 
 // tell tells a receipt to metrics, ledger, those who watch, the ring of
 // /proxy/exchanges and the log. The caller holds settling.telling.
-func (s *Server) tell(r *Receipt, gaps *meter.Gaps) {
+func (s *Server) tell(b *brief, gaps *meter.Gaps) {
+	r, watched := &s.settling.plain, s.live.feed.Watched()
+	if watched {
+		r = new(Receipt)
+	}
+	r = b.receipt(r)
 	m := &s.settling.told
 	attempts := m.Attempts[:0]
 	*m = meter.Exchange{Dialect: r.Dialect, Provider: r.Provider, Model: r.Model, Route: r.Route, Outcome: r.Outcome, Status: r.Status,
@@ -219,10 +200,10 @@ func (s *Server) tell(r *Receipt, gaps *meter.Gaps) {
 	clear(attempts)
 	*m = meter.Exchange{Attempts: attempts[:0]}
 	s.account(r, gaps)
-	s.live.told(r)
-	if old := s.ring.put(r); old != nil {
-		s.settling.old = append(s.settling.old, old)
+	if watched {
+		s.live.told(r)
 	}
+	s.ring.put(b)
 	if len(r.Attempts) > 1 || r.Outcome != "ok" {
 		s.failures.note(r)
 	}
@@ -258,8 +239,8 @@ func (s *Server) tell(r *Receipt, gaps *meter.Gaps) {
 		e.Bool("stream", true).Int("events", r.Events)
 	}
 	if len(r.Attempts) > 1 || r.Outcome != "ok" {
-		var b [256]byte
-		e.Bytes("attempts", appendAttempts(b[:0], r.Attempts))
+		var text [256]byte
+		e.Bytes("attempts", appendAttempts(text[:0], r.Attempts))
 	}
 	if len(r.Dropped) > 0 {
 		e.Strs("dropped", r.Dropped)
@@ -286,15 +267,15 @@ func (s *Server) tell(r *Receipt, gaps *meter.Gaps) {
 	if r.HasUsage {
 		e.Int64("input", r.Usage.Input).Int64("output", r.Usage.Output)
 	}
-	var b [24]byte
+	var text [24]byte
 	if r.First > 0 {
-		e.RawJSON("first_content", appendMillis(b[:0], r.First))
+		e.RawJSON("first_content", appendMillis(text[:0], r.First))
 	}
 	if r.Queued > 0 {
-		e.RawJSON("queued", appendMillis(b[:0], r.Queued))
+		e.RawJSON("queued", appendMillis(text[:0], r.Queued))
 	}
 	if r.Simulated {
 		e.Bool("simulated", true)
 	}
-	e.RawJSON("own", appendMillis(b[:0], r.Own)).RawJSON("took", appendMillis(b[:0], r.Took)).Msg("exchange")
+	e.RawJSON("own", appendMillis(text[:0], r.Own)).RawJSON("took", appendMillis(text[:0], r.Took)).Msg("exchange")
 }

@@ -31,7 +31,7 @@ func TestReceiptsThatWaitAreToldOnce(t *testing.T) {
 		return 0
 	}
 	receipt := func(id string) *Receipt {
-		r := s.receipt(nil)
+		r := newReceipt(nil)
 		r.ID, r.Outcome, r.Status, r.Dialect, r.Route = id, "ok", 200, "chat", "near"
 		return r
 	}
@@ -78,10 +78,11 @@ func TestReceiptsThatWaitAreToldOnce(t *testing.T) {
 // A receipt that cannot be told is lost alone.
 func TestReceiptsSurviveOneAnother(t *testing.T) {
 	s, _ := testServerOf(t, Options{}, nil, "http://127.0.0.1:9/v1")
-	good := s.receipt(nil)
+	good := newReceipt(nil)
 	good.ID, good.Outcome, good.Status = "good", "ok", 200
 	s.settling.mu.Lock()
-	s.settling.waiting = append(s.settling.waiting, nil, good) // telling the first one panics
+	s.settling.waiting = append(s.settling.waiting, brief{whole: &Receipt{overflow: 99}}, brief{})
+	s.settling.waiting[1].take(good)
 	s.settling.mu.Unlock()
 	if s.settled(); s.ring.find("good") == nil {
 		t.Error("the receipt behind one that panics is lost")
