@@ -57,30 +57,39 @@ func (s *Shape) Rules() []Rule { return append([]Rule(nil), s.rules...) }
 // *wire.Error when the request is at fault, or cannot be said to this backend;
 // out is then of no use.
 func (s *Shape) Request(body []byte, env *wire.Envelope, out *Request) error {
-	room, images, goesOn := out.Room, out.Images, out.GoesOn
+	d := drafts.Get().(*draft)
+	d.room, d.images, d.goesOn = out.Room, out.Images, out.GoesOn
 	out.reset()
 	out.Room, out.Images, out.GoesOn = Room{}, nil, false
-	out.draft.room, out.draft.images = room, images
+	out.draft = d
+	err := s.request(body, env, out)
+	out.draft = nil
+	d.reset()
+	drafts.Put(d)
+	if err != nil {
+		out.reset()
+	}
+	return err
+}
+
+func (s *Shape) request(body []byte, env *wire.Envelope, out *Request) error {
 	out.Path = s.path
 	// An answer that is copied has the backend's own envelopes, or none.
 	out.Turn.Seal = s.client == wire.Responses && s.Retells() && wantsSealed(body, env)
 	if way := s.way(body, env); way != nil {
 		if s.pairsFirst != nil {
 			body, env = s.pairFirst(body, env, out)
-			out.draft.room, out.draft.images = room, images
 		}
 		if err := s.translate(way, body, env, out); err != nil {
-			out.reset()
 			return err
 		}
 		body, env = out.Body, &out.Env
 	}
 	out.draft.begin(body, env)
-	out.draft.from, out.draft.goesOn = s.from, goesOn
+	out.draft.from = s.from
 	for i := range s.rules {
 		out.draft.rule = &s.rules[i]
 		if err := s.rules[i].apply(s, out); err != nil {
-			out.reset()
 			return err
 		}
 	}

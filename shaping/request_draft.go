@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+	"sync"
 
 	"nearside/shaping/wire"
 )
@@ -64,8 +65,6 @@ type drop struct {
 
 // reset forgets the last body.
 func (r *Request) reset() {
-	d := &r.draft
-	clear(d.slots) // they point into the last body
 	if cap(r.scratch) > keptScratchBytes {
 		r.scratch = nil
 	}
@@ -73,16 +72,31 @@ func (r *Request) reset() {
 		r.Body, r.hub, r.paired = nil, nil, nil
 	}
 	if cap(r.Edits) > keptEdits {
-		r.Edits, d.inside = nil, nil
+		r.Edits = nil
 	}
 	r.Body, r.hub = r.Body[:0], r.hub[:0]
 	r.Turn.reset()
 	r.Edits, r.Changes, r.Dropped = r.Edits[:0], r.Changes[:0], r.Dropped[:0]
 	r.Path, r.AskedUsage, r.scratch = "", false, r.scratch[:0]
 	r.Headers, r.Format, r.FormatSchema = r.Headers[:0], "", r.FormatSchema[:0]
-	d.body, d.env, d.rule, d.from = nil, nil, nil, nil
-	d.room, d.images, d.goesOn = Room{}, nil, false
-	d.slots, d.inside, d.drops = d.slots[:0], d.inside[:0], d.drops[:0]
+}
+
+// drafts are used again and again by whoever shapes, so that a processor has one at
+// hand.
+var drafts = sync.Pool{New: func() any { return new(draft) }}
+
+func (d *draft) reset() {
+	clear(d.slots) // they all point into the body
+	clear(d.inside)
+	clear(d.drops)
+	slots, inside, drops := d.slots[:0], d.inside[:0], d.drops[:0]
+	if cap(inside) > keptEdits {
+		inside = nil
+	}
+	if cap(drops) > keptEdits {
+		drops = nil
+	}
+	*d = draft{slots: slots, inside: inside, drops: drops}
 }
 
 // begin takes up a body.
@@ -151,7 +165,7 @@ func (d *draft) end() int {
 // set gives a member a value, adding it when there is none. value must outlive
 // the request: a rule's own bytes or scratch. why may be empty for the rule's.
 func (r *Request) set(name string, value []byte, why string) {
-	d := &r.draft
+	d := r.draft
 	i := d.slot(name)
 	if i >= 0 && d.slots[i].state != dropped && bytes.Equal(d.slots[i].value, value) && !d.amended(i) {
 		return
@@ -172,7 +186,7 @@ func (d *draft) amended(i int) bool {
 
 // remove drops a member, when it is there. One that says null is no loss.
 func (r *Request) remove(name string) {
-	d := &r.draft
+	d := r.draft
 	i := d.find(name)
 	if i < 0 {
 		return
@@ -188,7 +202,7 @@ func (r *Request) remove(name string) {
 // take leaves out a member of which nothing is lost: it is said elsewhere, or
 // said nothing. why may be empty for the rule's.
 func (r *Request) take(name, why string) {
-	d := &r.draft
+	d := r.draft
 	i := d.find(name)
 	if i < 0 {
 		return
@@ -243,9 +257,9 @@ func (r *Request) change(c Change) {
 	r.Changes = append(r.Changes, c)
 }
 
-// finish turns the members as they stand into edits and lets go of the body.
+// finish turns the members as they stand into edits.
 func (r *Request) finish() {
-	d := &r.draft
+	d := r.draft
 	n := len(d.env.Fields)
 	prev, tail := -1, false
 	for i := 0; i < n; i++ {
@@ -307,13 +321,11 @@ func (r *Request) finish() {
 			r.Dropped = append(r.Dropped, x.path)
 		}
 	}
-	clear(d.slots)
-	d.slots, d.body, d.env, d.rule, d.from, d.images = d.slots[:0], nil, nil, nil, nil, nil
 }
 
 // added writes the members that rules added and that are still there.
 func (r *Request) added(comma bool) []byte {
-	d := &r.draft
+	d := r.draft
 	from := len(r.scratch)
 	for i := len(d.env.Fields); i < len(d.slots); i++ {
 		s := &d.slots[i]

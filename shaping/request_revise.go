@@ -17,7 +17,7 @@ const notedBytes = 4 * explainChars
 
 // current returns the value of slot i as it stands after the rules so far.
 func (r *Request) current(i int) []byte {
-	d := &r.draft
+	d := r.draft
 	s := &d.slots[i]
 	if s.state != kept || !d.amended(i) {
 		return s.value
@@ -36,7 +36,7 @@ func (r *Request) current(i int) []byte {
 // talks says whether the messages may have some of what is asked for. It costs
 // nothing while they are as the client sent them; afterwards nothing is sure.
 func (r *Request) talks(about wire.Talk) bool {
-	d := &r.draft
+	d := r.draft
 	i := d.find("messages")
 	if i < 0 {
 		return false
@@ -60,7 +60,7 @@ func (r *Request) revise(i int, value []byte) {
 // note tells a change inside slot i, which is revised: was and with are JSON and
 // may be nil, why may be empty for the rule's. What is kept of them is copied.
 func (r *Request) note(i int, path string, was, with []byte, why string, drop bool) {
-	d := &r.draft
+	d := r.draft
 	if drop {
 		d.drops = append(d.drops, dropOf(i, path))
 	}

@@ -149,7 +149,7 @@ const (
 // effortRule maps the effort a client asked for to one that the model takes. It
 // never adds one.
 func effortRule(s *Shape, r *Request) error {
-	d := &r.draft
+	d := r.draft
 	if s.backend == wire.Chat {
 		return s.chatEffort(r, d.find("reasoning_effort"))
 	}
@@ -194,7 +194,7 @@ func (s *Shape) chatEffort(r *Request, i int) error {
 // nestedEffort is chatEffort for the object of a Responses request. When
 // reasoning is turned off, or nothing else is in it, the whole object goes.
 func (s *Shape) nestedEffort(r *Request, i int) error {
-	d := &r.draft
+	d := r.draft
 	at := d.env.Fields[i].Value
 	var key, effort, before, after wire.Span
 	for it := wire.Members(d.body, at); it.Next(); {

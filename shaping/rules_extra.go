@@ -43,7 +43,7 @@ func extraOf(m *catalog.Model) []extra {
 // extraBodyRule overwrites top-level members, as a whole each. A member that
 // the configuration names twice ends with its last value.
 func extraBodyRule(s *Shape, r *Request) error {
-	d := &r.draft
+	d := r.draft
 	for i := range s.extra {
 		x := &s.extra[i]
 		why := x.adds

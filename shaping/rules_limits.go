@@ -110,7 +110,7 @@ func temperatureRule(_ *Shape, r *Request) error {
 // nullsRule takes out members that say null, which says nothing and is refused
 // or worse by servers that look at the type.
 func nullsRule(_ *Shape, r *Request) error {
-	d := &r.draft
+	d := r.draft
 	for i := range d.slots {
 		if s := &d.slots[i]; s.state != dropped && s.value[0] == 'n' {
 			s.state = dropped

@@ -66,7 +66,7 @@ var usageOptions = []byte(`{"include_usage":true}`)
 
 // includeUsageRule asks a streaming backend for usage, which the proxy counts.
 func includeUsageRule(s *Shape, r *Request) error {
-	d := &r.draft
+	d := r.draft
 	i := d.find("stream_options")
 	if no(s.compat.SupportsUsageInStreaming) {
 		// The flag is for servers that refuse the field, whoever sent it.

@@ -38,12 +38,13 @@ const pairsName = "paired-tool-results"
 // pairFirst applies the rule to a chat request before its translation, and
 // returns what is to be translated.
 func (s *Shape) pairFirst(body []byte, env *wire.Envelope, out *Request) ([]byte, *wire.Envelope) {
-	d := &out.draft
+	d := out.draft
 	d.begin(body, env)
 	d.from, d.rule = s.from, s.pairsFirst
 	_ = s.pairsFirst.apply(s, out) // it refuses nothing
 	out.finish()
-	d.inside, d.drops = d.inside[:0], d.drops[:0]
+	clear(d.slots)
+	d.slots, d.inside, d.drops = d.slots[:0], d.inside[:0], d.drops[:0]
 	if len(out.Edits) == 0 {
 		return body, env
 	}

@@ -16,7 +16,7 @@ var lengthFields = [...]string{"max_tokens", "max_completion_tokens", "max_outpu
 // A client that says nothing gets what the backend gives, unless that is a
 // fraction of an answer and the configuration says what the model can do.
 func maxTokensRule(s *Shape, r *Request) error {
-	d := &r.draft
+	d := r.draft
 	room := d.room
 	said := false
 	for _, name := range lengthFields {
@@ -62,7 +62,7 @@ func (s *Shape) stopsShort() bool {
 // thinkingBudget is what of an answer's length is thinking's, in Messages: it must
 // stay below the whole.
 func (r *Request) thinkingBudget() int64 {
-	d := &r.draft
+	d := r.draft
 	i := d.find("thinking")
 	if i < 0 {
 		return 0

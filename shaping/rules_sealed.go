@@ -22,7 +22,7 @@ const (
 // them is told as content, without which llama.cpp refuses the item. OpenAI is
 // handed its own as they are.
 func sealedRule(s *Shape, r *Request) error {
-	d := &r.draft
+	d := r.draft
 	i := d.find("input")
 	if i < 0 || !d.own(i) || d.slots[i].state != kept || !bytes.Contains(d.slots[i].value, sealedKey) {
 		return nil
@@ -213,7 +213,7 @@ func (c *cutter) end() {
 }
 
 func (c *cutter) edit(e wire.Edit, said *Change) {
-	d := &c.r.draft
+	d := c.r.draft
 	d.inside = append(d.inside, nested{slot: c.slot, edit: e})
 	if said != nil {
 		c.tell(said)

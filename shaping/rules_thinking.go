@@ -22,7 +22,7 @@ var (
 // the request otherwise. Where the calls that are being
 // answered came with such thinking, the request has to go on without.
 func thinkingRule(s *Shape, r *Request) error {
-	d := &r.draft
+	d := r.draft
 	i := d.find("messages")
 	if i < 0 || !d.own(i) || d.slots[i].state != kept || !bytes.Contains(d.slots[i].value, sealedSignature) && !bytes.Contains(d.slots[i].value, emptyString) {
 		return nil

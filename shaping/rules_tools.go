@@ -27,7 +27,7 @@ func noToolsRule(s *Shape, r *Request) error {
 // servers refuse. It comes after extra_body, whose tool_choice is meant for the
 // turns that have tools.
 func toolChoiceRule(s *Shape, r *Request) error {
-	d := &r.draft
+	d := r.draft
 	tools := d.find("tools")
 	if tools >= 0 && !vacant(d.slots[tools].value) {
 		return nil

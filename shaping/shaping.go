@@ -33,10 +33,6 @@ type Request struct {
 	// place of the client's; empty where both speak the same. Where it is not
 	// empty the answer must be retold, whatever Shape.Retells says.
 	Body []byte
-	// Env is Body's scan.
-	Env wire.Envelope
-	// Turn is what the translation of the answer must be told.
-	Turn Turn
 
 	Edits   []wire.Edit // what to splice into the body
 	Changes []Change    // the same for people, in the order of application
@@ -62,11 +58,16 @@ type Request struct {
 	GoesOn bool
 
 	scratch []byte
-	hub     []byte // a request between two translations
+	draft   *draft // while it is made; nil otherwise
+
+	// Turn is what the translation of the answer must be told.
+	Turn Turn
+	hub  []byte // a request between two translations
+	// Env is Body's scan.
+	Env     wire.Envelope
 	origins []int  // see translation
 	paired  []byte // a request before its translation, and its scan
 	before  wire.Envelope
-	draft   draft
 }
 
 // Room is what the model's context window leaves for the answer. The zero value
