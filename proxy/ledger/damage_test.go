@@ -266,11 +266,21 @@ func TestFullDiskLosesNothingSoon(t *testing.T) {
 	limit(1) // which is to say: no more than there are
 	const rows = 5000
 	for i := range rows {
-		l.Add(sample(i, noon))
+		if l.Add(sample(i, noon)); i < 100 {
+			flushed(t, l)
+		}
 	}
 	flushed(t, l)
 	flushed(t, l)
-	if st := l.Stats(); st.Waiting != rows || st.Retries < 2 || st.Lost+st.Failed != 0 {
+	blocks := func() (n int) {
+		t.Helper()
+		if err := l.db.Load().QueryRow("SELECT count(*) FROM blocks").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	was, before := l.Stats(), blocks()
+	if st := l.Stats(); st.Waiting+int(st.Written) != rows || st.Waiting < rows-100 || st.Retries < 2 || st.Lost+st.Failed != 0 {
 		t.Errorf("%+v on a full disk", st)
 	}
 	limit(1 << 20)
@@ -280,6 +290,35 @@ func TestFullDiskLosesNothingSoon(t *testing.T) {
 	}
 	if sum := one(t, l, Query{}); sum.Exchanges != rows {
 		t.Errorf("the sums are of %d exchanges: a write that failed has left something", sum.Exchanges)
+	}
+	if got, want := blocks()-before, (was.Waiting+blockRows-1)/blockRows; got > 2*want {
+		t.Errorf("%d rows that waited are in %d blocks, want about %d: one for each write that failed?", was.Waiting, got, want)
+	}
+}
+
+// TestCloseOnAFullDiskCounts the rows that are in no file.
+func TestCloseOnAFullDiskCounts(t *testing.T) {
+	l, err := Open(Options{Path: filepath.Join(t.TempDir(), "ledger.db"), MaxAge: -1, Log: zerolog.Nop(), Sweep: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.inside(context.Background(), func(w *writer) {
+		if _, err := w.db.Exec("PRAGMA max_page_count = 1"); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	const rows = blockRows + 100
+	for i := range rows {
+		l.Add(sample(i, noon))
+	}
+	flushed(t, l)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if st := l.Stats(); st.Failed != rows || st.Waiting+int(st.Written) != 0 {
+		t.Errorf("%+v, want %d failed", st, rows)
 	}
 }
 

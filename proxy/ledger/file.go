@@ -228,18 +228,22 @@ func migrate(db *sql.DB, opt Options) error {
 	}
 	defer p.close()
 	total, after := 0, int64(0)
-	for {
-		batch, last, err := oldRows(tx, after)
+	for b := new(batch); ; {
+		rows, last, err := oldRows(tx, after)
 		if err != nil {
 			return fmt.Errorf("read rows of version 1: %w", err)
 		}
-		if len(batch) == 0 {
+		if len(rows) == 0 {
 			break
 		}
-		if err := p.write(tx, batch); err != nil {
+		b.reset()
+		for i := range rows {
+			b.add(&rows[i])
+		}
+		if err := p.write(tx, b); err != nil {
 			return fmt.Errorf("write rows of version 1 anew: %w", err)
 		}
-		total, after = total+len(batch), last
+		total, after = total+len(rows), last
 	}
 	if _, err := tx.Exec(fmt.Sprintf("DROP TABLE exchanges; PRAGMA user_version = %d", schemaVersion)); err != nil {
 		return err

@@ -88,8 +88,10 @@ type Ledger struct {
 	bytes   atomic.Int64
 
 	mu      sync.Mutex // guards all below
-	pending []Row
-	writing int // rows that the writer has
+	pending []*batch   // the last of them is added to
+	spare   []*batch   // to be used again, at most spareBatches
+	waiting int        // rows of pending
+	writing int        // rows that the writer has
 	closed  bool
 }
 
@@ -158,13 +160,17 @@ func (l *Ledger) Aside() string { return l.aside }
 // lost and counted.
 func (l *Ledger) Add(r Row) {
 	l.mu.Lock()
-	if l.closed || len(l.pending)+l.writing >= l.opt.Queue {
+	if l.closed || l.waiting+l.writing >= l.opt.Queue {
 		l.mu.Unlock()
 		l.lost.Add(1)
 		return
 	}
-	l.pending = append(l.pending, r)
-	n := len(l.pending)
+	if n := len(l.pending); n == 0 || l.pending[n-1].count >= blockRows {
+		l.pending = append(l.pending, l.fresh())
+	}
+	l.pending[len(l.pending)-1].add(&r)
+	l.waiting++
+	n := l.waiting
 	l.mu.Unlock()
 	// The writer sleeps between batches: it is woken for a first row, and again
 	// when there are enough for a block.
@@ -174,6 +180,22 @@ func (l *Ledger) Add(r Row) {
 	case blockRows:
 		signal(l.full)
 	}
+}
+
+// spareBatches is how many batches are kept: one is filled while another is written.
+const spareBatches = 2
+
+// fresh returns an empty batch. The caller holds l.mu.
+func (l *Ledger) fresh() *batch {
+	if n := len(l.spare); n > 0 {
+		b := l.spare[n-1]
+		l.spare[n-1] = nil
+		l.spare = l.spare[:n-1]
+		return b
+	}
+	b := new(batch)
+	b.reset()
+	return b
 }
 
 func signal(ch chan struct{}) {
@@ -206,10 +228,10 @@ func (l *Ledger) inside(ctx context.Context, f func(*writer)) error {
 	}
 }
 
-// fresh has what waits written before it is asked for, where that can be had soon.
-func (l *Ledger) fresh(ctx context.Context) {
+// upToDate has what waits written before it is asked for, where that can be had soon.
+func (l *Ledger) upToDate(ctx context.Context) {
 	l.mu.Lock()
-	nothing := l.closed || len(l.pending) == 0
+	nothing := l.closed || l.waiting == 0
 	l.mu.Unlock()
 	if nothing {
 		return
@@ -224,7 +246,7 @@ const freshWithin = time.Second
 // Stats returns what the ledger has come to.
 func (l *Ledger) Stats() Stats {
 	l.mu.Lock()
-	waiting := len(l.pending) + l.writing
+	waiting := l.waiting + l.writing
 	l.mu.Unlock()
 	return Stats{Written: l.written.Load(), Lost: l.lost.Load(), Failed: l.failed.Load(), Retries: l.retries.Load(), Waiting: waiting, Bytes: l.bytes.Load()}
 }

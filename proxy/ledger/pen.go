@@ -3,6 +3,7 @@ package ledger
 import (
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -39,6 +40,24 @@ type totals struct {
 	first, took, queued                          time.Duration
 }
 
+// join adds others.
+func (t *totals) join(o *totals) {
+	t.exchanges += o.exchanges
+	t.estimated += o.estimated
+	t.attempts += o.attempts
+	t.input += o.input
+	t.output += o.output
+	t.cached += o.cached
+	t.cacheWrite += o.cacheWrite
+	t.reasoning += o.reasoning
+	t.cost += o.cost
+	t.saved += o.saved
+	t.firsts += o.firsts
+	t.first += o.first
+	t.took += o.took
+	t.queued += o.queued
+}
+
 func (t *totals) add(r *Row) {
 	t.exchanges++
 	if r.Estimated {
@@ -68,6 +87,47 @@ func groupOf(r *Row) group {
 	return g
 }
 
+// batch is rows on their way into the file: the block that they will be, and what they
+// come to. It is used again, so that a row allocates nothing.
+type batch struct {
+	encoder
+	groups []group // of each kind of the block
+	now    []int   // and its present part
+	parts  []part
+}
+
+// part is what a kind comes to in a slot.
+type part struct {
+	kind int
+	slot int64
+	totals
+}
+
+func (b *batch) reset() {
+	b.encoder.reset()
+	clear(b.groups)
+	b.groups, b.now, b.parts = b.groups[:0], b.now[:0], b.parts[:0]
+}
+
+// add takes a row in.
+func (b *batch) add(r *Row) {
+	n, slot := b.encoder.add(r), slotOf(r.At)
+	if n == len(b.groups) {
+		b.groups, b.now = append(b.groups, groupOf(r)), append(b.now, -1)
+	}
+	if i := b.now[n]; i < 0 || b.parts[i].slot != slot {
+		if i >= 0 { // a slot has ended, or one comes late
+			i = slices.IndexFunc(b.parts, func(p part) bool { return p.kind == n && p.slot == slot })
+		}
+		if i < 0 {
+			i = len(b.parts)
+			b.parts = append(b.parts, part{kind: n, slot: slot})
+		}
+		b.now[n] = i
+	}
+	b.parts[b.now[n]].totals.add(r)
+}
+
 // pen writes rows. It belongs to one goroutine.
 type pen struct {
 	inTx    bool // the statements belong to the one transaction that there is
@@ -75,16 +135,9 @@ type pen struct {
 	add     *sql.Stmt
 	groups  map[group]int64 // as they are in the file
 	encoder encoder
-	kinds   []kindSums
+	ids     []int64 // of a batch's groups
 	sums    map[sumKey]*totals
 	order   []sumKey // of sums, in which they came
-}
-
-// kindSums remembers the sum of a block's kind, so that most rows need no look-up.
-type kindSums struct {
-	group int64
-	slot  int64
-	sum   *totals
 }
 
 type sumKey struct{ slot, group int64 }
@@ -138,9 +191,9 @@ func (p *pen) load(db *sql.DB) error {
 	return rows.Err()
 }
 
-// write writes rows as blocks and adds them to the sums. After an error the
+// write writes batches as blocks and adds them to the sums. After an error the
 // groups must be loaded again.
-func (p *pen) write(tx *sql.Tx, rows []Row) error {
+func (p *pen) write(tx *sql.Tx, batches ...*batch) error {
 	if p.sums == nil {
 		p.sums = map[sumKey]*totals{}
 	}
@@ -150,12 +203,10 @@ func (p *pen) write(tx *sql.Tx, rows []Row) error {
 	}
 	clear(p.sums)
 	p.order = p.order[:0]
-	for len(rows) > 0 {
-		n := min(len(rows), blockRows)
-		if err := p.block(tx, insert, rows[:n]); err != nil {
+	for _, b := range batches {
+		if err := p.block(tx, insert, b); err != nil {
 			return err
 		}
-		rows = rows[n:]
 	}
 	for _, k := range p.order {
 		s := p.sums[k]
@@ -167,27 +218,20 @@ func (p *pen) write(tx *sql.Tx, rows []Row) error {
 	return nil
 }
 
-func (p *pen) block(tx *sql.Tx, insert *sql.Stmt, rows []Row) error {
-	e := &p.encoder
-	e.reset()
-	p.kinds = p.kinds[:0]
-	for i := range rows {
-		r := &rows[i]
-		n := e.add(r)
-		if n == len(p.kinds) {
-			id, err := p.groupID(tx, groupOf(r))
-			if err != nil {
-				return fmt.Errorf("groups: %w", err)
-			}
-			p.kinds = append(p.kinds, kindSums{group: id})
+func (p *pen) block(tx *sql.Tx, insert *sql.Stmt, b *batch) error {
+	p.ids = p.ids[:0]
+	for _, g := range b.groups {
+		id, err := p.groupID(tx, g)
+		if err != nil {
+			return fmt.Errorf("groups: %w", err)
 		}
-		k, slot := &p.kinds[n], slotOf(r.At)
-		if k.sum == nil || k.slot != slot {
-			k.slot, k.sum = slot, p.sum(sumKey{slot, k.group})
-		}
-		k.sum.add(r)
+		p.ids = append(p.ids, id)
 	}
-	if _, err := insert.Exec(e.first, e.until, e.count, e.bytes()); err != nil {
+	for i := range b.parts {
+		t := &b.parts[i]
+		p.sum(sumKey{t.slot, p.ids[t.kind]}).join(&t.totals)
+	}
+	if _, err := insert.Exec(b.first, b.until, b.count, b.bytes()); err != nil {
 		return fmt.Errorf("block: %w", err)
 	}
 	return nil

@@ -103,7 +103,7 @@ func (l *Ledger) Sums(ctx context.Context, q Query) ([]Sum, error) {
 	if q.Zone == nil {
 		q.Zone = time.Local
 	}
-	l.fresh(ctx)
+	l.upToDate(ctx)
 	b := summing{q: &q, sums: map[string]*Sum{}}
 	if err := l.sums(ctx, &b); err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)

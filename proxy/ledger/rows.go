@@ -27,7 +27,7 @@ func lacks(err error) (Missing, error) {
 // Rows calls f with the rows of a query's time and key, in the order in which the
 // exchanges ended, until it returns an error. The error at the end may be Missing.
 func (l *Ledger) Rows(ctx context.Context, q Query, f func(Row) error) error {
-	l.fresh(ctx)
+	l.upToDate(ctx)
 	return l.rows(ctx, q, func(r *Row) error { return f(*r) })
 }
 
@@ -70,7 +70,7 @@ var errEnough = errors.New("enough")
 // Latest returns the n rows of a query's time and key that ended last, the newest
 // first; with Missing as the error where blocks were left out.
 func (l *Ledger) Latest(ctx context.Context, q Query, n int) ([]Row, error) {
-	l.fresh(ctx)
+	l.upToDate(ctx)
 	found := []Row{}
 	err := l.blocks(ctx, q, "id DESC", func(rows []Row) error {
 		for i := range rows {

@@ -17,8 +17,8 @@ type writer struct {
 	opt     Options
 	db      *sql.DB
 	pen     pen
-	batch   []Row         // taken from pending and not written yet
-	spare   []Row         // what becomes pending next
+	batches []*batch      // taken from pending and not written yet
+	rows    int           // of them
 	told    int64         // of Ledger.lost, how many were logged
 	failing bool          // the last write failed, which was logged
 	again   time.Duration // until the next try
@@ -85,7 +85,7 @@ func (w *writer) run() {
 			w.end()
 			return
 		}
-		if len(w.batch) > 0 {
+		if w.rows > 0 {
 			retry.Reset(w.again)
 		}
 	}
@@ -114,10 +114,13 @@ func (w *writer) gather() bool {
 // end writes what is left, and counts what cannot be.
 func (w *writer) end() {
 	w.commit()
-	if n := int64(len(w.batch)); n > 0 {
-		w.l.failed.Add(n)
-		w.opt.Log.Error().Int64("rows", n).Str("path", where(w.opt)).Msg("the ledger could not be written to the end: rows are lost")
-		w.batch = nil
+	if w.rows > 0 {
+		w.l.failed.Add(int64(w.rows))
+		w.opt.Log.Error().Int("rows", w.rows).Str("path", where(w.opt)).Msg("the ledger could not be written to the end: rows are lost")
+		w.batches, w.rows = nil, 0
+		w.l.mu.Lock()
+		w.l.writing = 0
+		w.l.mu.Unlock()
 	}
 }
 
@@ -125,19 +128,34 @@ func (w *writer) end() {
 func (w *writer) take() {
 	l := w.l
 	l.mu.Lock()
-	if len(w.batch) == 0 {
-		w.batch, l.pending, w.spare = l.pending, w.spare[:0], nil
-	} else { // of a write that failed
-		w.batch = append(w.batch, l.pending...)
-		clear(l.pending)
-		l.pending = l.pending[:0]
-	}
-	l.writing = len(w.batch)
+	w.batches, w.rows = append(w.batches, l.pending...), w.rows+l.waiting // and those of a write that failed
+	clear(l.pending)
+	l.pending, l.waiting, l.writing = l.pending[:0], 0, w.rows
 	l.mu.Unlock()
+	w.batches = joinWaiting(w.batches)
 	select {
 	case <-l.full: // it is answered
 	default:
 	}
+}
+
+// joinWaiting joins what waits of writes that failed, so that it is not the number of tries
+// that says how many blocks there will be.
+func joinWaiting(batches []*batch) []*batch {
+	all := batches[:0]
+	for _, b := range batches {
+		if n := len(all); n > 0 && all[n-1].count+b.count <= blockRows {
+			if rows, err := rowsOf(b.bytes()); err == nil {
+				for i := range rows {
+					all[n-1].add(&rows[i])
+				}
+				continue
+			}
+		}
+		all = append(all, b)
+	}
+	clear(batches[len(all):])
+	return all
 }
 
 // commit writes all rows that wait in one transaction. When it cannot, they are
@@ -149,7 +167,7 @@ func (w *writer) commit() {
 		w.opt.Log.Warn().Int64("rows", lost-w.told).Str("path", where(w.opt)).Msg("the ledger could not keep up: rows are lost (proxy.ledger.queue)")
 		w.told = lost
 	}
-	if len(w.batch) == 0 {
+	if w.rows == 0 {
 		return
 	}
 	err := w.write()
@@ -161,7 +179,7 @@ func (w *writer) commit() {
 	if err != nil {
 		l.retries.Add(1)
 		if !w.failing {
-			w.opt.Log.Error().Err(err).Int("rows", len(w.batch)).Str("path", where(w.opt)).Msg("the ledger could not be written: its rows wait")
+			w.opt.Log.Error().Err(err).Int("rows", w.rows).Str("path", where(w.opt)).Msg("the ledger could not be written: its rows wait")
 		}
 		w.failing, w.again = true, min(max(2*w.again, w.opt.Every), retryMax)
 		return
@@ -170,15 +188,16 @@ func (w *writer) commit() {
 		w.opt.Log.Info().Str("path", where(w.opt)).Msg("the ledger can be written again")
 	}
 	w.failing, w.again = false, 0
-	l.written.Add(int64(len(w.batch)))
-	clear(w.batch)
+	l.written.Add(int64(w.rows))
 	l.mu.Lock()
 	l.writing = 0
-	l.mu.Unlock()
-	if cap(w.batch) <= 2*blockRows { // what a burst needed is not kept
-		w.spare = w.batch[:0]
+	for _, b := range w.batches[:min(len(w.batches), spareBatches-len(l.spare))] {
+		b.reset()
+		l.spare = append(l.spare, b)
 	}
-	w.batch = nil
+	l.mu.Unlock()
+	clear(w.batches)
+	w.batches, w.rows = w.batches[:0], 0
 }
 
 // here says whether the file that is open is the one at its path. SQLite would go
@@ -205,7 +224,7 @@ func (w *writer) write() error {
 	if err != nil {
 		return err
 	}
-	err = w.pen.write(tx, w.batch)
+	err = w.pen.write(tx, w.batches...)
 	if err == nil {
 		err = tx.Commit()
 	}
