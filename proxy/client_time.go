@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"math"
-	"slices"
 	"strconv"
 	"time"
 
@@ -38,6 +37,16 @@ type timeoutHeader struct {
 	own  bool
 }
 
+// timeoutHeaderOf returns which one a header is; nil for none.
+func timeoutHeaderOf(k []byte) *timeoutHeader {
+	for i := range timeoutHeaders {
+		if h := &timeoutHeaders[i]; len(h.name) == len(k) && h.name == string(k) {
+			return h
+		}
+	}
+	return nil
+}
+
 // hurry bounds the exchange by what its client says of its own time-out: what
 // comes after it is worked for nobody. It never gives more time. It also notes
 // whether there is any header of our own.
@@ -51,11 +60,10 @@ func (x *exchange) hurry() *wire.Error {
 		if string(k[:len(ownHeader)]) == ownHeader {
 			x.asks = true
 		}
-		i := slices.IndexFunc(timeoutHeaders[:], func(h timeoutHeader) bool { return h.name == string(k) })
-		if i < 0 {
+		h := timeoutHeaderOf(k)
+		if h == nil {
 			continue
 		}
-		h := &timeoutHeaders[i]
 		f, err := strconv.ParseFloat(string(v), 64)
 		if ok := err == nil && f > 0 && f*float64(h.unit) < float64(math.MaxInt64); !ok {
 			if h.own {

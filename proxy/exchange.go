@@ -40,7 +40,8 @@ type exchange struct {
 	spare   *Receipt // for the next exchange
 	start   time.Time
 	id      [4 + 24]byte
-	asks    bool // the request has headers of our own
+	ids     strings.Builder // where the ids of several exchanges lie as texts
+	asks    bool            // the request has headers of our own
 
 	body   []byte // the client's; belongs to ctx until it is dropped at commit
 	weight int64  // what the body counts in Server.inFlight
@@ -236,7 +237,7 @@ func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
 	x.id = newID()
 	r := newReceipt(x.spare)
 	x.spare = nil
-	r.ID, r.Started, r.Dialect, r.Path = string(x.id[:]), x.start, sf.dialect.String(), sf.path
+	r.ID, r.Started, r.Dialect, r.Path = x.idText(), x.start, sf.dialect.String(), sf.path
 	x.receipt = r
 	if x.grant = grantOf(ctx); x.grant != nil {
 		x.receipt.Key = x.grant.ID
@@ -254,6 +255,20 @@ func (x *exchange) begin(s *Server, ctx *fasthttp.RequestCtx, sf surface) {
 	if s.tracer != nil {
 		x.beginTrace(s.tracer, &ctx.Request.Header)
 	}
+}
+
+// idsTogether is how many ids are allocated at a time.
+const idsTogether = 8
+
+// idText returns the exchange's id as a text of its own.
+func (x *exchange) idText() string {
+	if x.ids.Cap()-x.ids.Len() < len(x.id) {
+		x.ids.Reset()
+		x.ids.Grow(idsTogether * len(x.id))
+	}
+	at := x.ids.Len()
+	x.ids.Write(x.id[:])
+	return x.ids.String()[at:]
 }
 
 // peek fills the envelope.

@@ -132,15 +132,14 @@ type brief struct {
 	whole      *Receipt // nil for a plain one; basics is but its ID otherwise
 }
 
-// take takes a receipt in and says whether it is a plain one, which can be used again.
-func (b *brief) take(r *Receipt) bool {
-	if !r.isPlain() {
+// take takes a receipt in; one that is plain can be used again.
+func (b *brief) take(r *Receipt, plain bool) {
+	if !plain {
 		*b = brief{basics: basics{ID: r.ID}, whole: r}
-		return false
+		return
 	}
 	a := &r.Attempts[0]
 	b.basics, b.key, b.phase, b.at, b.took, b.whole = r.basics, a.Key, a.Phase, a.At, a.Took, nil
-	return true
 }
 
 // receipt returns what was taken in, of a plain one in the receipt it is given, which

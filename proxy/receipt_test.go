@@ -50,7 +50,8 @@ func TestReceiptsLoseNothing(t *testing.T) {
 		var g ring
 		g.resize(2)
 		var b brief
-		plain := b.take(r)
+		plain := r.isPlain()
+		b.take(r, plain)
 		g.put(&b)
 		return g.last(1, nil)[0], plain
 	}

@@ -70,19 +70,26 @@ var surfaces = [...]surface{
 // clients', and these are at theirs.
 func (s *Server) handler() fasthttp.RequestHandler {
 	r := s.router()
-	s.routes(r)
-	all := r.Handler
+	asked := s.routes(r)
+	all := func(ctx *fasthttp.RequestCtx) {
+		if h := asked[string(ctx.URI().PathOriginal())]; h != nil && ctx.IsPost() {
+			h(ctx) // what is asked nearly always needs no table
+			return
+		}
+		r.Handler(ctx)
+	}
 	if own := r; !s.apart {
 		s.adminRoutes(own)
 	} else {
 		own = s.router()
 		s.adminRoutes(own)
+		clients := all
 		all = func(ctx *fasthttp.RequestCtx) {
 			if c, ok := ctx.Conn().(*clientConn); ok && c.admin {
 				own.Handler(ctx)
 				return
 			}
-			r.Handler(ctx)
+			clients(ctx)
 		}
 	}
 	return s.recovered(tidy(s.guard(all)))
@@ -106,8 +113,9 @@ func (s *Server) router() *router.Router {
 	return r
 }
 
-// routes are the clients' endpoints.
-func (s *Server) routes(r *router.Router) {
+// routes are the clients' endpoints. It returns those that generate, by their paths.
+func (s *Server) routes(r *router.Router) map[string]fasthttp.RequestHandler {
+	asked := map[string]fasthttp.RequestHandler{}
 	post := func(path string, h fasthttp.RequestHandler) { r.POST(path, s.keyed(s.jsonOnly(h))) }
 	get := func(path string, h fasthttp.RequestHandler) { r.GET(path, s.keyed(h)) }
 	del := func(path string, h fasthttp.RequestHandler) { r.DELETE(path, s.keyed(h)) }
@@ -117,7 +125,9 @@ func (s *Server) routes(r *router.Router) {
 			if sf.form {
 				typed = s.jsonOrForm
 			}
-			r.POST(prefix+sf.path, s.keyed(typed(func(ctx *fasthttp.RequestCtx) { s.serve(ctx, sf) })))
+			h := s.keyed(typed(func(ctx *fasthttp.RequestCtx) { s.serve(ctx, sf) }))
+			r.POST(prefix+sf.path, h)
+			asked[prefix+sf.path] = h
 		}
 		post(prefix+"/responses/input_tokens", s.inputTokens(wire.Responses))
 		post(prefix+"/messages/count_tokens", s.inputTokens(wire.Messages))
@@ -138,6 +148,7 @@ func (s *Server) routes(r *router.Router) {
 		get(prefix+"/models", s.models)
 		get(prefix+"/models/{id:*}", s.oneModel)
 	}
+	return asked
 }
 
 // tidy makes "//v1/x/" and "/v1/x" one path; a redirect would lose the body of

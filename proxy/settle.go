@@ -87,7 +87,7 @@ func (q *settling) run(s *Server, wake, full, stop, done chan struct{}) {
 // settle returns where somebody may look for it at once, because something went wrong,
 // and where it has gaps.
 func (s *Server) settle(r *Receipt, gaps *meter.Gaps) (spare *Receipt) {
-	q := &s.settling
+	q, plain := &s.settling, r.isPlain()
 	if r.Outcome == "ok" && gaps == nil {
 		q.mu.Lock()
 		if n := len(q.waiting); q.runs && n < settleMax {
@@ -95,7 +95,7 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps) (spare *Receipt) {
 				q.waiting = append(q.waiting, brief{})
 			}
 			q.waiting = q.waiting[:n+1]
-			plain := q.waiting[n].take(r)
+			q.waiting[n].take(r, plain)
 			q.mu.Unlock()
 			switch n + 1 {
 			case 1:
@@ -115,7 +115,7 @@ func (s *Server) settle(r *Receipt, gaps *meter.Gaps) (spare *Receipt) {
 	q.telling.Lock()
 	defer q.telling.Unlock()
 	var b brief
-	plain := b.take(r)
+	b.take(r, plain)
 	if s.tellSafely(&b, gaps); !plain {
 		return nil
 	}

@@ -82,7 +82,7 @@ func TestReceiptsSurviveOneAnother(t *testing.T) {
 	good.ID, good.Outcome, good.Status = "good", "ok", 200
 	s.settling.mu.Lock()
 	s.settling.waiting = append(s.settling.waiting, brief{whole: &Receipt{overflow: 99}}, brief{})
-	s.settling.waiting[1].take(good)
+	s.settling.waiting[1].take(good, good.isPlain())
 	s.settling.mu.Unlock()
 	if s.settled(); s.ring.find("good") == nil {
 		t.Error("the receipt behind one that panics is lost")

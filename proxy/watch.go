@@ -52,36 +52,34 @@ const stashBytesMax = 64 << 10
 // of the connection is the departure. A client that closes only its sending side
 // counts as gone, as with net/http.
 type clientConn struct {
+	// What every request uses comes first.
 	net.Conn
-	s *Server
+	s         *Server
+	answering atomic.Bool // an answer is made or on its way out: until the next read, or the end
+	local     bool        // the client is in our own process
+	socket    bool        // it speaks frames, whose bounds are others
+	admin     bool        // it came to the operator's address
+	owed      int         // what is left of a large read for a body
 
-	mu     sync.Mutex // guards all below
-	stash  []byte
-	err    error
-	done   chan struct{} // closed when the goroutine that reads ahead has ended
-	closed bool
-	linger bool // the client is still sending what we refused to read
-	local  bool // the client is in our own process
-	admin  bool // it came to the operator's address
-	errand *errand
-	ends   func() // called by the first Close
-
-	until time.Time // when a read is to end; zero for never
-	armed time.Time // the read deadline that is set, not later than until; zero when none is known to be
-	ahead []byte    // what is read into ahead of the next request; kept once it was needed
-
-	writeEnd time.Time // the write deadline that is set; the serving goroutine's own
-	host     []byte    // of its requests that passed last, as the two below
-	hostOf   *Snapshot // by whose names
-	socket   bool      // it speaks frames, whose bounds are others
-	owed     int       // what is left of a large read for a body
-
-	reserved atomic.Int64 // what such reads count in Server.inFlight
+	mu    sync.Mutex // guards the four below and, from ends on, the rest
+	until time.Time  // when a read is to end; zero for never
+	armed time.Time  // the read deadline that is set, not later than until; zero when none is known to be
+	stash []byte
+	err   error
 
 	watched  leaveWatch               // for the client's departure
 	exchange atomic.Pointer[exchange] // the present one; changed under watched.mu
+	reserved atomic.Int64             // what large reads count in Server.inFlight
+	host     []byte                   // of its requests that passed last, as the one below
+	hostOf   *Snapshot                // by whose names
+	writeEnd time.Time                // the write deadline that is set; the serving goroutine's own
 
-	answering atomic.Bool // an answer is made or on its way out: until the next read, or the end
+	ends   func()        // called by the first Close
+	done   chan struct{} // closed when the goroutine that reads ahead has ended
+	ahead  []byte        // what is read into ahead of the next request; kept once it was needed
+	errand *errand
+	closed bool
+	linger bool // the client is still sending what we refused to read
 }
 
 // onClose has f called by the first Close; nil for nothing.
