@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -9,21 +10,26 @@ import (
 
 // gauge is what was learned of how one model counts tokens, shared by all that
 // ask it. Its zero value has learned nothing.
-type gauge struct{ now atomic.Pointer[catalog.Gauge] }
-
-func (g *gauge) load() catalog.Gauge {
-	if now := g.now.Load(); now != nil {
-		return *now
-	}
-	return catalog.Gauge{}
+type gauge struct {
+	mean, least atomic.Uint64 // as math.Float64bits has them; valid once seen is not 0
+	seen        atomic.Int64
 }
 
-// learn takes in a report. Of two at once one may be lost.
+func (g *gauge) load() catalog.Gauge {
+	n := int(g.seen.Load())
+	if n == 0 {
+		return catalog.Gauge{}
+	}
+	return catalog.Gauge{Mean: math.Float64frombits(g.mean.Load()), Least: math.Float64frombits(g.least.Load()), Seen: n}
+}
+
+// learn takes in a report. Of two at once one may be lost, in part.
 func (g *gauge) learn(p catalog.Prompt, tokens int64) {
 	old := g.load()
 	if next := old.Learn(p, tokens); next != old {
-		kept := next // allocated here, and not where nothing is learned
-		g.now.Store(&kept)
+		g.mean.Store(math.Float64bits(next.Mean))
+		g.least.Store(math.Float64bits(next.Least))
+		g.seen.Store(int64(next.Seen))
 	}
 }
 

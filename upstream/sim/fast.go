@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"math/bits"
 	"strconv"
 	"sync"
 )
@@ -15,10 +16,11 @@ type fastCache struct {
 type fastKey struct {
 	model, dialect string
 	stream, usage  bool
+	prompt         int // tokens, about
 }
 
-// fastMax bounds the models whose answers are kept.
-const fastMax = 64
+// fastMax bounds the answers that are kept.
+const fastMax = 128
 
 // quick answers a request in chat or messages without decoding it, when the number of tokens is
 // fixed and nothing in the request can change the answer; nil otherwise. Tools
@@ -30,7 +32,7 @@ func (s *Server) quick(body []byte, dialect string) *plan {
 	if o.Reply != "" || o.Reasoning != "" || len(s.kit.quirks) > 0 || len(o.Each) == 0 && !o.Timing.fast() {
 		return nil
 	}
-	key := fastKey{dialect: dialect}
+	key := fastKey{dialect: dialect, prompt: about(len(body)/4 + 1)}
 	limit, ok := peek(body, &key)
 	t := s.timing(key.model)
 	if !ok || key.model == "" || !t.fast() || limit > 0 && limit < t.Tokens || limit == 0 && dialect == dialectMessages || len(o.Models) > 0 && !s.knows(key.model) {
@@ -52,7 +54,7 @@ func (t *Timing) fast() bool { return t.Tokens > 0 && t.Load <= 0 && t.Prefill <
 
 func (s *Server) make(key fastKey) *plan {
 	n := s.timing(key.model).Tokens
-	r := &reply{model: key.model, created: s.now(), words: filler(n), finish: "stop", prompt: 100, tokens: n}
+	r := &reply{model: key.model, created: s.now(), words: filler(n), finish: "stop", prompt: key.prompt, tokens: n}
 	var p *plan
 	messages := key.dialect == dialectMessages
 	if !messages {
@@ -87,6 +89,15 @@ func (s *Server) make(key fastKey) *plan {
 	}
 	s.fast.all[key] = p
 	return p
+}
+
+// about rounds a number down to its three highest bits, so that few answers are made for
+// prompts of many lengths.
+func about(n int) int {
+	if low := bits.Len(uint(n)) - 3; low > 0 {
+		return n >> low << low
+	}
+	return n
 }
 
 // peek finds what quick needs among the members of a body, skipping the values

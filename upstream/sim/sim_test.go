@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -222,6 +223,27 @@ func TestModelsHaveTheirOwnTiming(t *testing.T) {
 	for model, want := range map[string]string{"m": `"completion_tokens":2`, "long": `"completion_tokens":7`, "own": "This is a simulated answer"} {
 		if got := r.chat(strings.Replace(hello, `"m"`, `"`+model+`"`, 1)); !strings.Contains(strings.ReplaceAll(got.body, " ", ""), strings.ReplaceAll(want, " ", "")) {
 			t.Errorf("%s: %+v, want %s", model, got, want)
+		}
+	}
+}
+
+// What is answered quickly says of the prompt what is about right: who asks would take it
+// for one that was cut.
+func TestQuickAnswersCountThePrompt(t *testing.T) {
+	r := start(t, Options{Timing: Timing{Tokens: 3}})
+	for _, size := range []int{10, 1 << 10, 100 << 10, 1 << 20} {
+		body := `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("a word ", size/7) + `"}]}`
+		var said struct {
+			Usage struct {
+				Prompt int `json:"prompt_tokens"`
+				Total  int `json:"total_tokens"`
+			}
+		}
+		if a := r.do("POST", "/v1/chat/completions", body); a.status != 200 || json.Unmarshal([]byte(a.body), &said) != nil {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		if n, want := said.Usage.Prompt, len(body)/4; n < want*3/4 || n > want+1 || said.Usage.Total != n+3 {
+			t.Errorf("%d bytes: %+v, want about %d", len(body), said.Usage, want)
 		}
 	}
 }
