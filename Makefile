@@ -18,6 +18,7 @@ test: ## everything CI does: format, vet, all Go tests with the race detector, t
 
 test-go: ## the Go tests alone, with the race detector
 	$(GO) test -race -timeout 15m ./...
+	$(GO) test -timeout 5m ./upstream/direct # the race detector's builds go another way
 
 test-clients: ## official clients through the real binary (Node SDKs, Codex, Claude Code, opencode, OpenClaw; installs them, 1.8 GB)
 	./scripts/clients.sh

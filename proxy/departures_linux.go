@@ -100,7 +100,7 @@ func (l *leaves) add(c *clientConn) bool {
 	}
 	p := &c.watched.place
 	if p.raw == nil {
-		conn := c.Conn
+		conn := c.Conn.Conn
 		if t, ok := conn.(*tls.Conn); ok {
 			conn = t.NetConn()
 		}

@@ -4,6 +4,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"nearside/upstream/direct"
 )
 
 // One that is to be looked for at once does not wait for one that has time.
@@ -14,12 +16,12 @@ func TestWhoIsDueEarlierIsLookedForEarlier(t *testing.T) {
 	defer d.end()
 	slow, slowEnd := net.Pipe()
 	defer slowEnd.Close()
-	late := &clientConn{Conn: slow, s: s}
+	late := &clientConn{Conn: direct.Of(slow), s: s}
 	late.watch(time.Now(), time.Hour, func() { t.Error("nobody has left it") })
 	defer late.unwatch()
 	for range 3 { // the goroutine may or may not have seen the first
 		ours, theirs := net.Pipe()
-		c := &clientConn{Conn: ours, s: s}
+		c := &clientConn{Conn: direct.Of(ours), s: s}
 		gone := make(chan struct{})
 		c.watch(time.Now(), 0, func() { close(gone) })
 		theirs.Close()

@@ -146,7 +146,7 @@ func secure(ctx *fasthttp.RequestCtx) bool {
 	if !ok {
 		return false
 	}
-	_, ok = c.Conn.(*tls.Conn)
+	_, ok = c.Conn.Conn.(*tls.Conn)
 	return ok
 }
 

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/valyala/fasthttp"
+
+	"nearside/upstream/direct"
 )
 
 // A page has its name only; whichever name leads here must be one of ours.
@@ -70,7 +72,7 @@ func guardedRequest(t testing.TB) (*Server, *fasthttp.RequestCtx) {
 	ctx := new(fasthttp.RequestCtx)
 	near, far := net.Pipe()
 	t.Cleanup(func() { near.Close(); far.Close() })
-	ctx.Init2(&clientConn{Conn: far, s: s}, nil, false)
+	ctx.Init2(&clientConn{Conn: direct.Of(far), s: s}, nil, false)
 	h := &ctx.Request.Header
 	for k, v := range map[string]string{"Host": "127.0.0.1:4141", "Content-Type": "application/json", "Accept": "application/json", "User-Agent": "OpenAI/JS 6.9.0", "Authorization": "Bearer local",
 		"X-Stainless-Retry-Count": "0", "X-Stainless-Timeout": "600", "X-Stainless-Lang": "js", "X-Stainless-Package-Version": "6.9.0", "X-Stainless-Os": "Linux", "X-Stainless-Arch": "x64",

@@ -15,6 +15,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"nearside/shaping/wire"
+	"nearside/upstream/direct"
 )
 
 // errand is what a client of our own process tells of its request beside the
@@ -51,7 +52,7 @@ type localClient struct {
 func (s *Server) dial() *localClient {
 	near, far := net.Pipe()
 	c := &localClient{conn: near, r: bufio.NewReader(near), ended: make(chan struct{})}
-	c.cc = &clientConn{Conn: far, s: s, local: true}
+	c.cc = &clientConn{Conn: direct.Of(far), s: s, local: true}
 	s.conns.Add(1)
 	s.track(c.cc, true)
 	go func() {

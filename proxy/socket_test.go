@@ -21,6 +21,7 @@ import (
 	"nearside/proxy/meter"
 	"nearside/proxy/store"
 	"nearside/upstream"
+	"nearside/upstream/direct"
 )
 
 const testPatience = 20 * time.Second
@@ -204,7 +205,7 @@ func TestSocketPlaceIsGivenBackWhenTheUpgradeIsLost(t *testing.T) {
 	}
 	// And one for certain: a pipe whose far end is closed before the answer.
 	near, far := net.Pipe()
-	cc := &clientConn{Conn: far, s: s}
+	cc := &clientConn{Conn: direct.Of(far), s: s}
 	s.conns.Add(1)
 	s.track(cc, true)
 	served := make(chan struct{})

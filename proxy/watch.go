@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"nearside/upstream/direct"
 )
 
 // listener wraps accepted connections so that an exchange can notice its
@@ -36,7 +38,7 @@ func (l listener) Accept() (net.Conn, error) {
 			l.s.turnBack(c)
 			continue
 		}
-		cc := &clientConn{Conn: c, s: l.s, admin: l.admin}
+		cc := &clientConn{Conn: direct.Of(c), s: l.s, admin: l.admin}
 		l.s.track(cc, true)
 		return cc, nil
 	}
@@ -53,7 +55,7 @@ const stashBytesMax = 64 << 10
 // counts as gone, as with net/http.
 type clientConn struct {
 	// What every request uses comes first.
-	net.Conn
+	direct.Conn
 	s         *Server
 	answering atomic.Bool // an answer is made or on its way out: until the next read, or the end
 	local     bool        // the client is in our own process
@@ -219,16 +221,16 @@ const (
 )
 
 func (c *clientConn) drain() {
-	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+	if w, ok := c.Conn.Conn.(interface{ CloseWrite() error }); ok {
 		_ = w.CloseWrite()
 	}
 	c.Conn.SetReadDeadline(time.Now().Add(lingerFor))
-	_, _ = io.CopyN(io.Discard, c.Conn, lingerBytesMax)
+	_, _ = io.CopyN(io.Discard, c.Conn.Conn, lingerBytesMax)
 }
 
 // Handshake and ConnectionState let fasthttp see TLS through the wrapper.
 func (c *clientConn) Handshake() error {
-	if t, ok := c.Conn.(*tls.Conn); ok {
+	if t, ok := c.Conn.Conn.(*tls.Conn); ok {
 		return t.Handshake()
 	}
 	return nil
@@ -236,7 +238,7 @@ func (c *clientConn) Handshake() error {
 
 // ConnectionState returns the TLS state; the zero state on plain TCP.
 func (c *clientConn) ConnectionState() tls.ConnectionState {
-	if t, ok := c.Conn.(*tls.Conn); ok {
+	if t, ok := c.Conn.Conn.(*tls.Conn); ok {
 		return t.ConnectionState()
 	}
 	return tls.ConnectionState{}

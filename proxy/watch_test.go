@@ -6,6 +6,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"nearside/upstream/direct"
 )
 
 // settingConn counts the deadlines that are set on a connection.
@@ -31,7 +33,7 @@ func TestClientDeadlinesHoldWithoutBeingSetEachTime(t *testing.T) {
 	defer near.Close()
 	defer far.Close()
 	set := &settingConn{Conn: near}
-	c := &clientConn{Conn: set}
+	c := &clientConn{Conn: direct.Of(set)}
 	now := time.Now()
 	for i := range 100 { // idle and read deadlines of one request after the other
 		c.SetReadDeadline(now.Add(90*time.Second + time.Duration(i)*time.Millisecond))

@@ -39,6 +39,9 @@ say "clients' packages"
 say "Go tests with the race detector, official Node clients among them"
 go test -race -tags clients -timeout 18m ./...
 
+say "what the race detector's builds do not have"
+go test -timeout 5m ./upstream/direct
+
 say "the image without an engine"
 ./scripts/image.sh
 

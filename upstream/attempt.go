@@ -241,25 +241,28 @@ func (a *Attempt) send(now time.Time) {
 	*a.out = out
 	a.vec = append(append(a.vec[:0], out), a.req.Body...)
 	if a.req.Length <= uploadBytesMax {
-		vec := a.vec
-		_, err := vec.WriteTo(c.Conn)
+		n, err := c.writeNow(a.vec)
+		if err == nil && n < whole {
+			rest := unwritten(a.vec, n)
+			_, err = rest.WriteTo(c.Conn.Conn)
+		}
 		a.forget()
 		a.wrote(now, a.b.writeError(err, limit))
 		return
 	}
 	// The socket mostly takes it all at once, and this processor has it at hand.
 	rest, n, err := a.vec, 0, error(nil)
-	if _, plain := c.Conn.(*net.TCPConn); plain && whole > windowBytes {
+	if _, plain := c.Conn.Conn.(*net.TCPConn); plain && whole > windowBytes {
 		for i := 1; i < len(rest) && len(out) < firstBytes; i++ {
 			k := min(firstBytes-len(out), len(rest[i]))
 			out, rest[i] = append(out, rest[i][:k]...), rest[i][k:]
 		}
 		*a.out, rest[0] = out, out
-		n, err = writeNow(c.Conn, rest[:1])
+		n, err = c.writeNow(rest[:1])
 	}
 	if err == nil && (n == 0 || n == len(out)) {
 		var more int
-		more, err = writeNow(c.Conn, rest[min(n, 1):])
+		more, err = c.writeNow(rest[min(n, 1):])
 		n += more
 	}
 	if err != nil || n == whole {
@@ -267,16 +270,13 @@ func (a *Attempt) send(now time.Time) {
 		a.wrote(time.Now(), a.b.writeError(err, limit))
 		return
 	}
-	for ; n > 0 && n >= len(rest[0]); rest = rest[1:] {
-		n -= len(rest[0])
-	}
-	rest[0] = rest[0][n:]
+	rest = unwritten(rest, n)
 	ch := make(chan error, 1)
 	a.uploaded = ch
 	b := a.b
 	go func() {
 		vec := rest
-		_, err := vec.WriteTo(c.Conn)
+		_, err := vec.WriteTo(c.Conn.Conn)
 		err = b.writeError(err, limit)
 		a.upErr = err
 		a.upDone.Store(true)
@@ -291,6 +291,16 @@ func (a *Attempt) send(now time.Time) {
 		}
 		ch <- err
 	}()
+}
+
+// unwritten returns what is left of pieces, of which there is more, after their first n
+// bytes.
+func unwritten(pieces net.Buffers, n int) net.Buffers {
+	for ; n >= len(pieces[0]); pieces = pieces[1:] {
+		n -= len(pieces[0])
+	}
+	pieces[0] = pieces[0][n:]
+	return pieces
 }
 
 // writeError names the deadline that ended a write: later, only that time was

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"nearside/upstream/direct"
 )
 
 // connBufferBytes is what a connection holds while a stream is silent; heads
@@ -25,22 +27,22 @@ const connSlack = 8
 // its attempt's ticks and lose nothing when a tick ends them: a later read
 // goes on where the last one stopped.
 type conn struct {
-	net.Conn          // what is spoken: TLS or the raw connection
-	raw      net.Conn // below TLS; closing it never blocks
-	a        *Attempt // who reads now
-	buf      []byte
-	r, w     int
-	used     time.Time // when it became idle
-	reused   bool
-	ahead    bool      // the last read filled the buffer
-	slack    int       // reads in a row that needed little of it
-	armed    time.Time // the read deadline that is set; zero when none is known to be
-	writeEnd time.Time // the write deadline that is set
-	idle     idleWatch
+	direct.Conn          // what is spoken: TLS or the raw connection
+	raw         net.Conn // below TLS; closing it never blocks
+	a           *Attempt // who reads now
+	buf         []byte
+	r, w        int
+	used        time.Time // when it became idle
+	reused      bool
+	ahead       bool      // the last read filled the buffer
+	slack       int       // reads in a row that needed little of it
+	armed       time.Time // the read deadline that is set; zero when none is known to be
+	writeEnd    time.Time // the write deadline that is set
+	idle        idleWatch
 }
 
 func newConn(spoken, raw net.Conn) *conn {
-	c := &conn{Conn: spoken, raw: raw, buf: make([]byte, connBufferBytes)}
+	c := &conn{Conn: direct.Of(spoken), raw: raw, buf: make([]byte, connBufferBytes)}
 	c.idle.of(raw)
 	return c
 }
@@ -91,6 +93,14 @@ func (c *conn) writeBy(now time.Time, limit time.Duration) {
 	}
 	c.writeEnd = now.Add(limit + limit/8)
 	c.SetWriteDeadline(c.writeEnd)
+}
+
+// writeNow writes what the connection takes without waiting, which may be nothing.
+func (c *conn) writeNow(pieces net.Buffers) (int, error) {
+	if n, ok, err := c.Conn.WriteNow(pieces); ok {
+		return n, err
+	}
+	return writeNow(c.Conn.Conn, pieces)
 }
 
 // shrink gives back a buffer that a large head made grow.

@@ -13,6 +13,7 @@ import (
 
 	"nearside/breaker"
 	"nearside/catalog"
+	"nearside/upstream/direct"
 )
 
 // picture is a States with one near provider "p", its model "m" and what was told.
@@ -402,7 +403,7 @@ func TestAttemptsUnderWayAreCounted(t *testing.T) {
 	defer pipe.Close()
 	three := Attempt{b: b, unconnected: true}
 	b.busy.Add(1 + unconnected)
-	three.attach(&conn{raw: pipe, Conn: pipe})
+	three.attach(&conn{raw: pipe, Conn: direct.Of(pipe)})
 	if b.InFlight() != 3 || pool.Working("p") != 1 || pool.Working("q") != 0 {
 		t.Errorf("%d under way, and %d worked on", b.InFlight(), pool.Working("p"))
 	}
