@@ -501,10 +501,17 @@ func (s *Server) oneExchange(ctx *fasthttp.RequestCtx) {
 	writeJSON(ctx, 200, r)
 }
 
+// lastDefault is how many of the last exchanges are shown to who does not say.
+const lastDefault = 20
+
 func (s *Server) lastExchanges(ctx *fasthttp.RequestCtx) {
-	n := ctx.QueryArgs().GetUintOrZero("limit")
-	if n <= 0 || n > 100 {
-		n = 20
+	n := lastDefault
+	if q := ctx.QueryArgs(); q.Has("limit") {
+		var err error
+		if n, err = q.GetUint("limit"); err != nil || n < 1 {
+			replyError(ctx, badRequest("invalid_value", "limit", "limit must be a whole number from 1; proxy.exchangesKept says how many there can be"), 0, false)
+			return
+		}
 	}
 	all := s.latest(n, seenBy(grantOf(ctx)))
 	writeJSON(ctx, 200, map[string]any{"object": "list", "data": all})

@@ -75,6 +75,30 @@ func TestReceiptsThatWaitAreToldOnce(t *testing.T) {
 	s.settling.end(s)
 }
 
+// As many are listed as are asked for, up to all that are kept.
+func TestAsManyExchangesAreListed(t *testing.T) {
+	s, base := testServerOf(t, Options{}, func(c *Config, _ []upstream.Config) { c.ExchangesKept = 150 }, "http://127.0.0.1:9/v1")
+	for i := range 200 {
+		r := newReceipt(nil)
+		r.ID, r.Outcome, r.Status = fmt.Sprint("r-", i), "ok", 200
+		s.settle(r, nil)
+	}
+	f := func(query string, status, want int) {
+		t.Helper()
+		code, _, body := call(t, "GET", base+"/proxy/exchanges"+query)
+		if n := strings.Count(body, `"started"`); code != status || n != want || want > 0 && !strings.HasPrefix(body, `{"data":[{"id":"r-199"`) || status == 400 && !strings.Contains(body, `"param":"limit"`) {
+			t.Errorf("%q: %d, %d exchanges: %.200s", query, code, n, body)
+		}
+	}
+	f("", 200, lastDefault)
+	f("?limit=1", 200, 1)
+	f("?limit=150", 200, 150)
+	f("?limit=100000", 200, 150)
+	for _, wrong := range []string{"0", "-1", "abc", ""} {
+		f("?limit="+wrong, 400, 0)
+	}
+}
+
 // A receipt that cannot be told is lost alone.
 func TestReceiptsSurviveOneAnother(t *testing.T) {
 	s, _ := testServerOf(t, Options{}, nil, "http://127.0.0.1:9/v1")
