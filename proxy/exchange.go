@@ -100,11 +100,11 @@ type exchange struct {
 	w           io.Writer // nil before the 200
 	gone        atomic.Bool
 	ending      atomic.Bool
-	mu          sync.Mutex // guards race and fetching; race is written by the serving goroutine alone
-	race        *race      // against a hedge; nil without one
-	departed    func()     // depart, made once
-	tracing     *tracedAttempt
-	traced      *traced // nil where nothing is traced or passed on; tracing is that of the present attempt
+	mu          sync.Mutex     // guards race and fetching; race is written by the serving goroutine alone
+	race        *race          // against a hedge; nil without one
+	departed    func()         // depart, made once
+	traced      *traced        // nil where nothing is traced or passed on
+	tracing     *tracedAttempt // of the present attempt; nil where it is not traced
 	pulse       pulse
 	line        queueing
 	keyHold     access.Hold     // of its key's account

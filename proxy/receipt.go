@@ -154,11 +154,6 @@ func (b *brief) receipt(plain *Receipt) *Receipt {
 	return plain
 }
 
-// empty empties a plain receipt.
-func (r *Receipt) empty() {
-	*r = Receipt{}
-}
-
 // MarshalJSON writes usage with names like all others have.
 func (r *Receipt) MarshalJSON() ([]byte, error) {
 	type plain Receipt

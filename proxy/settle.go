@@ -87,40 +87,40 @@ func (q *settling) run(s *Server, wake, full, stop, done chan struct{}) {
 // settle returns where somebody may look for it at once, because something went wrong,
 // and where it has gaps.
 func (s *Server) settle(r *Receipt, gaps *meter.Gaps) (spare *Receipt) {
-	q, plain := &s.settling, r.isPlain()
-	if r.Outcome == "ok" && gaps == nil {
-		q.mu.Lock()
-		if n := len(q.waiting); q.runs && n < settleMax {
-			if n == cap(q.waiting) {
-				q.waiting = append(q.waiting, brief{})
-			}
-			q.waiting = q.waiting[:n+1]
-			q.waiting[n].take(r, plain)
-			q.mu.Unlock()
-			switch n + 1 {
-			case 1:
-				signal(q.wake)
-			case settleSoon:
-				signal(q.full)
-			}
-			if !plain {
-				return nil
-			}
-			r.empty()
-			return r
-		}
-		q.mu.Unlock()
+	plain := r.isPlain()
+	if r.Outcome != "ok" || gaps != nil || !s.settling.add(r, plain) {
+		s.settled()
+		var b brief
+		b.take(r, plain)
+		s.settling.telling.Lock()
+		s.tellSafely(&b, gaps)
+		s.settling.telling.Unlock()
 	}
-	s.settled()
-	q.telling.Lock()
-	defer q.telling.Unlock()
-	var b brief
-	b.take(r, plain)
-	if s.tellSafely(&b, gaps); !plain {
+	if !plain {
 		return nil
 	}
-	r.empty()
+	*r = Receipt{}
 	return r
+}
+
+// add has a receipt wait for others, and says false where it may not.
+func (q *settling) add(r *Receipt, plain bool) bool {
+	q.mu.Lock()
+	n := len(q.waiting)
+	if !q.runs || n >= settleMax {
+		q.mu.Unlock()
+		return false
+	}
+	q.waiting = append(q.waiting, brief{})
+	q.waiting[n].take(r, plain)
+	q.mu.Unlock()
+	switch n + 1 {
+	case 1:
+		signal(q.wake)
+	case settleSoon:
+		signal(q.full)
+	}
+	return true
 }
 
 // signal wakes who waits for a channel that holds one.

@@ -11,8 +11,8 @@ import "net"
 // for others to have the processor meanwhile.
 const BytesMax = 256 << 10
 
-// Conn is a connection; one of plain TCP is read and written directly. One goroutine at a time may read and one may write;
-// all else of the connection, Close among it, may be called by any.
+// Conn is a connection; one of plain TCP is read and written directly. One goroutine at
+// a time may read and one may write; all else, Close among it, may be called by any.
 type Conn struct {
 	net.Conn
 	direct *halves // nil where the system, or what the connection is, does not allow it
